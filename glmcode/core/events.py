@@ -1,0 +1,172 @@
+"""Events: everything a front end may learn about a turn, as frozen values.
+
+Two kinds. Facts (Appended, ApprovalAsked, ApprovalAnswered, Notice, TurnFinished) must
+arrive; progress (the rest) may be dropped when a front end is slow. All are JSON by
+construction. Events describe; they must not carry behaviour or open resources.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from glmcode.core.messages import Message, Usage
+from glmcode.core.tool import Preview
+
+TurnReason: TypeAlias = Literal[
+    "done",
+    "max_turns",
+    "cancelled",
+    "length",
+    "rejected_calls",
+    "empty_answer",
+    "repetition",
+    "context_full",
+    "error",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnStarted:
+    """A turn begins."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepStarted:
+    """The model is asked; number counts from 1 within the turn."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """A streamed piece of the reply; provisional until its message is appended.
+
+    kind "call": text grows the call `call_index`, whose tool name is in `name` (it may be
+    "" until known); `argument` is the key that the text belongs to, "" for none.
+    """
+
+    kind: Literal["reasoning", "text", "call"]
+    text: str
+    call_index: int = 0
+    name: str = ""
+    argument: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeltasDiscarded:
+    """What streamed since the step began is void: the request is sent again."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appended:
+    """A message is part of the transcript (and already in the journal)."""
+
+    message: Message
+    for_user: Preview | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallStarted:
+    """A permitted action is being committed."""
+
+    call_id: str
+    name: str
+    preview: Preview
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolOutput:
+    """Live output of a running command."""
+
+    call_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalAsked:
+    """A person is asked about an action."""
+
+    call_id: str
+    name: str
+    subject: str
+    preview: Preview
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalAnswered:
+    """The answer, whoever gave it: a person, a rule, or nobody ("denied, nobody there")."""
+
+    call_id: str
+    name: str
+    allowed: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineProgress:
+    """The engine on its way: a phase, percent (None: unknown) and seconds left (None: unknown)."""
+
+    phase: str
+    percent: float | None = None
+    eta_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """No token yet, or none for a while; seconds since the request or the last token."""
+
+    seconds: float
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrying:
+    """A request failed and is sent again after `wait_s` seconds."""
+
+    why: str
+    attempt: int
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something a person should know; never sent to the model."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFinished:
+    """A reply was received; usage is that of this reply alone."""
+
+    number: int
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnFinished:
+    """The end of a turn. text is the last assistant text; detail explains an error."""
+
+    reason: TurnReason
+    steps: int
+    text: str = ""
+    detail: str = ""
+
+
+Fact: TypeAlias = Appended | ApprovalAsked | ApprovalAnswered | Notice | TurnFinished
+Progress: TypeAlias = (
+    TurnStarted
+    | StepStarted
+    | Delta
+    | DeltasDiscarded
+    | CallStarted
+    | ToolOutput
+    | EngineProgress
+    | Waiting
+    | Retrying
+    | StepFinished
+)
+Event: TypeAlias = Fact | Progress

@@ -1,0 +1,98 @@
+"""The transcript: an append-only list of messages under a frozen preamble.
+
+The pairing rule is enforced when a message is written, never repaired afterwards: while
+an assistant message has unanswered calls, only their tool messages are accepted, so every
+prefix that is ever sent is well formed. Must not render, count or store anything itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from glmcode.core.messages import AssistantMessage, Message, ToolMessage, UserMessage
+from glmcode.core.tool import ToolSpec
+
+
+class TranscriptError(Exception):
+    """A message may not be appended here: a fault of ours, never of the model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preamble:
+    """The fixed head of every prompt of a session: tool specs, then one system message."""
+
+    specs: tuple[ToolSpec, ...]
+    system: str
+
+
+class Transcript:
+    """Append-only messages; `record` is called with each message before it counts.
+
+    record writes the journal line and may raise: then the message is not appended.
+    """
+
+    def __init__(
+        self,
+        preamble: Preamble,
+        record: Callable[[Message], None] = lambda message: None,
+        messages: tuple[Message, ...] = (),
+    ) -> None:
+        self.preamble = preamble
+        self._record = record
+        self._messages: list[Message] = []
+        self._open: list[str] = []
+        for message in messages:
+            self._accept(message)
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """All messages so far; a copy."""
+        return tuple(self._messages)
+
+    def since(self, position: int) -> list[Message]:
+        """The messages from index `position` on."""
+        return self._messages[position:]
+
+    @property
+    def open_calls(self) -> tuple[str, ...]:
+        """Ids of calls that still need an answer, in order."""
+        return tuple(self._open)
+
+    def append(self, message: Message) -> None:
+        """Record and append. Raises TranscriptError, or whatever `record` raises."""
+        self._check(message)
+        self._record(message)
+        self._accept(message)
+
+    def append_unrecorded(self, message: Message) -> None:
+        """Append although the journal failed: keeps the pairing rule while a turn dies."""
+        self._check(message)
+        self._accept(message)
+
+    def _check(self, message: Message) -> None:
+        match message:
+            case ToolMessage():
+                if not self._open or message.call_id != self._open[0]:
+                    raise TranscriptError(f"no open call {message.call_id!r} to answer now")
+            case UserMessage() | AssistantMessage():
+                if self._open:
+                    raise TranscriptError(f"unanswered calls: {', '.join(self._open)}")
+                if isinstance(message, AssistantMessage):
+                    ids = message.call_ids()
+                    if len(set(ids)) != len(ids):
+                        raise TranscriptError(f"call ids repeat: {ids}")
+
+    def _accept(self, message: Message) -> None:
+        self._check(message)
+        match message:
+            case ToolMessage():
+                self._open.pop(0)
+            case AssistantMessage():
+                self._open = list(message.call_ids())
+            case UserMessage():
+                pass
+        self._messages.append(message)

@@ -1,0 +1,63 @@
+"""What every tool is handed: the workspace, what the model has seen, how much may be said.
+
+One ToolContext lives per session and is passed to each tool function; it holds state that
+tools share (which file contents the model knows, the shell's folder, background commands).
+It must not decide permission, and tools must not keep state anywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The call being served: its id, and where live output goes (never blocks or raises)."""
+
+    id: str
+    output: Callable[[str], None]
+
+
+@dataclass(slots=True)
+class ToolContext:
+    """State shared by the tools of one session.
+
+    workspace: real path of the folder the session works in; relative paths start here.
+    spill_folder: absolute; made (0700) when first needed; always readable by Read.
+    result_limit: asked at each result; the most characters a result may hold right now
+        (bounded by configuration and by what is left of the context window).
+    environment: the environment of commands, already cleaned of secrets.
+    seen: real path -> sha256 hex of the bytes that the model last read or wrote.
+    cwd: the shell's folder, which persists between Bash calls.
+    shells: background commands by task id (owned by tools/background.py).
+    todos: the last TodoWrite list.
+    """
+
+    workspace: Path
+    spill_folder: Path
+    environment: Mapping[str, str]
+    result_limit: Callable[[], int] = lambda: 30_000
+    extra_folders: tuple[Path, ...] = ()
+    seen: dict[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
+    shells: dict[str, Any] = field(default_factory=dict)
+    todos: list[dict[str, str]] = field(default_factory=list)
+
+    def resolve(self, path: str) -> Path:
+        """An absolute, lexically normalised path; `~` is expanded; symlinks are kept.
+
+        Relative paths start at the workspace (not at the shell's folder), because that is
+        what the preamble promises the model.
+        """
+        given = Path(path).expanduser() if path.startswith("~") else Path(path)
+        return given if given.is_absolute() else self.workspace / given
+
+    def shown(self, path: Path) -> str:
+        """A path as the model and the person read it: relative inside the workspace."""
+        try:
+            return path.relative_to(self.workspace).as_posix()
+        except ValueError:
+            return str(path)
