@@ -1,0 +1,51 @@
+"""What the loop needs from a model: one function, and one error.
+
+engine/client.py serves it over two protocols; tests/scripted.py serves it from a list.
+This module must not know either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, Protocol, TypeAlias
+
+from glmcode.core.events import Event
+from glmcode.core.messages import AssistantMessage
+from glmcode.core.transcript import Transcript
+
+Emit: TypeAlias = Callable[[Event], None]
+"""Take an event; must neither block nor raise."""
+
+
+class ModelError(Exception):
+    """No reply could be had; the text is one clear sentence that says what to do.
+
+    kind "unavailable": busy, loading, unreachable or died; the same request may work later
+    (exit code 75). kind "failed": trying again will not help (exit code 1).
+    kind "context_full": the prompt does not fit the window. detail: raw lines for the person.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        kind: Literal["unavailable", "failed", "context_full"] = "failed",
+        detail: str = "",
+    ) -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.detail = detail
+
+
+class Model(Protocol):
+    """Ask for the next assistant message of a transcript.
+
+    Streams Delta events through `emit` (and Waiting, Retrying, DeltasDiscarded,
+    EngineProgress). When it is cancelled or the stream breaks after something was
+    generated, it hands what can be kept to `keep` (at most once, stop="interrupted")
+    and then raises CancelledError or ModelError. Must not change the transcript.
+    """
+
+    async def __call__(
+        self, transcript: Transcript, emit: Emit, keep: Callable[[AssistantMessage], None]
+    ) -> AssistantMessage: ...
