@@ -148,12 +148,18 @@ class StepFinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnFinished:
-    """The end of a turn. text is the last assistant text; detail explains an error."""
+    """The end of a turn. text is the last assistant text; detail explains an error.
+
+    retryable: the same turn may work later (engine busy, loading, unreachable or died).
+    log: raw lines that back the detail, for the person.
+    """
 
     reason: TurnReason
     steps: int
     text: str = ""
     detail: str = ""
+    retryable: bool = False
+    log: str = ""
 
 
 Fact: TypeAlias = Appended | ApprovalAsked | ApprovalAnswered | Notice | TurnFinished

@@ -1,0 +1,211 @@
+"""Settings: TOML layers and environment folded into one frozen value.
+
+Precedence: flags > GLMCODE_TABLE__KEY > .glmcode/config.local.toml > .glmcode/config.toml >
+user config.toml > defaults. An unknown key is an error that names the nearest one. A
+repository's files are read only when it is trusted, and never for `[engine]` or
+bypassPermissions. Must not create anything.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+from glmcode.base.paths import config_folder
+
+Mode: TypeAlias = Literal["plan", "default", "acceptEdits", "dontAsk", "bypassPermissions"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+MODE_ALIASES: Mapping[str, Mode] = {
+    "accept-edits": "acceptEdits",
+    "auto-edit": "acceptEdits",
+    "dont-ask": "dontAsk",
+    "bypass": "bypassPermissions",
+    "yolo": "bypassPermissions",
+}
+PROTOCOLS = ("tokens", "chat")
+LISTS = ("allow", "deny", "ask")
+
+
+class ConfigError(Exception):
+    """A setting that cannot be used; the text names it and says what would be right."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """[engine]: which engine answers. Empty strings mean "not set"."""
+
+    profile: str = ""
+    base_url: str = ""
+    api_key_env: str = ""
+    model: str = ""
+    protocol: str = ""
+    python: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PermissionSettings:
+    """[permissions]: the mode, and rules in the form Tool(pattern)."""
+
+    mode: str = "default"
+    allow: tuple[str, ...] = ()
+    ask: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolSettings:
+    """[tools]: result_chars is the most characters of one tool result."""
+
+    result_chars: int = 30_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UiSettings:
+    """[ui]: verbose prints tokens and cache hits per step."""
+
+    verbose: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All settings, table by table."""
+
+    engine: EngineSettings = EngineSettings()
+    permissions: PermissionSettings = PermissionSettings()
+    tools: ToolSettings = ToolSettings()
+    ui: UiSettings = UiSettings()
+
+
+_TABLES: Mapping[str, type[Any]] = {
+    "engine": EngineSettings,
+    "permissions": PermissionSettings,
+    "tools": ToolSettings,
+    "ui": UiSettings,
+}
+_RESERVED = ("GLMCODE_HOME", "GLMCODE_PARENT", "GLMCODE_HOOK")
+
+
+def load_config(
+    repository: Path | None,
+    environment: Mapping[str, str],
+    flags: Iterable[tuple[str, str]] = (),
+    *,
+    trusted: bool = False,
+) -> tuple[Config, list[str]]:
+    """Fold all layers; returns the settings and notices for the person.
+
+    repository is the folder that may hold `.glmcode/`; flags are (key, value) of --set.
+    Raises ConfigError.
+    """
+    merged: dict[str, dict[str, Any]] = {table: {} for table in _TABLES}
+    notices: list[str] = []
+    _layer(merged, config_folder() / "config.toml", notices, repository=False)
+    if repository is not None:
+        for name in ("config.toml", "config.local.toml"):
+            path = repository / ".glmcode" / name
+            if path.is_file() and not trusted:
+                notices.append(f"{path} was not read: the folder is not trusted (use --trust)")
+            elif trusted:
+                _layer(merged, path, notices, repository=True)
+    for name, value in sorted(environment.items()):
+        if name.startswith("GLMCODE_") and "__" in name and name not in _RESERVED:
+            key = name.removeprefix("GLMCODE_").lower().replace("__", ".", 1)
+            _set(merged, key, value, f"the variable {name}")
+    for key, value in flags:
+        _set(merged, key, value, f"--set {key}")
+    return _build(merged), notices
+
+
+def _layer(
+    merged: dict[str, dict[str, Any]], path: Path, notices: list[str], *, repository: bool
+) -> None:
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    for table, values in tables.items():
+        if table not in _TABLES or not isinstance(values, dict):
+            raise ConfigError(f"{path}: unknown table [{table}]{_nearest(table, _TABLES)}")
+        if repository and table == "engine":
+            notices.append(f"{path}: [engine] is never read from a repository")
+            continue
+        for key, value in values.items():
+            if repository and key == "mode" and value == "bypassPermissions":
+                notices.append(f"{path}: bypassPermissions is never read from a repository")
+                continue
+            _put(merged, table, key, value, str(path))
+
+
+def _set(merged: dict[str, dict[str, Any]], key: str, text: str, source: str) -> None:
+    table, _, name = key.partition(".")
+    if table not in _TABLES or not name:
+        known = [f"{t}.{f.name}" for t, kind in _TABLES.items() for f in fields(kind)]
+        raise ConfigError(f"{source}: unknown setting {key!r}{_nearest(key, known)}")
+    default = _default(table, name, source)
+    value: Any = text
+    if isinstance(default, bool):
+        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        if text.lower() not in words:
+            raise ConfigError(f"{source}: {text!r} is neither true nor false")
+        value = words[text.lower()]
+    elif isinstance(default, int):
+        try:
+            value = int(text)
+        except ValueError as error:
+            raise ConfigError(f"{source}: {text!r} is not a whole number") from error
+    elif isinstance(default, tuple):
+        value = [text]
+    _put(merged, table, name, value, source)
+
+
+def _default(table: str, name: str, source: str) -> Any:
+    known = {f.name: f.default for f in fields(_TABLES[table])}
+    if name not in known:
+        raise ConfigError(f"{source}: unknown setting {table}.{name}{_nearest(name, known)}")
+    return known[name]
+
+
+def _put(merged: dict[str, dict[str, Any]], table: str, name: str, value: Any, source: str) -> None:
+    default = _default(table, name, source)
+    if isinstance(default, tuple):
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise ConfigError(f"{source}: {table}.{name} must be a list of strings")
+        earlier = merged[table].get(name, ()) if name in LISTS else ()
+        merged[table][name] = (*earlier, *value)
+        return
+    if type(value) is not type(default):
+        kind = type(default).__name__
+        raise ConfigError(f"{source}: {table}.{name} must be of type {kind}, not {value!r}")
+    merged[table][name] = value
+
+
+def _build(merged: dict[str, dict[str, Any]]) -> Config:
+    config = Config(**{table: kind(**merged[table]) for table, kind in _TABLES.items()})
+    parse_mode(config.permissions.mode)
+    if config.engine.protocol and config.engine.protocol not in PROTOCOLS:
+        raise ConfigError(f"engine.protocol must be tokens or chat, not {config.engine.protocol!r}")
+    if config.tools.result_chars < 200:
+        raise ConfigError("tools.result_chars must be at least 200")
+    return config
+
+
+def parse_mode(text: str) -> Mode:
+    """A permission mode by its name or a known alias. Raises ConfigError."""
+    for mode in MODES:
+        if text == mode:
+            return mode
+    if text in MODE_ALIASES:
+        return MODE_ALIASES[text]
+    raise ConfigError(f"unknown permission mode {text!r}: one of {', '.join(MODES)}")
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
