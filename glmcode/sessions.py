@@ -60,9 +60,11 @@ class Journal:
         self._unsynced = False
 
     @classmethod
-    def create(cls, workspace: Path, header: Mapping[str, Any]) -> Journal:
+    def create(
+        cls, workspace: Path, header: Mapping[str, Any], session_id: str | None = None
+    ) -> Journal:
         """Make the file (0600) and write its header. Raises JournalError."""
-        session_id = new_session_id()
+        session_id = session_id or new_session_id()
         path = sessions_folder(workspace) / f"{session_id}.jsonl"
         try:
             private_folder(path.parent)

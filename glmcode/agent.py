@@ -1,0 +1,336 @@
+"""The agent: joins transcript, model, tools, rules and journal into one conversation.
+
+Front ends hold an Agent and differ in three values: where events go (`emit`), who answers
+an approval (`answer`) and the options. `authorize` below is the one choke point between a
+proposed action and its commit. The agent must not print, read keys, or know exit codes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from glmcode.base.config import EngineSettings, Mode
+from glmcode.base.data import prompt_text
+from glmcode.base.paths import cache_folder
+from glmcode.core.calls import Loop, TurnStop, Verdict
+from glmcode.core.events import ApprovalAnswered, ApprovalAsked, TurnFinished
+from glmcode.core.loop import run_turn
+from glmcode.core.messages import AssistantMessage, ToolCall, Usage
+from glmcode.core.model import Emit
+from glmcode.core.tool import Action, Effect, Tool, ToolSpec
+from glmcode.core.transcript import Preamble, Transcript
+from glmcode.engine.client import Client
+from glmcode.permissions import Policy, Rule, decide
+from glmcode.sessions import Journal
+from glmcode.tools import load_tools
+from glmcode.tools.context import ToolContext
+from glmcode.tools.specs import load_specs
+
+NOBODY = (
+    "permission was not given, because {why} and nobody can answer here. Go on without it, "
+    "or say what should be allowed"
+)
+INTERRUPTED = "[The previous turn was interrupted by the user.]\n\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """A person's answer. `always` is a rule to allow for the session; advice goes to the model."""
+
+    allowed: bool
+    always: str = ""
+    advice: str = ""
+
+
+Answer = Callable[[ApprovalAsked], Awaitable[Approval | None]]
+"""Ask a person about an action; None means that nobody can answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentOptions:
+    """What a front end decides before a conversation begins.
+
+    max_turns counts model steps per turn; result_chars bounds one tool result.
+    """
+
+    workspace: Path
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    mode: Mode = "default"
+    allow: tuple[Rule, ...] = ()
+    ask: tuple[Rule, ...] = ()
+    deny: tuple[Rule, ...] = ()
+    extra_folders: tuple[Path, ...] = ()
+    system_prompt: str | None = None
+    append_system_prompt: str | None = None
+    max_turns: int | None = None
+    result_chars: int = 30_000
+    session_id: str | None = None
+
+
+async def nobody(asked: ApprovalAsked) -> Approval | None:
+    """The answer of a front end without a person."""
+    return None
+
+
+class Agent:
+    """One conversation. Submit runs a turn; steer and cancel act on the one that runs."""
+
+    def __init__(
+        self,
+        options: AgentOptions,
+        client: Client,
+        emit: Emit,
+        answer: Answer = nobody,
+        ready: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Opens the session's journal; raises JournalError when it cannot be written.
+
+        ready is awaited at the start of each turn after the first: it brings a dead engine
+        back, or raises ModelError.
+        """
+        self.options = options
+        self.client = client
+        self.usage = Usage()
+        self.denials: list[dict[str, Any]] = []
+        self.unanswered = 0
+        self._emit = emit
+        self._answer = answer
+        self._steering: list[str] = []
+        self._task: asyncio.Task[TurnFinished] | None = None
+        self._interrupted = False
+        self._ready = ready
+        self._check_engine = False
+        self.context = _tool_context(options, self._result_limit)
+        self.policy = _policy(options, self.context)
+        self.tools: dict[str, Tool] = load_tools(self.context)
+        preamble = Preamble(specs=load_specs(), system=_system(options))
+        self.journal = Journal.create(
+            self.context.workspace,
+            {
+                "model": client.model,
+                "protocol": client.protocol,
+                "preamble": {
+                    "tools": [spec.function() for spec in preamble.specs],
+                    "system": preamble.system,
+                },
+            },
+            options.session_id,
+        )
+        self.transcript = Transcript(preamble, record=self.journal.message)
+
+    @property
+    def session_id(self) -> str:
+        """The id under which the session is stored."""
+        return self.journal.session_id
+
+    @property
+    def running(self) -> bool:
+        """Whether a turn runs."""
+        return self._task is not None
+
+    def context_tokens(self) -> tuple[int, int]:
+        """Tokens that the next prompt holds, and the window."""
+        return self.client.prompt_tokens(self.transcript), self.client.window
+
+    async def submit(self, text: str) -> TurnFinished:
+        """Run one turn. Always emits TurnFinished; raises CancelledError only from outside."""
+        if self._task is not None:
+            raise RuntimeError("a turn runs already: steer it, or cancel it first")
+        prompt = (INTERRUPTED if self._interrupted else "") + self._opening() + text
+        self._interrupted = False
+        loop = Loop(
+            model=self.client,
+            tools=self.tools,
+            authorize=self._authorize,
+            emit=self._observe,
+            before_step=self._before_step,
+            steering=self._take_steering,
+            partial=lambda call_id: self.context.interrupted.pop(call_id, ""),
+            steer_in_results=self.client.protocol == "chat",
+        )
+        turn = run_turn(self.transcript, prompt, loop, max_steps=self.options.max_turns)
+        task = self._task = asyncio.ensure_future(turn)
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait({task})
+            raise
+        finally:
+            self._task = None
+            self._interrupted = not task.done() or task.cancelled()
+            self._check_engine = True
+            self._end_turn()
+        if task.cancelled():
+            end = TurnFinished(reason="cancelled", steps=0, detail="interrupted")
+            self._emit(end)
+            return end
+        return task.result()
+
+    def steer(self, text: str) -> None:
+        """Hand text to the running turn: it is appended after the pending tool results."""
+        self._steering.append(text)
+
+    def cancel(self) -> bool:
+        """Cancel the running turn; what was generated is kept. False when none runs."""
+        if self._task is None:
+            return False
+        self._task.cancel()
+        return True
+
+    def set_mode(self, mode: Mode) -> None:
+        """Change the permission mode from now on."""
+        self.policy = replace(self.policy, mode=mode)
+
+    async def close(self) -> None:
+        """Stop background commands, end the connection, close the journal."""
+        try:
+            if self.context.shells:
+                from glmcode.tools.background import close_all
+
+                await close_all(self.context)
+            await self.client.close()
+        finally:
+            self.journal.close()
+
+    def _opening(self) -> str:
+        """Folder, date and platform, once, in the first message: they must not vary the head."""
+        if len(self.transcript):
+            return ""
+        return (
+            f"Working directory: {self.context.workspace}\n"
+            f"Date: {time.strftime('%Y-%m-%d')}\nPlatform: {sys.platform}\n\n"
+        )
+
+    def _observe(self, event: Any) -> None:
+        message = getattr(event, "message", None)
+        if isinstance(message, AssistantMessage):
+            self.usage = self.usage.plus(message.usage)
+        self._emit(event)
+
+    async def _before_step(self, transcript: Transcript) -> None:
+        if self._check_engine and self._ready is not None:
+            await self._ready()
+        self._check_engine = False
+        used, window = self.context_tokens()
+        if window and used + min(1024, window // 16) > window:
+            raise TurnStop(
+                f"the conversation holds {used:,} of {window:,} tokens: no room for an answer; "
+                "start a new session (/clear) or ask for less at once",
+                "context_full",
+            )
+
+    def _result_limit(self) -> int:
+        """Characters a tool result may hold now: the setting, or half of what is left."""
+        used, window = self.context_tokens()
+        if not window:
+            return self.options.result_chars
+        return max(400, min(self.options.result_chars, (window - used) // 2))
+
+    def _take_steering(self) -> list[str]:
+        typed, self._steering = self._steering, []
+        return typed
+
+    async def _authorize(self, call: ToolCall, spec: ToolSpec, action: Action) -> Verdict:
+        judgement = decide(self.policy, call.name, action)
+        if judgement.decision == "allow":
+            self._intend(call, action)
+            return Verdict(allowed=True)
+        if judgement.decision == "deny":
+            return self._denied(call, judgement.why, asked=False)
+        if self.policy.mode == "dontAsk":
+            return self._denied(call, judgement.why)
+        asked = ApprovalAsked(
+            call_id=call.id, name=call.name, subject=action.subject, preview=action.preview
+        )
+        self._emit(asked)
+        approval = await self._answer(asked)
+        if approval is None:
+            return self._denied(call, NOBODY.format(why=judgement.why))
+        if not approval.allowed:
+            advice = f": {approval.advice}" if approval.advice else ""
+            self._tell(call, False, "a person")
+            return Verdict(allowed=False, why=f"the user said no{advice}")
+        if approval.always:
+            from glmcode.permissions import parse_rule
+
+            rule = parse_rule(approval.always)
+            self.policy = replace(self.policy, allow=(*self.policy.allow, rule))
+            self.journal.write("grant", {"rule": approval.always})
+        self._tell(call, True, "a person")
+        self._intend(call, action)
+        return Verdict(allowed=True)
+
+    def _intend(self, call: ToolCall, action: Action) -> None:
+        """Journal what is about to happen; a full disk stops the turn here, before the edit."""
+        if action.effect is not Effect.READ:
+            self.journal.intent(call.id, call.name, action.subject, action.changes)
+
+    def _denied(self, call: ToolCall, why: str, *, asked: bool = True) -> Verdict:
+        self.denials.append(
+            {
+                "tool_name": call.name,
+                "tool_use_id": call.id,
+                "tool_input": dict(call.arguments),
+                "reason": why,
+            }
+        )
+        self.unanswered += asked
+        self._tell(call, False, why)
+        return Verdict(allowed=False, why=why)
+
+    def _tell(self, call: ToolCall, allowed: bool, why: str) -> None:
+        self._emit(ApprovalAnswered(call_id=call.id, name=call.name, allowed=allowed, why=why))
+
+    def _end_turn(self) -> None:
+        try:
+            self.journal.sync()
+        except TurnStop:
+            pass  # the turn already told that the journal cannot be written
+
+
+def proposed_rule(asked: ApprovalAsked) -> str:
+    """The rule that "always" stands for: this kind of command, or edits in the workspace."""
+    if asked.name != "Bash":
+        return "Edit(**)" if asked.name in ("Edit", "Write") else asked.name
+    words = asked.subject.split()
+    plain = asked.subject.isascii() and not set(asked.subject) & set(";&|`<>()$\n\"'\\*")
+    return (
+        f"Bash({' '.join(words[:2])} *)" if plain and len(words) > 2 else f"Bash({asked.subject})"
+    )
+
+
+def _tool_context(options: AgentOptions, limit: Callable[[], int]) -> ToolContext:
+    environment = dict(os.environ)
+    if options.engine.api_key_env:
+        environment.pop(options.engine.api_key_env, None)
+    return ToolContext(
+        workspace=options.workspace,
+        spill_folder=cache_folder() / "output",
+        environment=environment,
+        result_limit=limit,
+        extra_folders=options.extra_folders,
+    )
+
+
+def _policy(options: AgentOptions, context: ToolContext) -> Policy:
+    return Policy(
+        mode=options.mode,
+        allow=options.allow,
+        ask=options.ask,
+        deny=options.deny,
+        folders=(context.workspace, *options.extra_folders),
+        readable=(context.spill_folder,),
+    )
+
+
+def _system(options: AgentOptions) -> str:
+    text = options.system_prompt if options.system_prompt is not None else prompt_text("system.md")
+    return f"{text}\n\n{options.append_system_prompt}" if options.append_system_prompt else text

@@ -1,0 +1,107 @@
+"""Opens a conversation: decides which engine answers, reaches it, and makes the Agent.
+
+With a base URL no supervisor is started; otherwise the profile's engine is attached (and
+started if need be). Without a GPU, an engine or a server nothing opens on a toy: the person
+is told how to get one. Must not print.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from glmcode.agent import Agent, AgentOptions, Answer, nobody
+from glmcode.base.config import EngineSettings
+from glmcode.core.model import Emit, ModelError
+from glmcode.engine.attach import EngineUnavailable, attach
+from glmcode.engine.client import Client, Endpoint, connect
+from glmcode.engine.profile import ProfileError, load_profile
+from glmcode.tools.specs import load_specs
+
+NO_ENGINE = """no engine: this machine has no NVIDIA GPU, and no server is configured.
+  connect to a server:    glmcode --base-url http://HOST:PORT/v1 -m MODEL
+  see a demonstration:    glmcode demo        (a tiny model on the CPU; no assistant)
+  run the engine here:    see "On the GPUs" in the README, then glmcode --profile NAME"""
+
+GPU_PROFILE = "reap-268b-8x3090"
+
+
+class OpenError(Exception):
+    """No conversation can begin. usage: the caller asked for something impossible (exit 2)."""
+
+    def __init__(self, text: str, *, usage: bool = False) -> None:
+        super().__init__(text)
+        self.usage = usage
+
+
+async def open_agent(options: AgentOptions, emit: Emit, answer: Answer = nobody) -> Agent:
+    """Reach an engine and make an agent on it. Raises OpenError, ModelError, JournalError."""
+    client, ready = await open_client(options.engine, emit)
+    try:
+        return Agent(options, client, emit, answer, ready)
+    except BaseException:
+        await client.close()
+        raise
+
+
+async def open_client(
+    engine: EngineSettings, emit: Emit
+) -> tuple[Client, Callable[[], Awaitable[None]] | None]:
+    """The client, and a function that brings a dead engine of ours back (None for a server)."""
+    if engine.base_url:
+        endpoint = Endpoint(
+            base_url=engine.base_url,
+            api_key=_api_key(engine),
+            model=engine.model or None,
+            protocol="tokens"
+            if engine.protocol == "tokens"
+            else "chat"
+            if engine.protocol == "chat"
+            else None,
+        )
+        return await connect(endpoint, load_specs(), emit), None
+    name = engine.profile or default_profile()
+    if name is None:
+        raise ModelError(NO_ENGINE, kind="unavailable")
+    try:
+        profile = await asyncio.to_thread(load_profile, name)
+    except ProfileError as error:
+        raise OpenError(str(error), usage=True) from error
+
+    async def ready() -> None:
+        try:
+            await attach(profile, emit)
+        except EngineUnavailable as error:
+            raise ModelError(str(error), kind="unavailable", detail=error.log) from error
+
+    try:
+        address = await attach(profile, emit)
+    except EngineUnavailable as error:
+        raise ModelError(str(error), kind="unavailable", detail=error.log) from error
+    endpoint = Endpoint(
+        socket=address.socket,
+        model=address.model,
+        protocol="tokens" if profile.protocol == "tokens" else "chat",
+        tokenizer=address.tokenizer,
+        window=address.window,
+        sampling=profile.sampling,
+    )
+    return await connect(endpoint, load_specs(), emit), ready
+
+
+def default_profile() -> str | None:
+    """The profile to use when none is named: the big one where NVIDIA GPUs are, else none."""
+    return GPU_PROFILE if Path("/proc/driver/nvidia/gpus").is_dir() else None
+
+
+def _api_key(engine: EngineSettings) -> str | None:
+    if not engine.api_key_env:
+        return None
+    key = os.environ.get(engine.api_key_env)
+    if not key:
+        raise OpenError(
+            f"the variable {engine.api_key_env} (--api-key-env) is not set or empty", usage=True
+        )
+    return key
