@@ -11,6 +11,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Literal
 
 from glmcode.agent import Agent, AgentOptions, Answer, nobody
 from glmcode.base.config import EngineSettings
@@ -55,11 +56,8 @@ async def open_client(
             base_url=engine.base_url,
             api_key=_api_key(engine),
             model=engine.model or None,
-            protocol="tokens"
-            if engine.protocol == "tokens"
-            else "chat"
-            if engine.protocol == "chat"
-            else None,
+            protocol=_protocol(engine.protocol),
+            tokenizer=Path(engine.tokenizer).expanduser() if engine.tokenizer else None,
         )
         return await connect(endpoint, load_specs(), emit), None
     name = engine.profile or default_profile()
@@ -83,7 +81,7 @@ async def open_client(
     endpoint = Endpoint(
         socket=address.socket,
         model=address.model,
-        protocol="tokens" if profile.protocol == "tokens" else "chat",
+        protocol=_protocol(engine.protocol or profile.protocol),
         tokenizer=address.tokenizer,
         window=address.window,
         sampling=profile.sampling,
@@ -94,6 +92,14 @@ async def open_client(
 def default_profile() -> str | None:
     """The profile to use when none is named: the big one where NVIDIA GPUs are, else none."""
     return GPU_PROFILE if Path("/proc/driver/nvidia/gpus").is_dir() else None
+
+
+def _protocol(name: str) -> Literal["tokens", "chat"] | None:
+    match name:
+        case "tokens" | "chat":
+            return name
+        case _:
+            return None
 
 
 def _api_key(engine: EngineSettings) -> str | None:

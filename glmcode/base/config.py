@@ -42,6 +42,7 @@ class EngineSettings:
     api_key_env: str = ""
     model: str = ""
     protocol: str = ""
+    tokenizer: str = ""
     python: str = ""
 
 

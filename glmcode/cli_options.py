@@ -1,0 +1,236 @@
+"""Reads the options of a conversation: arguments, settings files and environment, in order.
+
+Everything a caller can get wrong ends in UsageError with one sentence. Must not import the
+agent or the engine: a usage error costs nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from glmcode.base.config import (
+    PROTOCOLS,
+    Config,
+    ConfigError,
+    EngineSettings,
+    Mode,
+    load_config,
+    parse_mode,
+)
+
+FORMATS = ("text", "json", "stream-json")
+
+
+class UsageError(Exception):
+    """The caller asked for something that cannot be; exit code 2."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """Parsed arguments with settings folded in; paths are real paths."""
+
+    prompt: str | None
+    print_mode: bool
+    output_format: Literal["text", "json", "stream-json"]
+    partial: bool
+    max_turns: int | None
+    time_limit: float | None
+    last_message_file: Path | None
+    mode: Mode
+    allow: tuple[str, ...]
+    ask: tuple[str, ...]
+    deny: tuple[str, ...]
+    workspace: Path
+    add_dirs: tuple[Path, ...]
+    system_prompt: str | None
+    append_system_prompt: str | None
+    engine: EngineSettings
+    result_chars: int
+    verbose: bool
+    notices: tuple[str, ...]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of a conversation's options; help is static (help_text.py)."""
+    parser = _Parser(prog="glmcode", add_help=False, allow_abbrev=False)
+    add = parser.add_argument
+    add("prompt", nargs="*")
+    add("-p", "--print", action="store_true", dest="print_mode")
+    add("--output-format", choices=FORMATS, default="text")
+    add("--input-format", choices=("text", "stream-json"), default="text")
+    add("--include-partial-messages", action="store_true", dest="partial")
+    add("--max-turns", type=_positive_int)
+    add("--time-limit", type=_positive_float)
+    add("-o", "--output-last-message", dest="last_message_file")
+    add("--permission-mode")
+    add("-y", "--yolo", "--dangerously-skip-permissions", action="store_true", dest="yolo")
+    add("--allowed-tools", "--allowedTools", action="append", default=[])
+    add("--disallowed-tools", "--disallowedTools", action="append", default=[])
+    add("--add-dir", action="append", default=[])
+    add("--trust", action="store_true")
+    add("-C", "--cd", "--cwd", dest="cd")
+    add("--system-prompt")
+    add("--append-system-prompt")
+    add("--profile")
+    add("--base-url")
+    add("--api-key-env")
+    add("-m", "--model")
+    add("--protocol", choices=PROTOCOLS)
+    add("--set", action="append", default=[], type=_key_value, dest="settings")
+    add("--verbose", action="store_true")
+    return parser
+
+
+def parse_arguments(argv: Sequence[str]) -> Arguments:
+    """Arguments and settings as one value. Raises UsageError."""
+    flags, prompt = _split(argv)
+    workspace = _workspace(flags.cd)
+    try:
+        config, notices = load_config(
+            workspace, os.environ, flags.settings, trusted=bool(flags.trust)
+        )
+        mode = _mode(flags, config)
+    except ConfigError as error:
+        raise UsageError(str(error)) from error
+    if flags.input_format != "text":
+        raise UsageError("--input-format stream-json is not in this version: use text")
+    if flags.profile and flags.base_url:
+        raise UsageError("--profile and --base-url exclude each other: one engine answers")
+    return Arguments(
+        prompt=prompt,
+        print_mode=flags.print_mode,
+        output_format=flags.output_format,
+        partial=flags.partial,
+        max_turns=flags.max_turns,
+        time_limit=flags.time_limit,
+        last_message_file=_output_file(flags.last_message_file),
+        mode=mode,
+        allow=(*config.permissions.allow, *flags.allowed_tools),
+        ask=config.permissions.ask,
+        deny=(*config.permissions.deny, *flags.disallowed_tools),
+        workspace=workspace,
+        add_dirs=tuple(_folder(folder, "--add-dir") for folder in flags.add_dir),
+        system_prompt=_clean(flags.system_prompt),
+        append_system_prompt=_clean(flags.append_system_prompt),
+        engine=_engine(flags, config),
+        result_chars=config.tools.result_chars,
+        verbose=flags.verbose or config.ui.verbose,
+        notices=tuple(notices),
+    )
+
+
+def _split(argv: Sequence[str]) -> tuple[Any, str | None]:
+    """Flags, and the prompt: everything after `--` is prompt, whatever it looks like."""
+    argv = list(argv)
+    forced: list[str] = []
+    if "--" in argv:
+        position = argv.index("--")
+        argv, forced = argv[:position], argv[position + 1 :]
+    flags = build_parser().parse_intermixed_args(argv)
+    words = [*flags.prompt, *forced]
+    if len(words) > 1:
+        raise UsageError(f"one prompt, please: put quotes around it (got {len(words)} words)")
+    return flags, _clean(words[0]) if words else None
+
+
+def _mode(flags: Any, config: Config) -> Mode:
+    if flags.yolo:
+        if flags.permission_mode and parse_mode(flags.permission_mode) != "bypassPermissions":
+            raise ConfigError("-y and --permission-mode say different things: give one of them")
+        return "bypassPermissions"
+    return parse_mode(flags.permission_mode or config.permissions.mode)
+
+
+def _engine(flags: Any, config: Config) -> EngineSettings:
+    engine = config.engine
+    given = {
+        "profile": flags.profile,
+        "base_url": flags.base_url,
+        "api_key_env": flags.api_key_env,
+        "model": flags.model,
+        "protocol": flags.protocol,
+    }
+    if flags.profile:
+        engine = replace(engine, base_url="")
+    engine = replace(engine, **{name: value for name, value in given.items() if value is not None})
+    if engine.base_url and not engine.base_url.startswith(("http://", "https://")):
+        raise UsageError(
+            f"the base URL {engine.base_url!r} must begin with http:// or https://, "
+            "such as http://localhost:8000/v1"
+        )
+    return engine
+
+
+def _workspace(given: str | None) -> Path:
+    if given is not None:
+        folder = _folder(given, "-C")
+        try:
+            os.chdir(folder)
+        except OSError as error:
+            raise UsageError(f"-C {given}: {error.strerror}") from error
+        return folder
+    try:
+        return Path(os.getcwd()).resolve(strict=True)  # noqa: PTH109 (reports a deleted folder)
+    except OSError as error:
+        raise UsageError("the working directory is gone: change to one that exists") from error
+
+
+def _folder(given: str, flag: str) -> Path:
+    try:
+        folder = Path(given).expanduser().resolve(strict=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UsageError(f"{flag} {given}: no such folder") from error
+    if not folder.is_dir():
+        raise UsageError(f"{flag} {given}: not a folder")
+    return folder
+
+
+def _output_file(given: str | None) -> Path | None:
+    if given is None:
+        return None
+    path = Path(given).expanduser().absolute()
+    if path.is_dir() or not path.parent.is_dir():
+        raise UsageError(f"-o {given}: not a file in a folder that exists")
+    return path
+
+
+def _clean(text: str | None) -> str | None:
+    """Arguments that are not UTF-8 arrive as lone surrogates: replaced, as everywhere."""
+    return None if text is None else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _positive_int(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from error
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is too small: at least 1")
+    return number
+
+
+def _positive_float(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from error
+    if not 0 < number < 1e9:
+        raise argparse.ArgumentTypeError(f"{text} is not a time: seconds, more than 0")
+    return number
+
+
+def _key_value(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    return key.strip(), value

@@ -1,0 +1,57 @@
+"""The text of `glmcode --help`: static, so that help costs nothing; a test compares it with
+the parser, option by option."""
+
+HELP = """\
+glmcode: a terminal coding agent that owns its engine
+
+usage:
+  glmcode [OPTIONS] [PROMPT]            interactive session
+  glmcode -p [OPTIONS] [PROMPT]         one turn, no terminal needed; piped stdin is
+                                        appended to the prompt, "-" reads the prompt from it
+  glmcode engine start|stop|restart|status|logs|plan|profiles
+  glmcode demo [--task-seed N] [--keep] a tiny model on the CPU repairs a failing test
+  glmcode debug parse|render|tokens     the GLM dialect, for looking closely
+  glmcode -- PROMPT                     a prompt that looks like a command or an option
+
+options of a run:
+  -p, --print                  one turn without a terminal
+  --output-format FORMAT       text (default), json or stream-json
+  --input-format FORMAT        text
+  --include-partial-messages   stream-json: pieces of messages as they are generated
+  --max-turns N                most model steps of a turn (exit code 53 beyond)
+  --time-limit SECONDS         from the start of the process, waiting included (53)
+  -o, --output-last-message FILE
+                               also write the last message to FILE
+
+options of what may be done:
+  --permission-mode MODE       plan, default, acceptEdits, dontAsk or bypassPermissions
+  -y, --yolo                   the same as --permission-mode bypassPermissions
+  --allowed-tools RULE         allow without asking: Read, 'Bash(git diff *)', 'Edit(src/**)'
+  --disallowed-tools RULE      deny, whatever else allows it; both may be repeated, and
+                               several rules in one value are separated by commas
+  --add-dir DIR                a further folder that may be read and changed
+  --trust                      read this folder's own .glmcode/config.toml
+
+options of the conversation:
+  -C, --cd DIR                 work in DIR
+  --system-prompt TEXT         in place of glmcode's own system prompt
+  --append-system-prompt TEXT  after it
+
+options of the engine:
+  --profile NAME               an engine of this machine (glmcode engine profiles)
+  --base-url URL               a server instead, such as http://HOST:PORT/v1
+  --api-key-env VAR            the variable that holds the server's key; commands that the
+                               model runs never see it
+  -m, --model NAME             the model's name at the server
+  --protocol PROTOCOL          tokens or chat; chosen and said if not given
+  --set KEY=VALUE              any setting, such as tools.result_chars=20000
+
+others:
+  --verbose                    tokens, cache hits and seconds per step
+  -v, --version                print the version
+  -h, --help                   print this
+
+exit codes: 0 done; 1 error; 2 usage; 3 an action needed an answer that nobody could give;
+53 turn or time budget used up; 75 engine busy, loading or unreachable (try again later);
+130 interrupted; 143 terminated
+"""

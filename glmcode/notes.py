@@ -1,0 +1,105 @@
+"""What a headless run says on stderr: one plain line per fact, progress only where it helps.
+
+Nothing here goes to stdout or to the model. Lines are cut and cleaned of control
+characters, because they hold text from files and commands. Must never raise: stderr may be
+closed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from typing import Any
+
+from glmcode.core.events import (
+    Appended,
+    CallStarted,
+    EngineProgress,
+    Event,
+    Notice,
+    Retrying,
+    StepFinished,
+    Waiting,
+)
+from glmcode.core.messages import ToolMessage
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+WAIT_SAID_S = 10.0
+LOG_LINES = 8
+
+
+class Notes:
+    """A writer of notes to stderr."""
+
+    def __init__(self, *, verbose: bool) -> None:
+        self.verbose = verbose
+        self._phase = ""
+        self._last_progress = 0.0
+        self._last_wait = 0.0
+
+    def say(self, text: str) -> None:
+        """One line, cleaned; silently nothing when stderr is gone."""
+        line = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+        try:
+            os.write(2, f"{line}\n".encode("utf-8", "replace"))
+        except OSError:
+            pass
+
+    def error(self, text: str, log: str) -> None:
+        """An error's sentence, and the last raw lines that back it."""
+        self.say(f"glmcode: {text}")
+        for line in log.splitlines()[-LOG_LINES:]:
+            self.say(f"  | {line[:300]}")
+
+    def denials(self, denials: list[dict[str, Any]]) -> None:
+        """What was not allowed, and how to allow it."""
+        names = sorted({str(denial["tool_name"]) for denial in denials})
+        self.say(
+            f"glmcode: {len(denials)} action(s) needed an answer that nobody could give "
+            f"({', '.join(names)}); allow them with --allowed-tools RULE, or all with -y"
+        )
+
+    def event(self, event: Event) -> None:
+        """Say an event that a person watching would want to know."""
+        match event:
+            case CallStarted():
+                self.say(f"{event.name}: {event.preview.title.splitlines()[0][:200]}")
+            case Appended(message=ToolMessage(is_error=True) as message):
+                self.say(f"  {message.text.splitlines()[-1][:200] if message.text else 'error'}")
+            case Retrying():
+                self.say(f"trying again in {event.wait_s:.1f} s: {event.why}")
+            case Notice():
+                self.say(event.text)
+            case EngineProgress():
+                self._progress(event)
+            case Waiting():
+                self._waiting(event)
+            case StepFinished() if self.verbose:
+                usage = event.usage
+                self.say(
+                    f"step {event.number}: prompt {usage.prompt_tokens:,} tokens, "
+                    f"cached {usage.cached_tokens:,}, "
+                    f"new {usage.prompt_tokens - usage.cached_tokens:,}, "
+                    f"answer {usage.output_tokens:,}; prefill {usage.prefill_s:.2f} s, "
+                    f"decode {usage.decode_s:.2f} s"
+                )
+            case _:
+                pass
+
+    def _progress(self, event: EngineProgress) -> None:
+        now = time.monotonic()
+        if event.phase == self._phase and now - self._last_progress < 5:
+            return
+        self._phase, self._last_progress = event.phase, now
+        percent = "" if event.percent is None else f" {event.percent:.0f} %"
+        left = "" if event.eta_s is None else f", about {event.eta_s:.0f} s left"
+        self.say(f"engine: {event.phase}{percent}{left}")
+
+    def _waiting(self, event: Waiting) -> None:
+        if event.seconds < WAIT_SAID_S:
+            self._last_wait = 0.0
+        elif event.seconds - self._last_wait >= WAIT_SAID_S:
+            self._last_wait = event.seconds
+            held = f" ({event.prompt_tokens:,} tokens)" if event.prompt_tokens else ""
+            self.say(f"waiting for the engine: {event.seconds:.0f} s{held}")

@@ -1,0 +1,137 @@
+"""The stream-json lines: events of a turn in the shape that Claude Code's users parse.
+
+First system/init, then assistant and user (tool results), stream_event only when partial
+messages are asked for, and always a last line `result`. Pure: builds dictionaries only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from glmcode.core.events import Delta
+from glmcode.core.messages import AssistantMessage, Message, ToolMessage, Usage, UserMessage
+
+
+def init_line(
+    *, session_id: str, cwd: str, model: str, mode: str, tools: list[str], protocol: str
+) -> dict[str, Any]:
+    """The first line."""
+    return {
+        "type": "system",
+        "subtype": "init",
+        "session_id": session_id,
+        "cwd": cwd,
+        "model": model,
+        "tools": tools,
+        "permissionMode": mode,
+        "protocol": protocol,
+    }
+
+
+def message_line(message: Message, session_id: str) -> dict[str, Any] | None:
+    """An assistant or user line; None for what the caller said itself."""
+    match message:
+        case AssistantMessage():
+            content = _assistant_content(message)
+            body = {"role": "assistant", "content": content, "usage": usage_of(message.usage)}
+            return {"type": "assistant", "message": body, "session_id": session_id}
+        case ToolMessage():
+            block = {
+                "type": "tool_result",
+                "tool_use_id": message.call_id,
+                "content": message.text,
+                "is_error": message.is_error,
+            }
+            body = {"role": "user", "content": [block]}
+            return {"type": "user", "message": body, "session_id": session_id}
+        case UserMessage():
+            if message.origin == "person":
+                return None
+            body = {"role": "user", "content": [{"type": "text", "text": message.text}]}
+            return {"type": "user", "message": body, "session_id": session_id}
+
+
+def _assistant_content(message: AssistantMessage) -> list[dict[str, Any]]:
+    content: list[dict[str, Any]] = []
+    if message.reasoning:
+        content.append({"type": "thinking", "thinking": message.reasoning})
+    if message.text:
+        content.append({"type": "text", "text": message.text})
+    calls: Mapping[str, Mapping[str, Any]] = {
+        call.id: {"name": call.name, "input": dict(call.arguments)} for call in message.calls
+    } | {
+        call.id: {"name": call.name, "input": {}, "rejected": call.reason, "raw": call.raw}
+        for call in message.rejected
+    }
+    for call_id in message.call_ids():
+        content.append({"type": "tool_use", "id": call_id, **calls[call_id]})
+    return content
+
+
+def usage_of(usage: Usage) -> dict[str, int]:
+    """Token counts in the Claude shape; input_tokens are those that were not cached."""
+    return {
+        "input_tokens": max(0, usage.prompt_tokens - usage.cached_tokens),
+        "cache_read_input_tokens": usage.cached_tokens,
+        "output_tokens": usage.output_tokens,
+    }
+
+
+def delta_line(delta: Delta, session_id: str) -> dict[str, Any]:
+    """A partial message."""
+    kinds = {"reasoning": "thinking_delta", "text": "text_delta", "call": "input_json_delta"}
+    key = {"reasoning": "thinking", "text": "text", "call": "partial_json"}[delta.kind]
+    inner: dict[str, Any] = {"type": kinds[delta.kind], key: delta.text}
+    if delta.kind == "call":
+        inner |= {"name": delta.name, "argument": delta.argument}
+    event = {"type": "content_block_delta", "index": delta.call_index, "delta": inner}
+    return {"type": "stream_event", "event": event, "session_id": session_id}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How a run ended, for the last line."""
+
+    subtype: str
+    is_error: bool
+    text: str
+    error: str
+    log: str
+    steps: int
+    duration_s: float
+    session_id: str
+    usage: Usage
+    denials: list[dict[str, Any]]
+    exit_code: int
+
+
+def result_line(result: Result) -> dict[str, Any]:
+    """The last line, whatever happened."""
+    usage = result.usage
+    line: dict[str, Any] = {
+        "type": "result",
+        "subtype": result.subtype,
+        "is_error": result.is_error,
+        "result": result.text or result.error,
+        "num_turns": result.steps,
+        "duration_ms": round(result.duration_s * 1000),
+        "session_id": result.session_id,
+        "usage": usage_of(usage),
+        "permission_denials": result.denials,
+        "engine": {
+            "queue_s": round(usage.queue_s, 4),
+            "prefill_s": round(usage.prefill_s, 4),
+            "decode_s": round(usage.decode_s, 4),
+            "cache_hit": round(usage.cached_tokens / usage.prompt_tokens, 4)
+            if usage.prompt_tokens
+            else 0.0,
+        },
+        "exit_code": result.exit_code,
+    }
+    if result.error:
+        line["error"] = result.error
+    if result.log:
+        line["log"] = result.log
+    return line
