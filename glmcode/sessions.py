@@ -80,8 +80,7 @@ class Journal:
     def write(self, kind: str, fields: Mapping[str, Any]) -> None:
         """Append one line. Raises JournalError; a half-written line is cut off again."""
         entry = {"v": VERSION, "t": kind, "at": round(time.time(), 3), **fields}
-        line = json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n"
-        data = line.encode("utf-8", "surrogatepass")
+        data = _line(entry)
         try:
             written = 0
             while written < len(data):
@@ -163,6 +162,14 @@ def fold_messages(path: Path) -> tuple[Message, ...]:
         )
     except (MessageError, KeyError) as error:
         raise SessionError(f"{path}: {error}") from error
+
+
+def _line(entry: Mapping[str, Any]) -> bytes:
+    """One JSON line in UTF-8; lone surrogates are escaped, so that the file stays valid."""
+    try:
+        return (json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
+    except UnicodeEncodeError:
+        return (json.dumps(entry, separators=(",", ":")) + "\n").encode()
 
 
 def _cannot_write(path: Path, error: OSError) -> str:

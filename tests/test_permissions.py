@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from glmcode.base.config import Mode
+from glmcode.core.tool import Action, Effect, Preview, ToolResult
+from glmcode.permissions import Policy, RuleError, decide, parse_rule, parse_rules, split_rules
+
+HERE = Path("/w/project")
+
+
+async def _commit() -> ToolResult:
+    return ToolResult(for_model="")
+
+
+def _action(effect: Effect, subject: str, *paths: str) -> Action:
+    preview = Preview(kind="text", title=subject)
+    return Action(effect=effect, subject=subject, preview=preview, commit=_commit, paths=paths)
+
+
+def _bash(command: str) -> Action:
+    return _action(Effect.EXECUTE, command, str(HERE))
+
+
+def _edit(path: str) -> Action:
+    return _action(Effect.WRITE, path, f"{HERE}/{path}")
+
+
+def _decision(tool: str, action: Action, mode: Mode = "default", **rules: str) -> str:
+    parsed = {name: parse_rules([value]) for name, value in rules.items()}
+    policy = Policy(mode=mode, folders=(HERE,), readable=(Path("/spill"),), **parsed)
+    return decide(policy, tool, action).decision
+
+
+def test_reading_the_workspace_is_allowed_and_reading_elsewhere_is_asked() -> None:
+    assert _decision("Read", _action(Effect.READ, "a", f"{HERE}/a")) == "allow"
+    assert _decision("Read", _action(Effect.READ, "s", "/spill/s")) == "allow"
+    assert _decision("Read", _action(Effect.READ, "x", "/etc/passwd")) == "ask"
+    assert _decision("Read", _action(Effect.READ, "x", "/w/project2/x")) == "ask"
+
+
+@pytest.mark.parametrize(
+    ("mode", "edit", "bash"),
+    [
+        ("default", "ask", "ask"),
+        ("acceptEdits", "allow", "ask"),
+        ("dontAsk", "ask", "ask"),
+        ("plan", "deny", "deny"),
+        ("bypassPermissions", "allow", "allow"),
+    ],
+)
+def test_each_mode_decides_what_no_rule_covers(mode: Mode, edit: str, bash: str) -> None:
+    assert _decision("Edit", _edit("a.py"), mode) == edit
+    assert _decision("Bash", _bash("ls"), mode) == bash
+
+
+def test_accepted_edits_stop_at_the_border_of_the_workspace() -> None:
+    assert _decision("Write", _action(Effect.WRITE, "x", "/etc/x"), "acceptEdits") == "ask"
+
+
+def test_deny_wins_over_allow_and_over_bypass() -> None:
+    assert _decision("Bash", _bash("git push"), allow="Bash", deny="Bash(git push *)") == "deny"
+    assert (
+        _decision("Bash", _bash("git push"), "bypassPermissions", deny="Bash(git push:*)") == "deny"
+    )
+    assert (
+        _decision("Bash", _bash("ls; git push -f"), "bypassPermissions", deny="Bash(git push *)")
+        == "deny"
+    )
+    assert (
+        _decision("Bash", _bash("echo $(git push)"), "bypassPermissions", deny="Bash(git push *)")
+        == "deny"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "command", "decision"),
+    [
+        ("Bash(git diff *)", "git diff", "allow"),
+        ("Bash(git diff *)", "git diff --stat", "allow"),
+        ("Bash(git diff *)", "git difftool", "ask"),
+        ("Bash(npm run test:*)", "npm run test --watch", "allow"),
+        ("Bash(npm run test:*)", "npm run tester", "ask"),
+        ("Bash(ls)", "ls", "allow"),
+        ("Bash(ls)", "ls -l", "ask"),
+        ("Bash(git diff *)", "git diff; rm -rf x", "ask"),
+        ("Bash(git diff *)", "git diff && rm x", "ask"),
+        ("Bash(git diff *)", "git diff > x", "ask"),
+        ("Bash(git diff *)", "git diff $(rm x)", "ask"),
+        ("Bash(git diff *)", "git diff `rm x`", "ask"),
+        ("Bash(git diff *)", "git diff\nrm x", "ask"),
+        ("Bash(git diff *)", "git diff & rm x", "ask"),
+        ("Bash(echo a; echo b)", "echo a; echo b", "allow"),
+        ("Bash", "anything | at all", "allow"),
+        ("Bash(*)", "anything", "allow"),
+    ],
+)
+def test_a_command_rule_covers_one_simple_command_and_nothing_glued_to_it(
+    rule: str, command: str, decision: str
+) -> None:
+    assert _decision("Bash", _bash(command), allow=rule) == decision
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "decision"),
+    [
+        ("Edit(src/**)", "src/a/b.py", "allow"),
+        ("Edit(src/**)", "srcs/a.py", "ask"),
+        ("Edit(/src/**)", "src/a.py", "allow"),
+        ("Edit(./src/*.py)", "src/a.py", "allow"),
+        ("Edit(./src/*.py)", "src/a/b.py", "ask"),
+        ("Edit(*.md)", "docs/deep/x.md", "allow"),
+        ("Edit(docs)", "docs/x.md", "allow"),
+        ("Edit(**)", "any/where.txt", "allow"),
+    ],
+)
+def test_a_path_rule_is_read_from_the_workspace_and_covers_write_too(
+    rule: str, path: str, decision: str
+) -> None:
+    assert _decision("Edit", _edit(path), allow=rule) == decision
+    assert _decision("Write", _edit(path), allow=rule) == decision
+
+
+def test_a_rule_for_edits_never_reaches_outside_the_workspace() -> None:
+    outside = _action(Effect.WRITE, "x", "/etc/src/x")
+    assert _decision("Write", outside, allow="Edit(**)") == "ask"
+
+
+def test_a_denied_file_is_denied_to_every_tool_that_reads() -> None:
+    secret = _action(Effect.READ, ".env", f"{HERE}/.env")
+    for tool in ("Read", "Grep", "Glob"):
+        assert _decision(tool, secret, "bypassPermissions", deny="Read(./.env)") == "deny"
+
+
+def test_rules_are_cut_at_commas_outside_parentheses() -> None:
+    assert split_rules("Read, Bash(git log --format=a,b *),Edit(src/**)") == [
+        "Read",
+        "Bash(git log --format=a,b *)",
+        "Edit(src/**)",
+    ]
+
+
+@pytest.mark.parametrize("text", ["Bash(", "Bash()", "Bahs", "(x)", "Read)x", "Bash(git"])
+def test_a_rule_that_does_not_parse_is_quoted_in_the_error(text: str) -> None:
+    with pytest.raises(RuleError) as error:
+        parse_rule(text)
+    assert repr(text) in str(error.value)
