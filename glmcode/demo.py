@@ -58,6 +58,8 @@ def run_demo(argv: list[str]) -> int:
         return Exit.ERROR
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
+    except asyncio.CancelledError:
+        return Exit.TERMINATED
     finally:
         if options.keep:
             _say(f"the repository stays in {folder}")
