@@ -1,0 +1,117 @@
+"""Where the model answers: an engine's socket or a server's address, and how to ask it.
+
+Pure values. Must not open anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from glmcode.core.model import ModelError
+
+ProtocolName: TypeAlias = Literal["tokens", "chat"]
+STEP_CAP = 32_768
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One way to reach a model. Exactly one of socket and base_url is given.
+
+    socket: a Unix socket that speaks HTTP. base_url: http(s) address, with or without /v1.
+    model: the served name; None asks the server. protocol: None lets `connect` choose.
+    tokenizer: a tokenizer.json or its folder, for `tokens`. window: context tokens, None
+    asks the server. sampling: temperature, top_p, top_k, min_p, repetition_penalty, ...
+    step_cap: the most tokens of one reply. headers ride on every request. key_name: the
+    variable that holds the key, for messages.
+    """
+
+    socket: Path | None = None
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    key_name: str = ""
+    model: str | None = None
+    protocol: ProtocolName | None = None
+    tokenizer: Path | None = None
+    window: int | None = None
+    sampling: Mapping[str, float | int] = field(default_factory=dict)
+    step_cap: int = STEP_CAP
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """An Endpoint's place, taken apart. root and api are path prefixes ("" and "/v1")."""
+
+    socket: Path | None
+    host: str
+    port: int
+    tls: bool
+    root: str
+    api: str
+    shown: str
+
+    @property
+    def authority(self) -> str:
+        """The Host header's value."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port as an URL."""
+        return f"{'https' if self.tls else 'http'}://{self.authority}"
+
+
+_ROUTES = re.compile(r"/(chat/completions|completions|models|inference/v1/generate)/*$")
+_VERSION = re.compile(r"/v\d+[a-z0-9]*(?=/|$)")
+_LAST_VERSION = re.compile(r"/v\d+[a-z0-9]*$")
+
+
+def address_of(endpoint: Endpoint) -> Address:
+    """Take an endpoint's address apart. Raises ModelError with what is wrong in it.
+
+    A path without a version gets /v1 (`http://host`, `https://host/openai`); one that holds
+    a version is taken as it stands (`https://host/api/paas/v4`).
+    """
+    if endpoint.socket is not None:
+        return Address(
+            socket=endpoint.socket,
+            host="localhost",
+            port=80,
+            tls=False,
+            root="",
+            api="/v1",
+            shown=f"the engine at {endpoint.socket}",
+        )
+    text = (endpoint.base_url or "").strip()
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ModelError(f"the address {text[:200]!r} cannot be read: {error}") from error
+    if parts.scheme not in ("http", "https") or not host:
+        raise ModelError(
+            f"the address {text[:200]!r} is not a server's: give http://HOST:PORT/v1 or https://..."
+        )
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ModelError(
+            "the address must hold no user, query or fragment; a key comes from --api-key-env"
+        )
+    path = _ROUTES.sub("", parts.path.rstrip("/"))
+    api = path if _VERSION.search(path) else f"{path}/v1"
+    tls = parts.scheme == "https"
+    place = Address(
+        socket=None,
+        host=host,
+        port=port or (443 if tls else 80),
+        tls=tls,
+        root=_LAST_VERSION.sub("", api),
+        api=api,
+        shown="",
+    )
+    return replace(place, shown=f"{place.origin}{api}")

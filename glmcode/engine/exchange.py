@@ -1,0 +1,273 @@
+"""One reply from a server, whatever its protocol: ask, read the stream, retry, keep.
+
+The protocols bring a Dialect (how to ask) and a Sink (what the objects of the stream mean);
+here is what they share: patience with failures, a stream that broke off asked for again (no
+call of it has run), silence shown as Waiting, what was generated handed on when the turn is
+cancelled or the server is given up. There is no time limit on the first token or between
+tokens. Must not know token ids or chat messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Protocol
+
+from glmcode.core.events import DeltasDiscarded, Waiting
+from glmcode.core.messages import AssistantMessage
+from glmcode.core.model import Emit
+from glmcode.engine.faults import Fault, Judge
+from glmcode.engine.http import Response, Transport, TransportError
+from glmcode.engine.retry import Patience
+from glmcode.engine.sse import DONE, ObjectStream, StreamError
+
+QUIET_S = 2.0
+TICK_S = 1.0
+LINGER_S = 2.0
+ERROR_BODY_S = 10.0
+ERROR_BODY = 262_144
+
+
+class Sink(Protocol):
+    """Makes a message out of the objects of one stream.
+
+    complete: the finish reason has come. enough: the stream may be broken off (the answer
+    repeats itself). streamed: something was shown.
+    """
+
+    complete: bool
+    enough: bool
+    streamed: bool
+
+    def feed(self, value: dict[str, Any], clock: Clock) -> bool:
+        """Take an object; True when it brought something of the answer. Raises Fault."""
+        ...
+
+    def partial(self) -> AssistantMessage | None:
+        """What can be kept of an answer that broke off; None when there is nothing."""
+        ...
+
+
+class Dialect(Protocol):
+    """How to ask for one reply. Asked anew for every try."""
+
+    prompt_tokens: int
+
+    def request(self) -> tuple[str, bytes]:
+        """Path and body. Raises ModelError."""
+        ...
+
+    def sink(self) -> Sink:
+        """A fresh sink for the next try."""
+        ...
+
+    def adapt(self, fault: Fault) -> bool:
+        """Whether the request was refused for something it can do without, now left out."""
+        ...
+
+
+class Clock:
+    """Times of one try, and the ticks that show silence. Seconds of time.monotonic()."""
+
+    def __init__(self, emit: Emit, prompt_tokens: int) -> None:
+        self._emit = emit
+        self._prompt_tokens = prompt_tokens
+        self.began = self._last = time.monotonic()
+        self.first: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> Clock:
+        self._schedule()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def touch(self) -> None:
+        """A token has come."""
+        self._last = time.monotonic()
+        if self.first is None:
+            self.first = self._last
+
+    def _schedule(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        silent = time.monotonic() - self._last
+        if silent > QUIET_S:
+            self._emit(Waiting(seconds=round(silent, 1), prompt_tokens=self._prompt_tokens))
+        self._schedule()
+
+
+class Exchange:
+    """Replies of one server."""
+
+    def __init__(self, transport: Transport, judge: Judge) -> None:
+        self._transport = transport
+        self._judge = judge
+
+    async def reply(
+        self, dialect: Dialect, emit: Emit, keep: Callable[[AssistantMessage], None]
+    ) -> tuple[Sink, Clock]:
+        """A sink that has seen a whole answer. Raises ModelError, CancelledError."""
+        patience = Patience(emit)
+        while True:
+            sink = dialect.sink()
+            path, body = dialect.request()
+            try:
+                with Clock(emit, dialect.prompt_tokens) as clock:
+                    await self._once(path, body, sink, clock, patience.connect_s)
+                return sink, clock
+            except asyncio.CancelledError:
+                _keep(sink, keep)
+                raise
+            except Fault as fault:
+                if dialect.adapt(fault):
+                    continue
+                wait = patience.wait_for(fault, clock.began)
+                if wait is None:
+                    _keep(sink, keep)
+                    raise fault.error from fault
+                if sink.streamed:
+                    emit(DeltasDiscarded(why=str(fault)))
+                await patience.wait(fault, wait)
+
+    async def get(self, path: str, emit: Emit) -> bytes:
+        """The body of a 200 for a GET, with patience. Raises Fault when it cannot be had."""
+        return await self._small("GET", path, b"", emit)
+
+    async def post(self, path: str, body: bytes, emit: Emit) -> bytes:
+        """The body of a 200 for a small POST, with patience. Raises Fault."""
+        return await self._small("POST", path, body, emit)
+
+    async def _small(self, method: str, path: str, body: bytes, emit: Emit) -> bytes:
+        patience = Patience(emit)
+        while True:
+            began = time.monotonic()
+            try:
+                response = await self._open(method, path, body, patience.connect_s)
+                return await self._body(response)
+            except Fault as fault:
+                wait = patience.wait_for(fault, began)
+                if wait is None:
+                    raise
+                await patience.wait(fault, wait)
+
+    async def _body(self, response: Response) -> bytes:
+        try:
+            data = await _read_small(response)
+        except TransportError as error:
+            response.abort()
+            raise self._judge.transport(error, cut=True) from error
+        except BaseException:
+            response.abort()
+            raise
+        response.release()
+        return data
+
+    async def _open(self, method: str, path: str, body: bytes, connect_s: float) -> Response:
+        try:
+            response = await self._transport.open(method, path, body, connect_s=connect_s)
+        except TransportError as error:
+            raise self._judge.transport(error, cut=False) from error
+        if response.status == 200:
+            return response
+        try:
+            async with asyncio.timeout(ERROR_BODY_S):
+                said = await _read_small(response)
+        except (TransportError, TimeoutError):
+            said = b""
+        except BaseException:
+            response.abort()
+            raise
+        response.release()
+        raise self._judge.status(response.status, response.headers, said)
+
+    async def _once(
+        self, path: str, body: bytes, sink: Sink, clock: Clock, connect_s: float
+    ) -> None:
+        response = await self._open("POST", path, body, connect_s)
+        ended = False
+        try:
+            ended = await self._pump(response, sink, clock)
+        finally:
+            if ended:
+                response.release()
+            else:
+                response.abort()
+
+    async def _pump(self, response: Response, sink: Sink, clock: Clock) -> bool:
+        """Feed the sink until it has a whole answer; whether the stream came to its end."""
+        objects = ObjectStream()
+        while True:
+            try:
+                chunk = await _read(response, LINGER_S if sink.complete else None)
+                values = objects.feed(chunk) if chunk else objects.close()
+            except (TransportError, StreamError, TimeoutError) as error:
+                if sink.complete:
+                    return False
+                if isinstance(error, StreamError):
+                    raise self._judge.stream(error) from error
+                raise self._judge.transport(TransportError(str(error)), cut=True) from error
+            for value in values:
+                if value is DONE:
+                    break
+                self._take(value, sink, clock)
+                if sink.enough:
+                    return False
+            if not chunk or (values and values[-1] is DONE):
+                if not sink.complete:
+                    raise self._judge.ended(_why(objects.head, chunk))
+                return True
+
+    def _take(self, value: Any, sink: Sink, clock: Clock) -> None:
+        if not isinstance(value, dict):
+            raise self._judge.stream(StreamError(f"it sent {str(value)[:80]!r}", again=True))
+        if _is_error(value):
+            if not sink.complete:
+                raise self._judge.error_object(value)
+        elif sink.feed(value, clock):
+            clock.touch()
+
+
+def _keep(sink: Sink, keep: Callable[[AssistantMessage], None]) -> None:
+    message = sink.partial()
+    if message is not None:
+        keep(message)
+
+
+def _is_error(value: dict[str, Any]) -> bool:
+    if value.get("error") or value.get("object") == "error":
+        return True
+    return not value.keys() & {"choices", "usage"} and bool(value.keys() & {"detail", "message"})
+
+
+def _why(head: bytes, chunk: bytes) -> str:
+    if not head:
+        return "it sent nothing"
+    if chunk:
+        return "it gave no finish reason"
+    known = head.startswith((b"data", b"event", b"id", b"retry", b":", b"{"))
+    return "the stream broke off" if known else f"it sent {head[:120].decode('utf-8', 'replace')!r}"
+
+
+async def _read(response: Response, limit_s: float | None) -> bytes:
+    if limit_s is None:
+        return await response.read()
+    async with asyncio.timeout(limit_s):
+        return await response.read()
+
+
+async def _read_small(response: Response) -> bytes:
+    data = b""
+    while len(data) < ERROR_BODY and (piece := await response.read()):
+        data += piece
+    return data
