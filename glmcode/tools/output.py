@@ -54,6 +54,11 @@ class Spill:
         self._full = False
         self.path: Path | None = None
 
+    @property
+    def saving(self) -> bool:
+        """Whether what is written is still saved (or will be, once there is something)."""
+        return not (self._full or self._fault)
+
     def open(self) -> None:
         """Make the file now, so that its path can be told before anything is written."""
         if self.path is not None or self._fault:
@@ -137,6 +142,20 @@ class Kept:
         self._tail_length += len(self._tail[-1])
         while self._tail_length - len(self._tail[0]) >= self._size:
             self._tail_length -= len(self._tail.popleft())
+
+    def skip(self, characters: int, newlines: int) -> None:
+        """Count a piece that is not kept: the tail begins after it. Only when not saving."""
+        self.characters += characters
+        self.newlines += newlines
+        self._tail.clear()
+        self._tail_length = 0
+
+    def renew(self) -> Kept:
+        """A new, empty one that goes on with the same file, which then holds all of it."""
+        if not self._spilled:
+            self.spill.write("".join(self._head))
+        self.spill.open()
+        return Kept(self.spill, self._size)
 
     def text(self, limit: int) -> str:
         """All of it when it fits into `limit` characters, else head, note and tail."""
