@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,7 @@ from glmcode.base.config import EngineSettings
 from glmcode.core.model import Emit, ModelError
 from glmcode.engine.attach import EngineUnavailable, attach
 from glmcode.engine.client import Client, Endpoint, connect
-from glmcode.engine.profile import ProfileError, load_profile
+from glmcode.engine.profile import Profile, ProfileError, load_profile
 from glmcode.tools.specs import load_specs
 
 NO_ENGINE = """no engine: this machine has no NVIDIA GPU, and no server is configured.
@@ -39,7 +40,10 @@ class OpenError(Exception):
 
 async def open_agent(options: AgentOptions, emit: Emit, answer: Answer = nobody) -> Agent:
     """Reach an engine and make an agent on it. Raises OpenError, ModelError, JournalError."""
-    client, ready = await open_client(options.engine, emit)
+    client, ready, profile = await open_client(options.engine, emit)
+    if profile is not None:
+        limit = min(options.result_chars, profile.results)
+        options = replace(options, result_chars=limit)
     try:
         return Agent(options, client, emit, answer, ready)
     except BaseException:
@@ -47,10 +51,14 @@ async def open_agent(options: AgentOptions, emit: Emit, answer: Answer = nobody)
         raise
 
 
+Ready = Callable[[], Awaitable[None]]
+"""Brings a dead engine of ours back; raises ModelError."""
+
+
 async def open_client(
     engine: EngineSettings, emit: Emit
-) -> tuple[Client, Callable[[], Awaitable[None]] | None]:
-    """The client, and a function that brings a dead engine of ours back (None for a server)."""
+) -> tuple[Client, Ready | None, Profile | None]:
+    """The client; for an engine of ours also how to bring it back, and its profile."""
     if engine.base_url:
         endpoint = Endpoint(
             base_url=engine.base_url,
@@ -59,7 +67,7 @@ async def open_client(
             protocol=_protocol(engine.protocol),
             tokenizer=Path(engine.tokenizer).expanduser() if engine.tokenizer else None,
         )
-        return await connect(endpoint, load_specs(), emit), None
+        return await connect(endpoint, load_specs(), emit), None, None
     name = engine.profile or default_profile()
     if name is None:
         raise ModelError(NO_ENGINE, kind="unavailable")
@@ -85,8 +93,9 @@ async def open_client(
         tokenizer=address.tokenizer,
         window=address.window,
         sampling=profile.sampling,
+        step_cap=profile.step_cap,
     )
-    return await connect(endpoint, load_specs(), emit), ready
+    return await connect(endpoint, load_specs(), emit), ready, profile
 
 
 def default_profile() -> str | None:
