@@ -178,6 +178,10 @@ class Agent:
         """Hand text to the running turn: it is appended after the pending tool results."""
         self._steering.append(text)
 
+    def take_back(self) -> list[str]:
+        """What was handed to `steer` and has not reached the model; it is then forgotten here."""
+        return self._take_steering()
+
     def cancel(self) -> bool:
         """Cancel the running turn; what was generated is kept. False when none runs."""
         if self._task is None:
@@ -189,14 +193,18 @@ class Agent:
         """Change the permission mode from now on."""
         self.policy = replace(self.policy, mode=mode)
 
-    async def close(self) -> None:
-        """Stop background commands, end the connection, close the journal."""
+    async def close(self, *, keep_client: bool = False) -> None:
+        """Stop background commands, close the journal, and end the connection.
+
+        keep_client: another agent goes on with the client (a new session on one engine).
+        """
         try:
             if self.context.shells:
                 from glmcode.tools.background import close_all
 
                 await close_all(self.context)
-            await self.client.close()
+            if not keep_client:
+                await self.client.close()
         finally:
             self.journal.close()
 
