@@ -223,7 +223,7 @@ class FakeEngine:
                 entry = {"id": self.model, "object": "model", "max_model_len": self.window}
                 return _json(200, {"object": "list", "data": [entry]})
             case "POST", "/tokenize" if "tokenize" in self.routes and self.tokenizer is not None:
-                ids = self.tokenizer.encode_raw(seen.json["prompt"])
+                ids = self._encode(seen.json["prompt"])
                 answer = {"count": len(ids), "max_model_len": self.window, "tokens": ids}
                 return _json(200, answer)
             case "POST", path if path in STEP_PATHS and path.rsplit("/")[-1] in self._open():
@@ -364,13 +364,19 @@ class FakeEngine:
         if reply.ids is not None:
             return list(reply.ids), reply.finish or "stop", reply.stop
         assert self.tokenizer is not None, "tokens needs ids or a tokenizer"
-        ids = self.tokenizer.encode_raw(raw_text(reply))
+        ids = self._encode(raw_text(reply))
         finish = "stop" if reply.finish is None else reply.finish
         if finish != "stop":
             return ids, finish, reply.stop
         name = "<|observation|>" if reply.calls else "<|user|>"
-        stop = self.tokenizer.controls[name]
+        stop = self.tokenizer.control_id(name)
         return [*ids, stop], finish, stop
+
+    def _encode(self, text: str) -> list[int]:
+        """The ids of text whose spelled tags are controls, as vLLM's /tokenize gives them."""
+        from glmcode.glm.pieces import text_pieces
+
+        return self.tokenizer.encode(text_pieces(text, self.tokenizer.control_names))
 
     def _write_record(self, seen: Seen) -> None:
         if self.record is None:

@@ -13,21 +13,20 @@ import asyncio
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from glmcode.core.events import DeltasDiscarded, Waiting
 from glmcode.core.messages import AssistantMessage
 from glmcode.core.model import Emit
 from glmcode.engine.faults import Fault, Judge
-from glmcode.engine.http import Response, Transport, TransportError
+from glmcode.engine.http import Response, Transport, TransportError, read_refusal
 from glmcode.engine.retry import Patience
 from glmcode.engine.sse import DONE, ObjectStream, StreamError
 
 QUIET_S = 2.0
 TICK_S = 1.0
 LINGER_S = 2.0
-ERROR_BODY_S = 10.0
-ERROR_BODY = 262_144
+SMALL_BODY = 4 * 1024 * 1024
 
 
 class Sink(Protocol):
@@ -50,7 +49,11 @@ class Sink(Protocol):
         ...
 
 
-class Dialect(Protocol):
+S = TypeVar("S", bound=Sink)
+S_co = TypeVar("S_co", bound=Sink, covariant=True)
+
+
+class Dialect(Protocol[S_co]):
     """How to ask for one reply. Asked anew for every try."""
 
     prompt_tokens: int
@@ -59,7 +62,7 @@ class Dialect(Protocol):
         """Path and body. Raises ModelError."""
         ...
 
-    def sink(self) -> Sink:
+    def sink(self) -> S_co:
         """A fresh sink for the next try."""
         ...
 
@@ -115,8 +118,8 @@ class Exchange:
         self._judge = judge
 
     async def reply(
-        self, dialect: Dialect, emit: Emit, keep: Callable[[AssistantMessage], None]
-    ) -> tuple[Sink, Clock]:
+        self, dialect: Dialect[S], emit: Emit, keep: Callable[[AssistantMessage], None]
+    ) -> tuple[S, Clock]:
         """A sink that has seen a whole answer. Raises ModelError, CancelledError."""
         patience = Patience(emit)
         while True:
@@ -181,10 +184,7 @@ class Exchange:
         if response.status == 200:
             return response
         try:
-            async with asyncio.timeout(ERROR_BODY_S):
-                said = await _read_small(response)
-        except (TransportError, TimeoutError):
-            said = b""
+            said = await read_refusal(response.read)
         except BaseException:
             response.abort()
             raise
@@ -268,6 +268,6 @@ async def _read(response: Response, limit_s: float | None) -> bytes:
 
 async def _read_small(response: Response) -> bytes:
     data = b""
-    while len(data) < ERROR_BODY and (piece := await response.read()):
+    while len(data) < SMALL_BODY and (piece := await response.read()):
         data += piece
     return data

@@ -15,7 +15,7 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import h11
@@ -24,6 +24,8 @@ from glmcode.engine.endpoint import Address
 
 CONNECT_S = 10.0
 DRAIN_S = 2.0
+REFUSAL_S = 10.0
+REFUSAL_SIZE = 262_144
 READ_SIZE = 65_536
 MAX_HEAD = 131_072
 
@@ -280,6 +282,18 @@ def keep_watch(sock: socket.socket) -> None:
         for name, value in options.items():
             if hasattr(socket, name):
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+async def read_refusal(read: Callable[[], Awaitable[bytes]]) -> bytes:
+    """What can be had of an error's body, without waiting long or taking all of it."""
+    data = b""
+    try:
+        async with asyncio.timeout(REFUSAL_S):
+            while len(data) < REFUSAL_SIZE and (piece := await read()):
+                data += piece
+    except (TransportError, TimeoutError):
+        return data
+    return data
 
 
 def os_words(error: OSError) -> str:

@@ -1,0 +1,125 @@
+"""The `chat` protocol: /v1/chat/completions of any OpenAI-compatible server.
+
+Bodies grow by appending; what a server refuses to know (`stream_options`, a sampling value)
+is left out from then on. Token counts come from the server's usage and an estimate for what
+was added since. Must not open connections or wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from glmcode.core.events import Notice
+from glmcode.core.messages import AssistantMessage
+from glmcode.core.model import Emit
+from glmcode.core.transcript import Transcript
+from glmcode.engine.chat_messages import ChatMessages
+from glmcode.engine.chat_reply import ChatSink
+from glmcode.engine.endpoint import Address, Endpoint
+from glmcode.engine.exchange import Exchange
+from glmcode.engine.faults import Fault, Judge
+
+BYTES_PER_TOKEN = 3.5
+
+
+@dataclass(slots=True)
+class _State:
+    """What is known of one transcript: its bytes, and the last count that a server gave.
+
+    known: tokens of the first `at` bytes of the messages.
+    """
+
+    messages: ChatMessages
+    known: int = 0
+    at: int = 0
+
+
+@dataclass(slots=True)
+class ChatProtocol:
+    """core.model.Model over chat completions."""
+
+    exchange: Exchange
+    endpoint: Endpoint
+    address: Address
+    judge: Judge
+    model: str
+    dropped: set[str] = field(default_factory=set)
+    states: WeakKeyDictionary[Transcript, _State] = field(default_factory=WeakKeyDictionary)
+
+    async def reply(
+        self, transcript: Transcript, emit: Emit, keep: Callable[[AssistantMessage], None]
+    ) -> AssistantMessage:
+        """See core.model.Model."""
+        state = self._state(transcript)
+        dialect = _Dialect(self, state, transcript, emit)
+        sink, clock = await self.exchange.reply(dialect, emit, keep)
+        message = sink.message(clock)
+        if message.usage.prompt_tokens:
+            state.known = message.usage.prompt_tokens
+            state.at = dialect.asked_bytes
+        return message
+
+    def prompt_tokens(self, transcript: Transcript) -> int:
+        """The server's last count, and an estimate for what came after it."""
+        state = self._state(transcript)
+        return state.known + round((state.messages.size - state.at) / BYTES_PER_TOKEN)
+
+    def options(self) -> dict[str, Any]:
+        """The request without tools and messages."""
+        wanted = {
+            "model": self.model,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **self.endpoint.sampling,
+        }
+        return {name: value for name, value in wanted.items() if name not in self.dropped}
+
+    def _state(self, transcript: Transcript) -> _State:
+        state = self.states.get(transcript)
+        if state is None:
+            state = self.states[transcript] = _State(ChatMessages(transcript.preamble))
+        state.messages.extend(transcript.since(state.messages.count))
+        return state
+
+
+class _Dialect:
+    """exchange.Dialect for one reply."""
+
+    def __init__(
+        self, protocol: ChatProtocol, state: _State, transcript: Transcript, emit: Emit
+    ) -> None:
+        self._protocol = protocol
+        self._messages = state.messages
+        self._emit = emit
+        self._names = [spec.name for spec in transcript.preamble.specs]
+        self._step = 1 + sum(isinstance(m, AssistantMessage) for m in transcript.messages)
+        self.prompt_tokens = protocol.prompt_tokens(transcript)
+        self.asked_bytes = state.messages.size
+
+    def request(self) -> tuple[str, bytes]:
+        body = self._messages.body(self._protocol.options())
+        return f"{self._protocol.address.api}/chat/completions", body
+
+    def sink(self) -> ChatSink:
+        def make_id(number: int) -> str:
+            return f"call_{self._step}_{number}"
+
+        return ChatSink(self._emit, self._names, make_id, self._protocol.judge)
+
+    def adapt(self, fault: Fault) -> bool:
+        if fault.status not in (400, 422):
+            return False
+        optional = {"stream_options": "include_usage"}
+        optional |= {name: name for name in self._protocol.endpoint.sampling}
+        named = {
+            name for name, other in optional.items() if name in fault.body or other in fault.body
+        } - self._protocol.dropped
+        if not named:
+            return False
+        self._protocol.dropped |= named
+        left_out = ", ".join(sorted(named))
+        self._emit(Notice(text=f"the server does not take {left_out}: left out from now on"))
+        return True

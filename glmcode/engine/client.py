@@ -1,0 +1,278 @@
+"""The model client: one function that answers for a transcript, over `tokens` or `chat`.
+
+`connect` decides the protocol, and asks a server no more than it must: with `-m` and
+`--protocol chat` the first request is the first completion. Everything that differs between
+the protocols lies behind them (tokens.py, chat.py). Must not print; what a person should
+know goes out as events or as ModelError.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glmcode.core.messages import AssistantMessage
+from glmcode.core.model import Emit, ModelError
+from glmcode.core.tool import ToolSpec
+from glmcode.core.transcript import Transcript
+from glmcode.engine.endpoint import Address, Endpoint, ProtocolName, address_of
+from glmcode.engine.exchange import Exchange
+from glmcode.engine.faults import Fault, Judge
+from glmcode.engine.http import Transport
+
+if TYPE_CHECKING:
+    from glmcode.engine.chat import ChatProtocol
+    from glmcode.engine.tokens import TokensProtocol
+    from glmcode.glm.tokenizer import GlmTokenizer
+
+__all__ = ["Client", "Endpoint", "connect"]
+
+PROBE = (
+    "<|user|>\ndef naïve(x):\n\treturn {'π': [1, 22, 333]}  # 😀\n\n<think></think>\n<tool_call>"
+)
+"""Text with and without tags; a server with the same tokenizer gives the same ids for it."""
+
+_WINDOW_KEYS = ("max_model_len", "context_length", "context_window", "max_context_length")
+_NO_LIST = (400, 404, 405, 501)
+
+
+class Client:
+    """core.model.Model on one endpoint.
+
+    protocol and protocol_reason: which of the two is spoken, and why. model: the served
+    name. window: tokens of the context window; 0 when the server does not say.
+    """
+
+    def __init__(
+        self,
+        spoken: TokensProtocol | ChatProtocol,
+        protocol: ProtocolName,
+        reason: str,
+        window: int,
+        transport: Transport,
+    ) -> None:
+        self.protocol: ProtocolName = protocol
+        self.protocol_reason = reason
+        self.model = spoken.model
+        self.window = window
+        self._spoken = spoken
+        self._transport = transport
+
+    async def __call__(
+        self, transcript: Transcript, emit: Emit, keep: Callable[[AssistantMessage], None]
+    ) -> AssistantMessage:
+        """See core.model.Model."""
+        return await self._spoken.reply(transcript, emit, keep)
+
+    def prompt_tokens(self, transcript: Transcript) -> int:
+        """Tokens of the next prompt: exact in `tokens`, else the last usage and an estimate."""
+        return self._spoken.prompt_tokens(transcript)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._transport.close()
+
+
+async def connect(endpoint: Endpoint, specs: Sequence[ToolSpec], emit: Emit) -> Client:
+    """Reach a server, learn what is not known, choose the protocol. Raises ModelError."""
+    key = (endpoint.api_key or "").strip()
+    if not (key.isascii() and all(c.isprintable() and c != " " for c in key)):
+        raise ModelError("the API key holds characters that no key has: check its variable")
+    endpoint = replace(endpoint, api_key=key or None)
+    return await _Opening(endpoint, specs, emit).open()
+
+
+class _Opening:
+    def __init__(self, endpoint: Endpoint, specs: Sequence[ToolSpec], emit: Emit) -> None:
+        self._endpoint = endpoint
+        self._specs = specs
+        self._emit = emit
+        self._address: Address = address_of(endpoint)
+        self._judge = Judge(endpoint, self._address)
+
+    async def open(self) -> Client:
+        endpoint = self._endpoint
+        if endpoint.protocol == "chat":
+            return await self._chat("it was asked for")
+        path = endpoint.tokenizer
+        if endpoint.protocol is None and path is None:
+            return await self._guess()
+        if path is None:
+            raise ModelError(
+                "the tokens protocol needs the model's tokenizer.json on this machine: name it "
+                "(engine.tokenizer, or a profile), or use --protocol chat"
+            )
+        return await self._tokens(path, {})
+
+    async def _guess(self) -> Client:
+        """No protocol asked for and no tokenizer named: perhaps one lies in a cache."""
+        endpoint = self._endpoint
+        entry: Mapping[str, Any] = {}
+        if endpoint.model is None:
+            transport = self._plain_transport()
+            try:
+                entry = await self._entry(Exchange(transport, self._judge))
+            finally:
+                await transport.close()
+        path = cached_tokenizer(str(entry.get("root") or endpoint.model or ""))
+        if path is None:
+            return await self._chat("no tokenizer of the served model is at hand", entry)
+        return await self._tokens(path, entry)
+
+    async def _chat(self, reason: str, entry: Mapping[str, Any] | None = None) -> Client:
+        from glmcode.engine.chat import ChatProtocol
+        from glmcode.engine.sdk import SdkTransport
+
+        endpoint = self._endpoint
+        transport = SdkTransport(self._address, endpoint.api_key, endpoint.headers)
+        exchange = Exchange(transport, self._judge)
+        try:
+            if endpoint.model is None and not entry:
+                entry = await self._entry(exchange)
+            model = endpoint.model or str((entry or {})["id"])
+        except BaseException:
+            await transport.close()
+            raise
+        spoken = ChatProtocol(exchange, endpoint, self._address, self._judge, model)
+        window = endpoint.window or _window(entry or {})
+        return Client(spoken, "chat", reason, window, transport)
+
+    async def _tokens(self, path: Path, entry: Mapping[str, Any]) -> Client:
+        from glmcode.engine.tokens import TokensProtocol
+        from glmcode.glm.tokenizer import GlmTokenizer, TokenizerError
+
+        endpoint, asked = self._endpoint, self._endpoint.protocol == "tokens"
+        loading = asyncio.ensure_future(asyncio.to_thread(GlmTokenizer.load, path))
+        transport = self._plain_transport()
+        exchange = Exchange(transport, self._judge)
+        try:
+            if not entry and (endpoint.model is None or endpoint.window is None):
+                entry = await self._entry(exchange, needed=endpoint.model is None)
+            model = endpoint.model or str(entry["id"])
+            try:
+                tokenizer = await loading
+            except TokenizerError as error:
+                raise _Unfit(str(error)) from error
+            probed = await self._probe(exchange, tokenizer, model, asked=asked)
+        except _Unfit as unfit:
+            await transport.close()
+            if asked:
+                raise ModelError(f"{unfit}; use --protocol chat") from unfit
+            return await self._chat(str(unfit), entry)
+        except BaseException:
+            loading.cancel()
+            await transport.close()
+            raise
+        window = endpoint.window or _window(entry) or probed.window
+        schemas = {spec.name: spec.parameters for spec in self._specs}
+        spoken = TokensProtocol(
+            exchange, endpoint, self._address, self._judge, model, window, tokenizer, schemas
+        )
+        return Client(spoken, "tokens", probed.reason, window, transport)
+
+    def _plain_transport(self) -> Transport:
+        from glmcode.engine.http import HttpTransport
+
+        headers = dict(self._endpoint.headers)
+        if self._endpoint.api_key:
+            headers["authorization"] = f"Bearer {self._endpoint.api_key}"
+        return HttpTransport(self._address, headers)
+
+    async def _entry(self, exchange: Exchange, *, needed: bool = True) -> Mapping[str, Any]:
+        """The served model's entry in /v1/models; {} where there is none and none is needed."""
+        where = self._address.shown
+        no_list = f"{where} does not list its models (/v1/models): name the model with -m"
+        try:
+            body = await exchange.get(f"{self._address.api}/models", self._emit)
+            entries = _entries(json.loads(body))
+        except Fault as fault:
+            if fault.status not in _NO_LIST:
+                raise fault.error from fault
+            if needed:
+                raise ModelError(no_list) from fault
+            return {}
+        except ValueError as error:
+            if needed:
+                raise ModelError(no_list) from error
+            return {}
+        wanted = self._endpoint.model
+        if wanted is not None:
+            return next((e for e in entries if e["id"] == wanted), {})
+        if len(entries) > 1:
+            names = ", ".join(e["id"] for e in entries[:10])
+            raise ModelError(f"{where} serves several models: name one with -m ({names})")
+        if not entries:
+            raise ModelError(no_list)
+        return entries[0]
+
+    async def _probe(
+        self, exchange: Exchange, tokenizer: GlmTokenizer, model: str, *, asked: bool
+    ) -> _Probed:
+        """Whether the server encodes as we do. Raises _Unfit when it does not."""
+        if self._address.socket is not None and asked:
+            return _Probed("the engine is our own and runs with this tokenizer")
+        from glmcode.glm.pieces import text_pieces
+
+        request = {"model": model, "prompt": PROBE, "add_special_tokens": False}
+        body = json.dumps(request).encode()
+        try:
+            answer = json.loads(
+                await exchange.post(f"{self._address.root}/tokenize", body, self._emit)
+            )
+            theirs, window = answer["tokens"], answer.get("max_model_len")
+        except Fault as fault:
+            if fault.error.kind == "unavailable" or fault.status == 401:
+                raise fault.error from fault
+            theirs, window = None, None
+        except (ValueError, TypeError, LookupError):
+            theirs, window = None, None
+        if theirs is None and asked:
+            return _Probed("it was asked for (the server has no /tokenize to check the ids with)")
+        if theirs is None:
+            raise _Unfit("the server has no /tokenize to check token ids with")
+        if theirs != tokenizer.encode(text_pieces(PROBE, tokenizer.control_names)):
+            raise _Unfit("the server's tokenizer gives other ids than the one on this machine")
+        return _Probed("the server's tokenizer gives the same ids", _count(window))
+
+
+class _Unfit(Exception):
+    """`tokens` cannot be spoken here; the text says why."""
+
+
+class _Probed:
+    def __init__(self, reason: str, window: int = 0) -> None:
+        self.reason = reason
+        self.window = window
+
+
+def cached_tokenizer(model: str) -> Path | None:
+    """The tokenizer.json of a model's folder, or of a hub id in the local cache."""
+    from glmcode.engine.profile import cached_snapshot
+
+    folder = Path(model) if model.startswith("/") else None
+    if folder is None and model.count("/") == 1:
+        folder = cached_snapshot(model)
+    file = folder / "tokenizer.json" if folder is not None else None
+    return file if file is not None and file.is_file() else None
+
+
+def _entries(value: Any) -> list[dict[str, Any]]:
+    """The models of a list, whatever its form; without an id they do not count."""
+    data = value.get("data", value.get("models")) if isinstance(value, dict) else value
+    entries = data if isinstance(data, list) else []
+    return [e for e in entries if isinstance(e, dict) and isinstance(e.get("id"), str)]
+
+
+def _window(entry: Mapping[str, Any]) -> int:
+    meta = entry.get("meta")
+    known = [entry.get(key) for key in _WINDOW_KEYS]
+    known.append(meta.get("n_ctx") if isinstance(meta, Mapping) else None)
+    return next((count for value in known if (count := _count(value))), 0)
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

@@ -1,0 +1,159 @@
+"""The stream of generated ids, made into one AssistantMessage.
+
+The ids are kept verbatim and without the stop token; what they say is read by the GLM
+parser, piece by piece as they come. Serves both routes: `/inference/v1/generate` and
+`/v1/completions` with return_token_ids. Must not render or send anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from glmcode.core.events import Delta
+from glmcode.core.messages import AssistantMessage, Stop, Usage
+from glmcode.core.model import Emit, ModelError
+from glmcode.engine.exchange import Clock
+from glmcode.engine.faults import Fault, Judge
+from glmcode.engine.repetition import RepetitionDetector
+from glmcode.glm.interrupt import cut_interrupted
+from glmcode.glm.parser import ReplyParser
+from glmcode.glm.tokenizer import GlmTokenizer
+
+OBSERVATION = "<|observation|>"
+
+
+class TokenSink:
+    """exchange.Sink for `tokens`.
+
+    base: ids of this reply that earlier requests generated (it goes on after a length
+    limit); replay: they are shown again, because what was shown is void.
+    """
+
+    def __init__(
+        self,
+        emit: Emit,
+        judge: Judge,
+        tokenizer: GlmTokenizer,
+        schemas: Mapping[str, Mapping[str, Any]],
+        make_id: Callable[[int], str],
+        base: Sequence[int] = (),
+        *,
+        replay: bool = False,
+    ) -> None:
+        self.complete = False
+        self.enough = False
+        self.streamed = bool(base)
+        self.finish: Literal["", "stop", "length", "repetition"] = ""
+        self.ids: list[int] = []
+        self.usage: dict[str, Any] = {}
+        self.metrics: dict[str, Any] = {}
+        self._emit = emit
+        self._judge = judge
+        self._tokenizer = tokenizer
+        self._schemas = schemas
+        self._make_id = make_id
+        self._parser = ReplyParser(schemas, make_id)
+        self._stop: str | None = None
+        self._detector = RepetitionDetector()
+        self._show(self._take(base), replay)
+
+    @property
+    def in_call(self) -> bool:
+        """Whether a tool call is open."""
+        return self._parser.in_call
+
+    def feed(self, value: dict[str, Any], clock: Clock) -> bool:
+        """See exchange.Sink."""
+        for name, store in (("usage", self.usage), ("metrics", self.metrics)):
+            if isinstance(value.get(name), dict):
+                store.update(value[name])
+        choices = value.get("choices")
+        if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+            return False
+        choice = choices[0]
+        ids = choice.get("token_ids")
+        if ids is None and choice.get("text"):
+            text = "this server sends no token ids: use --protocol chat"
+            raise Fault(ModelError(text), cut=True)
+        ids = ids if isinstance(ids, list) else []
+        self._show(self._take(ids), True)
+        self._finished(choice.get("finish_reason"), choice.get("stop_reason"))
+        return bool(ids)
+
+    def _take(self, ids: Sequence[int]) -> list[Delta]:
+        kept: list[int] = []
+        for number in () if self._stop is not None else ids:
+            self._stop = self._tokenizer.stop_ids.get(number)
+            if self._stop is not None:
+                break
+            kept.append(number)
+        self.ids += kept
+        deltas: list[Delta] = []
+        for piece in self._tokenizer.pieces(kept):
+            deltas += self._parser.feed(piece)
+        if self._detector.feed(kept, patient=self._parser.in_call):
+            self.finish = "repetition"
+            self.enough = self.complete = True
+        return deltas
+
+    def _show(self, deltas: Sequence[Delta], visible: bool) -> None:
+        if visible and deltas:
+            self.streamed = True
+            for delta in deltas:
+                self._emit(delta)
+
+    def _finished(self, finish: Any, stop_reason: Any) -> None:
+        match finish:
+            case "stop" | "length" | "repetition":
+                if not self.enough:
+                    self.finish = finish
+                self.complete = True
+                if isinstance(stop_reason, int):
+                    self._stop = self._tokenizer.stop_ids.get(stop_reason, self._stop)
+            case str() if finish:
+                raise self._judge.ended(f"finish reason {finish!r}")
+
+    def partial(self) -> AssistantMessage | None:
+        """See exchange.Sink: the ids up to the last closed structure."""
+        return self._cut(self.ids, "interrupted", Usage(output_tokens=len(self.ids)))
+
+    def message(self, usage: Usage) -> AssistantMessage:
+        """The whole answer."""
+        if self.finish == "repetition":
+            cut = self._cut(self.ids[: self._detector.kept()], "repetition", usage)
+            return cut or AssistantMessage(token_ids=(), stop="repetition", usage=usage)
+        at_limit = self.finish == "length"
+        reply = self._parser.finish("length" if at_limit else "stop", self._stop)
+        stop: Stop = "end"
+        if at_limit:
+            stop = "length"
+        elif self._stop == OBSERVATION or reply.calls or reply.rejected:
+            stop = "calls"
+        return AssistantMessage(
+            reasoning=reply.reasoning,
+            text=reply.text,
+            calls=reply.calls,
+            rejected=reply.rejected,
+            token_ids=tuple(self.ids),
+            stop=stop,
+            usage=usage,
+        )
+
+    def _cut(self, ids: Sequence[int], stop: Stop, usage: Usage) -> AssistantMessage | None:
+        kept = cut_interrupted(self._tokenizer, ids)
+        if not kept:
+            return None
+        parser = ReplyParser(self._schemas, self._make_id)
+        for piece in self._tokenizer.pieces(kept):
+            parser.feed(piece)
+        reply = parser.finish("interrupted")
+        return AssistantMessage(
+            reasoning=reply.reasoning,
+            text=reply.text,
+            calls=reply.calls,
+            rejected=reply.rejected,
+            token_ids=tuple(kept),
+            stop=stop,
+            usage=usage,
+        )

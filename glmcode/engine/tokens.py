@@ -1,0 +1,196 @@
+"""The `tokens` protocol: ids in, ids out; the prefix is exact by construction.
+
+Two routes: `/inference/v1/generate`, and where the server lacks it `/v1/completions` with
+return_token_ids (it echoes the whole prompt, hence second). Which of them answers is found
+out by the first real request, so that connecting costs none. The body is built from the
+prompt's append-only buffer. Must not encode what was encoded, open connections or wait.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+from glmcode.core.messages import AssistantMessage, Usage
+from glmcode.core.model import Emit, ModelError
+from glmcode.core.transcript import Transcript
+from glmcode.engine.endpoint import Address, Endpoint
+from glmcode.engine.exchange import Exchange
+from glmcode.engine.faults import Fault, Judge
+from glmcode.engine.profile import CARD_SAMPLING
+from glmcode.engine.token_reply import TokenSink
+from glmcode.engine.usage import read_usage
+from glmcode.glm.prompt import TokenPrompt
+from glmcode.glm.tokenizer import GlmTokenizer
+
+MAX_GO_ON = 2
+REPETITION = {"min_pattern_size": 16, "max_pattern_size": 200, "min_count": 32}
+"""For vLLM's own detector: a backstop, far more patient than ours (repetition.py)."""
+
+_OPTIONAL = ("repetition_detection", "detokenize", "stream_options", "output_mode")
+_NO_ROUTE = (403, 404, 405, 501)
+
+
+@dataclass(slots=True)
+class _State:
+    """A transcript as ids: the prompt, and how many messages it holds."""
+
+    prompt: TokenPrompt
+    count: int = 0
+
+
+@dataclass(slots=True)
+class TokensProtocol:
+    """core.model.Model over token ids. window 0: unknown, the server decides."""
+
+    exchange: Exchange
+    endpoint: Endpoint
+    address: Address
+    judge: Judge
+    model: str
+    window: int
+    tokenizer: GlmTokenizer
+    schemas: Mapping[str, Mapping[str, Any]]
+    route: Literal["generate", "completions"] = "generate"
+    dropped: set[str] = field(default_factory=set)
+    states: WeakKeyDictionary[Transcript, _State] = field(default_factory=WeakKeyDictionary)
+
+    async def reply(
+        self, transcript: Transcript, emit: Emit, keep: Callable[[AssistantMessage], None]
+    ) -> AssistantMessage:
+        """See core.model.Model. Goes on after a length limit, at most MAX_GO_ON times."""
+        prompt = self._state(transcript).prompt
+        step = 1 + sum(isinstance(m, AssistantMessage) for m in transcript.messages)
+        base: list[int] = []
+        usage = Usage()
+        for part in range(MAX_GO_ON + 1):
+            dialect = _Dialect(self, prompt, emit, step, base)
+            sink, clock = await self.exchange.reply(dialect, emit, keep)
+            cost = read_usage(sink.usage, sink.metrics, clock)
+            made = cost.output_tokens or len(sink.ids) - len(base)
+            cost = replace(cost, prompt_tokens=dialect.prompt_tokens, output_tokens=made)
+            usage = cost if part == 0 else _both(usage, cost)
+            if sink.finish != "length" or sink.in_call or self._room(prompt, sink.ids) < 1:
+                break
+            if part < MAX_GO_ON:
+                base = sink.ids
+        return sink.message(usage)
+
+    def prompt_tokens(self, transcript: Transcript) -> int:
+        """The tokens of the next prompt, exactly."""
+        return self._state(transcript).prompt.request_count
+
+    def body(self, ids: bytes, max_tokens: int) -> tuple[str, bytes]:
+        """Path and body of a request for these ids (a JSON array)."""
+        sampling: dict[str, Any] = {
+            **CARD_SAMPLING,
+            **self.endpoint.sampling,
+            "max_tokens": max_tokens,
+            "stop_token_ids": list(self.tokenizer.stop_ids),
+            "repetition_detection": REPETITION,
+        }
+        options: dict[str, Any] = {"model": self.model, "stream": True}
+        options["stream_options"] = {"include_usage": True}
+        if self.route == "generate":
+            path, key = f"{self.address.root}/inference/v1/generate", "token_ids"
+            sampling["detokenize"] = False
+            options |= {"request_id": uuid.uuid4().hex, "output_mode": "tokens"}
+            options["sampling_params"] = self._wanted(sampling)
+        else:
+            path, key = f"{self.address.api}/completions", "prompt"
+            options |= {"return_token_ids": True, "skip_special_tokens": False, **sampling}
+        head = json.dumps(self._wanted(options), separators=(",", ":"))
+        return path, b"".join([head[:-1].encode(), f',"{key}":'.encode(), ids, b"}"])
+
+    def max_tokens(self, prompt: TokenPrompt, base: Sequence[int]) -> int:
+        """What may be generated. Raises ModelError when nothing may."""
+        room = self._room(prompt, base)
+        if room < 1:
+            held = prompt.request_count + len(base)
+            raise ModelError(
+                f"the conversation holds {held:,} tokens and the window {self.window:,}: there "
+                "is no room for an answer. Start a new session (/clear) or ask for less at once",
+                kind="context_full",
+            )
+        return min(room, self.endpoint.step_cap)
+
+    def _room(self, prompt: TokenPrompt, base: Sequence[int]) -> int:
+        held = prompt.request_count + len(base)
+        return self.window - held if self.window else self.endpoint.step_cap
+
+    def _wanted(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in options.items() if name not in self.dropped}
+
+    def _state(self, transcript: Transcript) -> _State:
+        state = self.states.get(transcript)
+        if state is None:
+            prompt = TokenPrompt(self.tokenizer, transcript.preamble)
+            state = self.states[transcript] = _State(prompt)
+        if state.count < len(transcript):
+            state.prompt.extend(transcript.since(state.count))
+            state.count = len(transcript)
+        return state
+
+
+class _Dialect:
+    """exchange.Dialect for one request of a reply."""
+
+    def __init__(
+        self,
+        protocol: TokensProtocol,
+        prompt: TokenPrompt,
+        emit: Emit,
+        step: int,
+        base: Sequence[int],
+    ) -> None:
+        self.prompt_tokens = prompt.request_count + len(base)
+        self._protocol = protocol
+        self._prompt = prompt
+        self._emit = emit
+        self._step = step
+        self._base = base
+        self._tries = 0
+
+    def request(self) -> tuple[str, bytes]:
+        max_tokens = self._protocol.max_tokens(self._prompt, self._base)
+        return self._protocol.body(self._prompt.request_ids_json(self._base), max_tokens)
+
+    def sink(self) -> TokenSink:
+        self._tries += 1
+        protocol = self._protocol
+        return TokenSink(
+            self._emit,
+            protocol.judge,
+            protocol.tokenizer,
+            protocol.schemas,
+            lambda index: f"call_{self._step}_{index + 1}",
+            self._base,
+            replay=self._tries > 1,
+        )
+
+    def adapt(self, fault: Fault) -> bool:
+        protocol = self._protocol
+        if protocol.route == "generate" and fault.status in _NO_ROUTE:
+            if "does not exist" in fault.body:
+                return False
+            protocol.route = "completions"
+            return True
+        if fault.status not in (400, 422):
+            return False
+        named = {name for name in _OPTIONAL if name in fault.body} - protocol.dropped
+        protocol.dropped |= named
+        return bool(named)
+
+
+def _both(first: Usage, then: Usage) -> Usage:
+    """The cost of a reply that went on: one prompt, all that was generated."""
+    return replace(
+        first,
+        output_tokens=first.output_tokens + then.output_tokens,
+        queue_s=first.queue_s + then.queue_s,
+        decode_s=first.decode_s + then.prefill_s + then.decode_s,
+    )
