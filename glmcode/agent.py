@@ -193,6 +193,16 @@ class Agent:
         """Change the permission mode from now on."""
         self.policy = replace(self.policy, mode=mode)
 
+    def renewed(self) -> Agent:
+        """A new session on the same engine, in the same mode, without the grants of this one.
+
+        Raises JournalError. This agent stays open: close it with keep_client.
+        """
+        options = replace(self.options, session_id=None, mode=self.policy.mode)
+        agent = Agent(options, self.client, self._emit, self._answer, self._ready)
+        agent._check_engine = True
+        return agent
+
     async def close(self, *, keep_client: bool = False) -> None:
         """Stop background commands, close the journal, and end the connection.
 
