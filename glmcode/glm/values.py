@@ -27,8 +27,9 @@ _MAX_PYTHON = 200_000
 _MAX_BITS = 4096
 _EXACT_FLOAT = 2**53
 _NAMES = ("null", "boolean", "integer", "number", "array", "object", "string")
+_STRING: Kinds = frozenset({"string"})
 _ANY: Kinds = frozenset(_NAMES)
-_NO_NUMBER: Kinds = _ANY - {"integer", "number"}
+_WRITTEN: Kinds = frozenset({"null", "boolean", "array", "object"})
 _PYTHON = re.compile(r"[\[({]|[-+]?\.?\d|(?:True|False|None)\Z")
 
 
@@ -37,17 +38,17 @@ def read_value(text: str, schema: Any) -> Any:
     if schema is None:
         return text
     kinds = _kinds(schema)
-    if kinds == {"string"}:
+    if kinds == _STRING:
         return text
     if kinds is not None and "string" in kinds:
         if text != text.strip():
             return text
         value = read_json(text)
-        fitting = _fitting(value, kinds - {"string"})
+        fitting = _fitting(value, kinds - _STRING)
         return text if fitting is UNREADABLE else fitting
     value = _fitting(read_json(text), _ANY if kinds is None else kinds)
     if value is UNREADABLE:
-        value = _fitting(_read_python(text), _NO_NUMBER if kinds is None else kinds)
+        value = _fitting(_read_python(text), _WRITTEN if kinds is None else kinds)
     return text if value is UNREADABLE else value
 
 

@@ -1,0 +1,118 @@
+"""The token sequence of a session: it only grows, and nothing in it is encoded twice.
+
+The request's id list is kept as text in an append-only buffer beside the ids, so that a
+step at 200,000 tokens costs what one at 2,000 does, but for copying it to the socket. An
+assistant message goes in with the ids that were generated, verbatim, so that each prompt
+begins with the prompt before it and what was answered. Must not change what is in it.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+
+from glmcode.core.messages import AssistantMessage, Message, ToolMessage, UserMessage
+from glmcode.core.transcript import Preamble
+from glmcode.glm.pieces import Piece
+from glmcode.glm.template import (
+    assistant_pieces,
+    generation_pieces,
+    preamble_pieces,
+    tool_run_pieces,
+    user_pieces,
+)
+from glmcode.glm.tokenizer import GlmTokenizer
+
+
+class TokenPrompt:
+    """The prompt of one session in the `tokens` protocol.
+
+    The base is the preamble and every message so far; a request is the base and the
+    generation prompt, which becomes part of the base with the assistant message.
+    """
+
+    def __init__(self, tokenizer: GlmTokenizer, preamble: Preamble, thinking: bool = True) -> None:
+        """thinking: False closes reasoning before it begins and marks user messages."""
+        self.tokenizer = tokenizer
+        self._ids = array("I")
+        self._json = bytearray(b"[")
+        self._in_tool_run = False
+        self._set_thinking(thinking)
+        self._append(tokenizer.encode(preamble_pieces(preamble)))
+
+    def _set_thinking(self, thinking: bool) -> None:
+        self.thinking = thinking
+        self._generation = self.tokenizer.encode(generation_pieces(thinking))
+        self._role = self.tokenizer.encode(generation_pieces())
+
+    def __len__(self) -> int:
+        """Tokens of the base: preamble and messages, without the generation prompt."""
+        return len(self._ids)
+
+    @property
+    def ids(self) -> list[int]:
+        """The ids of the base; a copy."""
+        return self._ids.tolist()
+
+    @property
+    def answer_prefix(self) -> tuple[int, ...]:
+        """Ids that the generation prompt puts into the model's mouth (thinking off: a closed
+        think block). They belong to the answer: a message's token_ids begin with them."""
+        return tuple(self._generation[len(self._role) :])
+
+    @property
+    def request_count(self) -> int:
+        """Tokens of a request: the base and the generation prompt."""
+        return len(self._ids) + len(self._generation)
+
+    def request_ids(self, partial: Iterable[int] = ()) -> list[int]:
+        """The ids of a request; partial: generated ids that the model goes on from."""
+        return [*self._ids, *self._generation, *partial]
+
+    def request_ids_json(self, partial: Iterable[int] = ()) -> bytes:
+        """The same as a JSON array; one copy of the buffer, whatever its length."""
+        return b"".join((self._json, _json([*self._generation, *partial])[:-1], b"]"))
+
+    def extend(self, messages: Sequence[Message]) -> None:
+        """Append messages that are new since the last call, and encode only them.
+
+        A run of tool messages may arrive in several calls.
+        """
+        for message in messages:
+            match message:
+                case UserMessage():
+                    self._write(user_pieces(message, self.thinking))
+                case ToolMessage():
+                    self._write(tool_run_pieces([message], opened=self._in_tool_run))
+                case AssistantMessage():
+                    self._extend_assistant(message)
+            self._in_tool_run = isinstance(message, ToolMessage)
+
+    def _extend_assistant(self, message: AssistantMessage) -> None:
+        if message.token_ids is None:
+            self._write(assistant_pieces(message))
+        else:
+            self._append(self._role)
+            self._append(message.token_ids)
+
+    def fork(self, thinking: bool | None = None) -> TokenPrompt:
+        """A copy that grows apart from this one; thinking: for its new messages."""
+        other = object.__new__(TokenPrompt)
+        other.tokenizer = self.tokenizer
+        other._ids = self._ids[:]
+        other._json = self._json[:]
+        other._in_tool_run = self._in_tool_run
+        other._set_thinking(self.thinking if thinking is None else thinking)
+        return other
+
+    def _write(self, pieces: Sequence[Piece]) -> None:
+        self._append(self.tokenizer.encode(pieces))
+
+    def _append(self, ids: Sequence[int]) -> None:
+        self._ids.extend(ids)
+        self._json += _json(ids)
+
+
+def _json(ids: Iterable[int]) -> bytes:
+    """Ids as text, each followed by a comma."""
+    return "".join(f"{number}," for number in ids).encode()
