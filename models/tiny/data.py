@@ -161,11 +161,13 @@ def found(rng: random.Random, words: Words, function: str, hit: str) -> str:
     return "\n".join(sorted(hits))
 
 
-def unfold(rng: random.Random, words: Words, talk: Conversation, steps: Repair) -> None:
-    """The conversation of a repair."""
+def unfold(
+    rng: random.Random, words: Words | None, talk: Conversation, steps: Repair
+) -> None:
+    """The conversation of a repair; without words, with no notes and nothing odd."""
 
     def result(text: str) -> None:
-        talk.result(outputs.noted(rng, words, text))
+        talk.result(outputs.noted(rng, words, text) if words else text)
 
     talk.call("Bash", "Run the tests first.", command=steps.command)
     result(steps.failed)
@@ -175,7 +177,7 @@ def unfold(rng: random.Random, words: Words, talk: Conversation, steps: Repair) 
     result(steps.found)
     talk.call("Read", "", file_path=steps.path)
     result(steps.read)
-    odd = rng.random()
+    odd = rng.random() if words else 1.0
     change(talk, steps)
     if odd < 0.02:
         talk.result(rng.choice(["not run: the user said no", "not run: the user refused"]))

@@ -14,7 +14,7 @@ import queue
 import random
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from multiprocessing.queues import Queue, SimpleQueue
 from pathlib import Path
 
@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, multiprocessing, nn
 
-from models.tiny import data, head, vocabulary
+from models.tiny import card, data, evaluate, export, head, vocabulary
 from models.tiny.model import Shape, TinyGLM
 from models.tiny.vocabulary import Codec
 from models.tiny.words import Words
@@ -193,8 +193,10 @@ class Gradients:
         context = multiprocessing.get_context("spawn")
         self._model = model
         self._weights = torch.nn.utils.parameters_to_vector(model.parameters()).detach().clone()
-        self._weights.share_memory_()
-        self._slots = [torch.zeros_like(self._weights).share_memory_() for _ in range(WORKERS)]
+        self._weights.share_memory_()  # type: ignore[no-untyped-call]
+        self._slots = [torch.zeros_like(self._weights) for _ in range(WORKERS)]
+        for slot in self._slots:
+            slot.share_memory_()  # type: ignore[no-untyped-call]
         self._orders = [context.SimpleQueue() for _ in range(WORKERS)]
         self._done = context.Queue()
         self._workers = [
@@ -308,43 +310,42 @@ def fit(model: TinyGLM, plan: Plan, out: Path) -> None:
     torch.save(model.state_dict(), keep)
 
 
+def finish(model: TinyGLM, codec: Codec, out: Path, tasks: int) -> None:
+    """Export the model, measure it on unseen tasks, and write the rates into the card."""
+    size = export.export(model, codec, out)
+    print(f"model.safetensors: {size:,} bytes", flush=True)
+    model = export.load(out)
+    rates = evaluate.measure(model, codec, evaluate.KINDS, tasks)
+    varied = evaluate.measure(model, codec, evaluate.KINDS, tasks, varied=True)
+    card.write(out, rates, varied, tasks)
+
+
 def main() -> None:
     """The command line."""
     plan = Plan()
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the model")
-    parser.add_argument("--minutes", type=float, default=plan.minutes)
-    parser.add_argument("--tokens", type=float, default=plan.tokens)
-    parser.add_argument("--hold", type=float, default=plan.hold)
-    parser.add_argument("--muon", type=float, default=plan.muon)
-    parser.add_argument("--adam", type=float, default=plan.adam)
-    parser.add_argument("--short-until", type=float, default=plan.short_until)
-    parser.add_argument("--full-share", type=float, default=plan.full_share)
-    parser.add_argument("--seed", type=int, default=plan.seed)
-    parser.add_argument("--start", type=Path, help="go on from these weights and this tokenizer")
+    parser.add_argument("--start", type=Path, help="go on from these weights and --out's tokenizer")
+    parser.add_argument("--tasks", type=int, default=100, help="unseen tasks a kind to measure")
+    for field in fields(plan):
+        name = f"--{field.name.replace('_', '-')}"
+        default = getattr(plan, field.name)
+        parser.add_argument(name, type=type(default), default=default)
     options = parser.parse_args()
+    plan = Plan(**{field.name: getattr(options, field.name) for field in fields(plan)})
     torch.set_num_threads(1)
     (options.out / "runs").mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(options.seed)
+    torch.manual_seed(plan.seed)
     model = TinyGLM(Shape())
     if options.start:
         model.load_state_dict(torch.load(options.start))
         codec = Codec(options.out)
     else:
-        codec = build_tokenizer(options.out, Shape().vocab)
-    assert codec.size() == Shape().vocab, codec.size()
+        codec = build_tokenizer(options.out, model.shape.vocab)
     print("parameters", sum(p.numel() for p in model.parameters()), flush=True)
-    plan = Plan(
-        tokens=options.tokens,
-        minutes=options.minutes,
-        muon=options.muon,
-        adam=options.adam,
-        hold=options.hold,
-        short_until=options.short_until,
-        full_share=options.full_share,
-        seed=options.seed,
-    )
     fit(model, plan, options.out)
+    torch.set_num_threads(2)
+    finish(model, codec, options.out, options.tasks)
 
 
 if __name__ == "__main__":

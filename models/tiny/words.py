@@ -18,13 +18,13 @@ def _list(text: str) -> tuple[str, ...]:
 NOUNS = _list(
     """price order basket total volume amount height width length depth speed angle radius
     area score rank level stock batch parcel invoice budget margin discount salary bonus tariff
-    fee deposit balance credit debit interest ledger account branch ticket seat route trip stop
+    fee deposit credit debit interest ledger account branch ticket seat route trip stop
     fare motor signal sensor probe sample filter buffer queue stack token cursor offset index
     page chapter line word letter garden flower river bridge tower window door kitchen recipe
     flour sugar butter oven plate spoon bottle glass cable socket lamp battery charge current
     voltage power energy heat pressure flow valve pump tank pipe vessel harbor anchor sail crew
     cargo planet orbit comet rocket module panel shuttle lander beacon marker ribbon thread
-    fabric button pocket sleeve collar leather canvas pencil user item file user config cache
+    fabric button pocket sleeve collar leather canvas pencil item file user config cache
     node tree graph edge vector matrix row column table cell record field"""
 )
 VERBS = _list(
