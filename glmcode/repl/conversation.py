@@ -1,0 +1,355 @@
+"""The conversation behind the screen: opens the agent, runs turns, answers what is asked.
+
+What a person types is never lost: before the engine is ready and between turns it waits in
+line, during a turn it steers, and what a stopped turn did not read goes back to the input.
+Everything here runs on one event loop and is called back by the screen; unforeseen faults are
+caught by the edge in app.py. Must not draw, and must not decide permission.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
+
+from glmcode.agent import Agent, AgentOptions, Approval, proposed_rule
+from glmcode.core.events import ApprovalAsked, Delta, EngineProgress, Event, ToolOutput
+from glmcode.core.model import ModelError
+from glmcode.exits import Exit
+from glmcode.opening import OpenError, open_agent
+from glmcode.repl.clean import one_line
+from glmcode.repl.feed import Feed
+from glmcode.repl.paint import Painter, Spans
+from glmcode.repl.question import Question
+from glmcode.repl.screen import Hands, Live, Screen
+from glmcode.repl.slash import NO_SHELL, Unknown, find_command, help_rows, status_rows
+from glmcode.repl.status import Status, progress_text
+from glmcode.repl.view import View
+from glmcode.sessions import JournalError
+
+TWICE_S = 2.0
+PROGRESS_LINE_S = 10.0
+LOG_LINES = 12
+
+
+class Edge(Protocol):
+    """Where unforeseen faults end: as one sentence, with the details in a file."""
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call it; a fault is told."""
+
+    async def run(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Await it; a fault is told and False returned."""
+
+
+class Conversation:
+    """screen.Hands. Made before its screen; `left` gets the exit code."""
+
+    def __init__(
+        self,
+        options: AgentOptions,
+        painter: Painter,
+        make_screen: Callable[[Live, Hands], Screen],
+        edge: Edge,
+        *,
+        verbose: bool,
+        plain: bool,
+    ) -> None:
+        """plain: the screen has no live part, so progress is told in lines."""
+        self.options = options
+        self.agent: Agent | None = None
+        self.left: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._painter = painter
+        self._edge = edge
+        self._verbose = verbose
+        self._plain = plain
+        self._view = View(painter, verbose=verbose)
+        self._status = Status(mode=options.mode, since=time.monotonic())
+        self._inbox: list[str] = []
+        self._arrived = asyncio.Event()
+        self._asking = asyncio.Lock()
+        self._tasks: set[asyncio.Task[bool]] = set()
+        self._interrupted_at = 0.0
+        self._progress = ("", 0.0)
+        self._measured = 0.0
+        self.live = Live(tail=self._view.tail, status=self._status_spans)
+        self.screen = make_screen(self.live, self)
+        self.feed = Feed(self._show, self._tick)
+
+    # What the person does (screen.Hands)
+
+    def submit(self, text: str) -> None:
+        """A message, a steering word, or a slash command."""
+        command = find_command(text)
+        if isinstance(command, Unknown):
+            self.say([("warning", command.hint)])
+        elif command is not None:
+            self._command(command)
+        elif text.lstrip().startswith("!"):
+            self.say([("warning", NO_SHELL)])
+        else:
+            self._send(re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text))
+
+    def stop(self) -> None:
+        """Cancel the turn; an open question falls with it."""
+        if self.agent is not None and self.agent.cancel():
+            self._status.enter("stopping", time.monotonic())
+            self._refresh()
+
+    def interrupt(self) -> None:
+        """Ctrl-C on an empty input: leaves at once while opening, else at the second time."""
+        now = time.monotonic()
+        if self.agent is None:
+            self.leave(Exit.INTERRUPTED)
+        elif now - self._interrupted_at < TWICE_S:
+            self.leave(Exit.DONE)
+        else:
+            self._interrupted_at = now
+            self._status.hint = "Ctrl-C again leaves"
+            asyncio.get_running_loop().call_later(TWICE_S, self._forget_hint)
+            if self._plain:
+                self.say([("warning", self._status.hint)])
+            self._refresh()
+
+    def leave(self, code: int) -> None:
+        """End the session; the first code counts."""
+        if not self.left.done():
+            self.left.set_result(code)
+
+    def show_all(self) -> None:
+        """Print the whole preview of the open question."""
+        question = self.live.question
+        if question is not None and question.cut:
+            question.cut = False
+            self._commit(self._view.everything(question.asked))
+            self._refresh()
+
+    # The work
+
+    async def work(self, prompt: str | None) -> None:
+        """Open the agent, then run one turn after the other until cancelled."""
+        if prompt is not None:
+            self._send(prompt)
+        if not await self._edge.run(self._open()):
+            self.leave(Exit.ERROR)
+        while self.agent is not None:
+            await self._arrived.wait()
+            if not self._inbox:
+                self._arrived.clear()
+                continue
+            await self._edge.run(self._turn(self.agent, self._inbox.pop(0)))
+
+    async def close(self) -> None:
+        """Say where the session lies, and let go of the agent."""
+        if self.agent is not None:
+            if len(self.agent.transcript):
+                session = self.agent.session_id
+                self.say([("dim", f"session {session}: {self.agent.journal.path}")])
+            await self.agent.close()
+
+    def say(self, spans: Spans) -> None:
+        """Print a line of ours."""
+        self.fit()
+        self._commit(self._view.note(spans))
+
+    async def _open(self) -> None:
+        try:
+            agent = await open_agent(self.options, self.feed.put, self._answer)
+        except ModelError as error:
+            code = Exit.UNAVAILABLE if error.kind == "unavailable" else Exit.ERROR
+            self._cannot_open(str(error), code, error.detail)
+        except OpenError as error:
+            self._cannot_open(str(error), Exit.USAGE if error.usage else Exit.ERROR)
+        except JournalError as error:
+            self._cannot_open(str(error), Exit.ERROR)
+        else:
+            self.feed.drain()
+            self._begin(agent)
+            client = agent.client
+            told = f"{client.model}, protocol {client.protocol}: {client.protocol_reason}"
+            self.say([("dim", told)])
+
+    def _begin(self, agent: Agent) -> None:
+        self.agent = agent
+        self._status.model = agent.client.model
+        self._status.enter("idle", time.monotonic())
+        self._measure()
+        self._refresh()
+
+    def _cannot_open(self, sentence: str, code: Exit, log: str = "") -> None:
+        self.feed.drain()
+        self.say([("error", sentence)])
+        for line in log.rstrip("\n").split("\n")[-LOG_LINES:] if log else []:
+            self._commit(self._painter.output(f"| {line}"))
+        for text in self._inbox:
+            self.say([("dim", f"not sent: {one_line(text)}")])
+        self.leave(code)
+
+    async def _turn(self, agent: Agent, text: str) -> None:
+        self.live.busy = True
+        self._commit(self._view.person(text))
+        self._refresh()
+        done = False
+        try:
+            done = (await agent.submit(text)).reason == "done"
+        finally:
+            self.feed.drain()
+            self.live.busy = False
+            self.live.question = None
+            self._status.enter("idle", time.monotonic())
+            self._return_unread(agent, go_on=done)
+            self._measure()
+            self._refresh()
+
+    def _return_unread(self, agent: Agent, *, go_on: bool) -> None:
+        """What the turn never read: the next turn's when it ended well, else the input's."""
+        unread = agent.take_back()
+        self._view.queued.clear()
+        if go_on:
+            self._inbox[:0] = unread
+            return
+        unread += self._inbox
+        self._inbox.clear()
+        if unread:
+            self.screen.put_back("\n".join(unread))
+
+    def _send(self, text: str) -> None:
+        if self.agent is not None and self.agent.running:
+            self.agent.steer(text)
+            self._view.queued.append(text)
+        else:
+            self._inbox.append(text)
+            self._arrived.set()
+        self._refresh()
+
+    async def _answer(self, asked: ApprovalAsked) -> Approval | None:
+        """agent.Answer: one question at a time, after everything before it is on the screen."""
+        async with self._asking:
+            self.feed.drain()
+            cut = self._view.calls.is_cut(asked.preview)
+            rule = proposed_rule(asked)
+            question = Question(asked, one_line(rule), time.monotonic(), cut=cut)
+            self.live.question = question
+            self._refresh()
+            advice = ""
+            try:
+                choice = await question.chosen
+                if choice == "no":
+                    self._refresh()
+                    advice = await question.advised
+            finally:
+                self.live.question = None
+                self._refresh()
+            match choice:
+                case "yes":
+                    self._answered(asked, [("good", "yes")], allowed=True)
+                    return Approval(allowed=True)
+                case "always":
+                    said = [("good", "always "), ("", rule)]
+                    self._answered(asked, said, allowed=True)
+                    return Approval(allowed=True, always=rule)
+                case "no":
+                    said = [("warning", "no"), ("", f": {advice}" if advice else "")]
+                    self._answered(asked, said, allowed=False)
+                    return Approval(allowed=False, advice=advice)
+
+    def _answered(self, asked: ApprovalAsked, spans: Spans, *, allowed: bool) -> None:
+        self._commit(self._view.answered(asked.call_id, spans, allowed=allowed))
+
+    def _command(self, name: str) -> None:
+        match name:
+            case "/help":
+                self._rows(help_rows())
+            case "/status":
+                self._rows(status_rows(self.options, self.agent))
+            case "/exit":
+                self.leave(Exit.DONE)
+            case "/clear" if self.agent is None:
+                self.say([("warning", "not while the engine is being reached")])
+            case "/clear" if self.live.busy:
+                self.say([("warning", "not while a turn runs: Esc stops it")])
+            case "/clear":
+                task = asyncio.ensure_future(self._edge.run(self._clear()))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _clear(self) -> None:
+        """A new session on the same engine; the old one is closed only when the new one is open."""
+        old = self.agent
+        if old is None:
+            return
+        try:
+            fresh = old.renewed()
+        except JournalError as error:
+            self.say([("error", str(error))])
+            return
+        self._view = View(self._painter, verbose=self._verbose)
+        self.live.tail = self._view.tail
+        self._begin(fresh)
+        self.say([("dim", f"new session {fresh.session_id}; the engine stays as it is")])
+        await old.close(keep_client=True)
+
+    # What is shown
+
+    def fit(self) -> None:
+        """What is printed from now on fits the screen as it is now."""
+        self._painter.width = self.screen.size[0]
+
+    def _show(self, events: list[Event]) -> None:
+        """feed.Feed's outlet: print what is final, then draw what moves."""
+        self.fit()
+        lines: list[str] = []
+        for event in events:
+            self._edge.call(self._take, event, lines)
+        self._commit(lines)
+        if any(not isinstance(event, Delta | ToolOutput) for event in events):
+            self._edge.call(self._measure)
+        self._refresh()
+
+    def _take(self, event: Event, lines: list[str]) -> None:
+        now = time.monotonic()
+        stopping = self._status.state == "stopping" and self.live.busy
+        if not stopping:
+            self._status.event(event, now)
+        lines += self._view.event(event)
+        if self._plain and isinstance(event, EngineProgress):
+            phase, told = self._progress
+            if event.phase != phase or now - told >= PROGRESS_LINE_S:
+                self._progress = (event.phase, now)
+                lines += self._view.note([("dim", progress_text(event))])
+
+    def _tick(self) -> None:
+        self.fit()
+        if self._status.state != "idle":
+            self._refresh()
+
+    def _refresh(self) -> None:
+        self.live.queued = [*self._view.queued, *self._inbox]
+        self.screen.refresh()
+
+    def _commit(self, lines: Sequence[str]) -> None:
+        self.screen.commit(lines)
+
+    def _rows(self, rows: Sequence[tuple[str, str]]) -> None:
+        self.fit()
+        width = max(len(label) for label, _ in rows) + 2
+        narrow = self._painter.width < width + 20
+        lines: list[str] = []
+        for label, value in rows:
+            between = "\n  " if narrow else " " * (width - len(label))
+            lines += self._view.note([("bold", label), ("", between + value)])
+        self._commit(lines)
+
+    def _measure(self) -> None:
+        if self.agent is not None:
+            self._status.used, self._status.window = self.agent.context_tokens()
+            self._status.mode = self.agent.policy.mode
+
+    def _status_spans(self, width: int) -> Spans:
+        return self._status.spans(time.monotonic(), width)
+
+    def _forget_hint(self) -> None:
+        self._status.hint = ""
+        self._refresh()

@@ -1,0 +1,75 @@
+"""Reads a unified diff for a person: numbered lines with a kind each, long ones cut with counts.
+
+Pure: colours are chosen by paint.py. Must not judge whether a diff is right; what does not
+look like a diff is passed on as context, so that nothing which is approved stays unseen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Kind: TypeAlias = Literal["add", "remove", "context", "hunk", "note"]
+
+_HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@(.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class DiffLine:
+    """One line to show: its kind, its number in the file (None: none), its text without sign."""
+
+    kind: Kind
+    number: int | None
+    text: str
+
+
+def read_diff(body: str) -> list[DiffLine]:
+    """All lines of a unified diff; the file header is dropped (the title names the file).
+
+    Removed lines carry the number they had, added and unchanged ones the number they get.
+    A line of a file always stands behind a sign, so none can pass for a hunk or a header.
+    """
+    lines: list[DiffLine] = []
+    old = new = old_left = new_left = 0
+    for line in body.removesuffix("\n").split("\n"):
+        hunk = _HUNK.match(line)
+        if hunk is not None:
+            old, new = int(hunk[1]), int(hunk[3])
+            old_left, new_left = int(hunk[2] or 1), int(hunk[4] or 1)
+            if lines:
+                lines.append(DiffLine("hunk", None, hunk[5].strip()))
+        elif line.startswith("\\"):
+            lines.append(DiffLine("note", None, line[1:].strip()))
+        elif line.startswith("+") and new_left > 0:
+            lines.append(DiffLine("add", new, line[1:]))
+            new, new_left = new + 1, new_left - 1
+        elif line.startswith("-") and old_left > 0:
+            lines.append(DiffLine("remove", old, line[1:]))
+            old, old_left = old + 1, old_left - 1
+        elif (old_left > 0 or new_left > 0) and line[:1] in ("", " "):
+            lines.append(DiffLine("context", new, line[1:]))
+            old, old_left = old + 1, old_left - 1
+            new, new_left = new + 1, new_left - 1
+        elif not line.startswith(("--- ", "+++ ")):
+            lines.append(DiffLine("context", None, line))
+    return lines
+
+
+def counts(lines: Sequence[DiffLine]) -> tuple[int, int]:
+    """How many lines are added and removed."""
+    added = sum(line.kind == "add" for line in lines)
+    return added, sum(line.kind == "remove" for line in lines)
+
+
+def cut_diff(lines: list[DiffLine], limit: int) -> list[DiffLine]:
+    """At most `limit` lines: the head, a note that counts what is left out, and the tail."""
+    if len(lines) <= limit:
+        return lines
+    tail = limit // 4
+    head = max(1, limit - tail - 1)
+    left_out = lines[head : len(lines) - tail]
+    added, removed = counts(left_out)
+    note = DiffLine("note", None, f"… {len(left_out)} more lines (+{added} -{removed})")
+    return [*lines[:head], note, *lines[len(lines) - tail :]]

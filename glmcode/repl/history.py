@@ -1,0 +1,76 @@
+"""What a person typed, over all sessions: one private file, one JSON string a line.
+
+Several terminals append at once: each entry is one write under a lock, and the file is cut
+in place under the same lock when it has grown too long. A history that cannot be read or
+written is no reason to stop: it is then kept in memory alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prompt_toolkit.history import History
+
+from glmcode.base.paths import private_folder
+
+MAX_BYTES = 1_000_000
+KEPT_BYTES = 500_000
+
+
+class FileHistory(History):
+    """History for prompt_toolkit; newest entries come first, as it wants them."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def load_history_strings(self) -> Iterator[str]:
+        """All entries, newest first, a repeated one once in a row; damaged lines are skipped."""
+        try:
+            data = self.path.read_bytes()
+        except OSError:
+            return
+        last = None
+        for line in reversed(data.split(b"\n")):
+            try:
+                entry = json.loads(line) if line else None
+            except ValueError:
+                continue
+            if isinstance(entry, str) and entry != last:
+                last = entry
+                yield entry
+
+    def store_string(self, string: str) -> None:
+        """Append one entry."""
+        line = json.dumps(string).encode() + b"\n"
+        try:
+            private_folder(self.path.parent)
+            with self._locked() as descriptor:
+                if os.fstat(descriptor).st_size + len(line) > MAX_BYTES:
+                    _shorten(descriptor)
+                os.write(descriptor, line)
+        except OSError:
+            pass  # it stays in this session's memory
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        descriptor = os.open(self.path, flags, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def _shorten(descriptor: int) -> None:
+    size = os.fstat(descriptor).st_size
+    data = os.pread(descriptor, KEPT_BYTES, max(0, size - KEPT_BYTES))
+    kept = data[data.find(b"\n") + 1 :]
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, kept)

@@ -1,0 +1,73 @@
+"""Which key does what, in the words that fingers know from other terminal agents.
+
+Enter sends, Alt-Enter and Ctrl-J break the line, Esc and Ctrl-C stop a turn, Ctrl-C clears
+the input, Ctrl-D on an empty one leaves, Ctrl-R searches the history, Ctrl-O shows all of a
+cut preview, Ctrl-Z suspends. Editing keys are prompt_toolkit's own. Must not act itself:
+every key calls one method.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prompt_toolkit.filters import Condition, is_searching
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
+
+from glmcode.exits import Exit
+from glmcode.repl.screen import Hands, Live
+
+if TYPE_CHECKING:
+    from glmcode.repl.terminal import Terminal
+
+
+def key_bindings(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
+    """The bindings of the whole application."""
+    keys = KeyBindings()
+    empty = Condition(lambda: not terminal.buffer.text)
+    busy = Condition(lambda: live.busy or live.question is not None)
+    choosing = Condition(lambda: live.question is not None and not live.question.chosen.done())
+
+    @keys.add("enter", filter=~is_searching)
+    def _send(event: KeyPressEvent) -> None:
+        terminal.send()
+
+    @keys.add("escape", "enter", filter=~is_searching)
+    @keys.add("c-j", filter=~is_searching)
+    def _newline(event: KeyPressEvent) -> None:
+        terminal.buffer.insert_text("\n")
+
+    @keys.add("escape", filter=~is_searching & busy)
+    def _stop(event: KeyPressEvent) -> None:
+        hands.stop()
+
+    @keys.add("c-c", filter=~is_searching)
+    def _interrupt(event: KeyPressEvent) -> None:
+        terminal.ctrl_c()
+
+    @keys.add("c-d", filter=~is_searching & empty)
+    def _leave(event: KeyPressEvent) -> None:
+        hands.leave(Exit.DONE)
+
+    @keys.add("c-z")
+    def _suspend(event: KeyPressEvent) -> None:
+        terminal.suspend()
+
+    @keys.add("c-o", filter=choosing)
+    def _show_all(event: KeyPressEvent) -> None:
+        hands.show_all()
+
+    @keys.add(Keys.Any, filter=~is_searching & choosing)
+    def _answer(event: KeyPressEvent) -> None:
+        question = live.question
+        key = event.data
+        if question is None or not key.isprintable():
+            return
+        choice = question.press(key, terminal.now(), terminal.buffer.text)
+        if choice is None:
+            terminal.buffer.insert_text(key)
+        else:
+            question.choose(choice)
+            terminal.refresh()
+
+    return keys

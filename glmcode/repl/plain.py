@@ -1,0 +1,137 @@
+"""The screen where nothing but lines can be had (TERM=dumb, an editor's shell window).
+
+The terminal stays as it was: its own line editing, its own echo, Ctrl-C as a signal. Lines
+are printed in order; a question is answered by a line of its own, and a line that was typed
+before it appeared is a message, never an answer. Must not write an escape.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+from glmcode.exits import Exit
+from glmcode.repl.question import ANSWERS, GRACE_S, Question
+from glmcode.repl.screen import Hands, Live
+
+CHUNK = 4_096
+
+
+class Plain:
+    """screen.Screen for a terminal without cursor movement."""
+
+    def __init__(self, live: Live, hands: Hands) -> None:
+        self._live = live
+        self._hands = hands
+        self._typed = b""
+        self._column = 0
+        self._asked: Question | None = None
+        self._asked_at = 0.0
+        self._shown = ""
+        self._closed = asyncio.Event()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and rows now."""
+        try:
+            size = os.get_terminal_size(1)
+        except OSError:
+            return 80, 24
+        return size.columns or 80, size.lines or 24
+
+    async def run(self) -> None:
+        """Read lines until closed or until the input ends."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(0, self._read)
+        try:
+            self.refresh()
+            await self._closed.wait()
+        finally:
+            loop.remove_reader(0)
+
+    def commit(self, lines: Sequence[str]) -> None:
+        """Print lines."""
+        start = "\n" if self._shown else ""
+        self._shown = ""
+        self._write(start + "".join(f"{line}\n" for line in lines))
+
+    def refresh(self) -> None:
+        """Show the question or the prompt, when there is a new one."""
+        question = self._live.question
+        if question is not None and question is not self._asked:
+            self._asked, self._asked_at = question, time.monotonic()
+        prompt = self._prompt(question)
+        if prompt != self._shown:
+            self._write(("\n" if self._shown and prompt else "") + prompt)
+            self._shown = prompt
+
+    def put_back(self, text: str) -> None:
+        """There is no input to put it back into: say it, so that it is not lost."""
+        self.commit(["not sent:", *(f"  {line}" for line in text.split("\n"))])
+
+    def ctrl_c(self) -> None:
+        """Stop what runs, else it is the conversation's."""
+        self._typed = b""
+        if self._live.busy or self._live.question is not None:
+            self._hands.stop()
+        else:
+            self._hands.interrupt()
+
+    def close(self) -> None:
+        """Make `run` return."""
+        if self._shown:
+            self._write("\n")
+            self._shown = ""
+        self._closed.set()
+
+    def _prompt(self, question: Question | None) -> str:
+        if question is None:
+            return "" if self._live.busy else "> "
+        if question.advising:
+            return "no. What instead? (an empty line: just no) "
+        if question.chosen.done():
+            return ""
+        return f"Allow it? 1 yes, 2 always {question.rule}, 3 no: "
+
+    def _read(self) -> None:
+        try:
+            data = os.read(0, CHUNK)
+        except OSError:
+            data = b""
+        if not data:
+            self._hands.leave(Exit.DONE)
+            return
+        *lines, self._typed = (self._typed + data).split(b"\n")
+        for line in lines:
+            self._shown = ""
+            self._line(line.decode("utf-8", "replace").rstrip("\r"))
+
+    def _line(self, line: str) -> None:
+        question = self._live.question
+        if question is None or (question.chosen.done() and not question.advising):
+            if line.strip():
+                self._hands.submit(line)
+        elif question.advising:
+            question.advise(line.strip())
+        elif time.monotonic() - self._asked_at < GRACE_S:
+            if line.strip():
+                self._hands.submit(line)
+        elif (choice := ANSWERS.get(line.strip().lower())) is not None:
+            question.choose(choice)
+        elif line.strip():
+            self._hands.submit(line)
+        self.refresh()
+
+    def _write(self, text: str) -> None:
+        if not text:
+            return
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        data = text.encode(encoding, "replace")
+        try:
+            while data:
+                data = data[os.write(1, data) :]
+        except OSError:
+            self._hands.leave(Exit.TERMINATED)

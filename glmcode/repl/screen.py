@@ -1,0 +1,74 @@
+"""What a screen is: prints lines for good, shows a live part, and hands over what a person does.
+
+Two screens serve it: terminal.py (prompt_toolkit) and plain.py (TERM=dumb). The live part is
+read from Live whenever it is drawn, so a screen keeps no state of the conversation. A screen
+must not talk to the agent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from glmcode.repl.paint import Spans
+from glmcode.repl.question import Question
+
+
+@dataclass(slots=True)
+class Live:
+    """The moving part. `tail(height)` gives finished lines, `status(width)` the status line.
+
+    busy: a turn runs, so Esc and Ctrl-C stop it. queued: typed, not yet read by the model.
+    """
+
+    tail: Callable[[int], list[str]]
+    status: Callable[[int], Spans]
+    queued: list[str] = field(default_factory=list)
+    question: Question | None = None
+    busy: bool = False
+
+
+class Hands(Protocol):
+    """What a person does; every method returns at once and never raises."""
+
+    def submit(self, text: str) -> None:
+        """A text was sent: a message, a steering word, or a slash command."""
+
+    def stop(self) -> None:
+        """Stop the turn that runs."""
+
+    def interrupt(self) -> None:
+        """Ctrl-C where there is nothing to clear and nothing to stop."""
+
+    def leave(self, code: int) -> None:
+        """End the session with this exit code."""
+
+    def show_all(self) -> None:
+        """Print the whole preview of the open question."""
+
+
+class Screen(Protocol):
+    """Where it is shown."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and rows now."""
+
+    async def run(self) -> None:
+        """Take keys until `close`; the terminal is as it was before when this returns."""
+
+    def commit(self, lines: Sequence[str]) -> None:
+        """Print lines for good, above the live part."""
+
+    def refresh(self) -> None:
+        """The live part has changed."""
+
+    def put_back(self, text: str) -> None:
+        """Return text to the input, before what stands there."""
+
+    def ctrl_c(self) -> None:
+        """The interrupt signal came from outside: do as the key does."""
+
+    def close(self) -> None:
+        """Make `run` return."""

@@ -1,0 +1,82 @@
+"""Slash commands: which there are, what they say. The conversation does what they ask.
+
+A text is a command only when its first word is a slash and a plain word, so that a message
+about /etc/passwd stays a message. Pure but for what it is handed. Must not act.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+
+from glmcode.agent import Agent, AgentOptions
+
+COMMANDS = {
+    "/help": "what there is",
+    "/status": "engine, model, session, tokens",
+    "/clear": "a new session on the same engine",
+    "/exit": "leave (as does Ctrl-D)",
+}
+ALIASES = {"/quit": "/exit", "/new": "/clear", "/usage": "/status", "/?": "/help"}
+KEYS = (
+    ("Enter", "send; while a turn runs: the model reads it after the next step"),
+    ("Alt-Enter, Ctrl-J", "a new line"),
+    ("Esc, Ctrl-C", "stop the turn; what was generated is kept"),
+    ("Ctrl-C", "clear the input; twice on an empty one: leave"),
+    ("Ctrl-D", "leave, on an empty input"),
+    ("Up, Ctrl-R", "history, search in it"),
+    ("1 2 3, y a n", "answer a question: yes, always, no with a word of advice"),
+)
+NO_SHELL = "! commands are not in this version: ask for the command in words"
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Not a command; `hint` says what is nearest."""
+
+    hint: str
+
+
+def find_command(text: str) -> str | Unknown | None:
+    """The command that a text is, Unknown for one that does not exist, None for a message."""
+    word = text.split(maxsplit=1)[0] if text.strip() else ""
+    if not re.fullmatch(r"/(\?|[A-Za-z][\w-]*)", word):
+        return None
+    name = ALIASES.get(word.lower(), word.lower())
+    if name in COMMANDS:
+        return name
+    near = difflib.get_close_matches(name, [*COMMANDS, *ALIASES], n=1, cutoff=0.5)
+    if near:
+        return Unknown(f"unknown command {word}; did you mean {near[0]}?")
+    return Unknown(f"unknown command {word}; there are {', '.join(COMMANDS)}")
+
+
+def help_rows() -> list[tuple[str, str]]:
+    """Commands and keys, each with what it does."""
+    return [*COMMANDS.items(), *KEYS]
+
+
+def status_rows(options: AgentOptions, agent: Agent | None) -> list[tuple[str, str]]:
+    """What /status says, as (label, value) rows."""
+    engine = options.engine
+    where = engine.base_url or f"profile {engine.profile or 'of this machine'}"
+    if agent is None:
+        return [("engine", f"{where} (not ready yet)"), ("folder", str(options.workspace))]
+    client, usage = agent.client, agent.usage
+    used, window = agent.context_tokens()
+    share = f" of {window:,} ({100 * used / window:.0f} %)" if window else ""
+    hit = f"{100 * usage.cached_tokens / usage.prompt_tokens:.0f} %" if usage.prompt_tokens else "-"
+    return [
+        ("engine", where),
+        ("model", client.model),
+        ("protocol", f"{client.protocol}: {client.protocol_reason}"),
+        ("mode", agent.policy.mode),
+        ("folder", str(agent.context.workspace)),
+        ("session", agent.session_id),
+        ("journal", str(agent.journal.path)),
+        ("context", f"{used:,}{share} tokens"),
+        ("usage", f"{usage.prompt_tokens:,} prompt + {usage.output_tokens:,} answer tokens"),
+        ("cache", f"{usage.cached_tokens:,} tokens not computed again ({hit})"),
+        ("time", f"prefill {usage.prefill_s:.1f} s, decode {usage.decode_s:.1f} s"),
+    ]

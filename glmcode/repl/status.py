@@ -1,0 +1,128 @@
+"""The status line: what goes on, which model in which mode, how full the window is.
+
+A fold over events with a clock that is handed in; the line is made for a width, from the
+richest form that fits. Must not print, and must not hold more than the last of each kind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from glmcode.core.events import (
+    Appended,
+    ApprovalAsked,
+    CallStarted,
+    Delta,
+    EngineProgress,
+    Event,
+    Retrying,
+    StepStarted,
+    TurnFinished,
+    TurnStarted,
+    Waiting,
+)
+
+State: TypeAlias = Literal["opening", "idle", "working", "stopping"]
+WAITING_SHOWN_S = 2.0
+
+
+@dataclass(slots=True)
+class Status:
+    """What the line is made of. Times are seconds of one monotonic clock."""
+
+    state: State = "opening"
+    since: float = 0.0
+    model: str = ""
+    mode: str = "default"
+    used: int = 0
+    window: int = 0
+    hint: str = ""
+    doing: str = ""
+    progress: EngineProgress | None = None
+    waiting: Waiting | None = None
+
+    def enter(self, state: State, now: float) -> None:
+        """Change the state; what belonged to the one before is forgotten."""
+        self.state, self.since = state, now
+        self.doing, self.hint, self.progress, self.waiting = "", "", None, None
+
+    def event(self, event: Event, now: float) -> None:
+        """Take what an event says about the state."""
+        match event:
+            case EngineProgress():
+                self.progress = event
+                return
+            case Waiting():
+                self.waiting = event
+                return
+            case TurnStarted():
+                self.enter("working", now)
+            case TurnFinished():
+                self.enter("idle", now)
+            case StepStarted():
+                self.doing = "asking the model"
+            case Delta():
+                kinds = {"reasoning": "thinking", "text": "answering", "call": "writing a call"}
+                self.doing = kinds[event.kind]
+            case CallStarted():
+                self.doing = f"running {event.name}"
+            case ApprovalAsked():
+                self.doing = "waiting for your answer"
+            case Retrying():
+                self.doing = f"trying again in {event.wait_s:.0f} s"
+            case Appended():
+                self.doing = ""
+            case _:
+                return
+        self.progress = self.waiting = None
+
+    def spans(self, now: float, width: int) -> list[tuple[str, str]]:
+        """The line as (style, text) pairs, at most `width` columns wide."""
+        state = self._state(now)
+        meter, percent = self._meter()
+        mode = "" if self.mode == "default" else self.mode
+        model = self.model if len(self.model) <= 40 else self.model[:39] + "…"
+        forms = (
+            [state, model, self.mode, meter],
+            [state, mode, meter],
+            [state, mode, percent],
+            [state, percent],
+            [state],
+        )
+        for parts in forms:
+            kept = [part for part in parts if part]
+            if sum(map(len, kept)) + 3 * (len(kept) - 1) <= width:
+                break
+        style = "warning" if self.hint or self.state == "stopping" else "status"
+        rest = "".join(f" · {part}" for part in kept[1:])
+        return [(style, kept[0][:width]), ("status", rest)]
+
+    def _state(self, now: float) -> str:
+        if self.hint:
+            return self.hint
+        if self.state == "stopping":
+            return "stopping"
+        if self.progress is not None:
+            return progress_text(self.progress)
+        seconds = f"{max(0.0, now - self.since):.0f} s"
+        if self.state == "opening":
+            return f"connecting {seconds}"
+        if self.state == "idle":
+            return "ready"
+        if self.waiting is not None and self.waiting.seconds >= WAITING_SHOWN_S:
+            return f"waiting for the engine {self.waiting.seconds:.0f} s · Esc stops"
+        return f"{self.doing or 'working'} {seconds} · Esc stops"
+
+    def _meter(self) -> tuple[str, str]:
+        if not self.window:
+            return (f"{self.used:,} tokens" if self.used else ""), ""
+        percent = f"{100 * self.used / self.window:.0f} %"
+        return f"{self.used:,} of {self.window:,} tokens ({percent})", percent
+
+
+def progress_text(progress: EngineProgress) -> str:
+    """How far the engine is: "engine: loading weights 43 %, about 80 s left"."""
+    percent = "" if progress.percent is None else f" {progress.percent:.0f} %"
+    left = "" if progress.eta_s is None else f", about {progress.eta_s:.0f} s left"
+    return f"engine: {progress.phase}{percent}{left}"

@@ -1,0 +1,271 @@
+"""The screen on a real terminal: an input that is always alive, under append-only scrollback.
+
+One prompt_toolkit application runs from start to end, without the alternate screen and
+without asking the terminal where its cursor is (answers to that leak into the next shell).
+Printing erases the few live lines, writes, and draws them again, all in one write: nothing
+flickers and nothing printed is ever touched again. Must not know the agent.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from prompt_toolkit.application import Application
+from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.document import Document
+from prompt_toolkit.filters import Condition
+from prompt_toolkit.formatted_text import ANSI, StyleAndTextTuples, to_formatted_text
+from prompt_toolkit.history import History
+from prompt_toolkit.input.vt100 import Vt100Input
+from prompt_toolkit.layout import (
+    AnyContainer,
+    BufferControl,
+    ConditionalContainer,
+    Dimension,
+    FormattedTextControl,
+    HSplit,
+    Layout,
+    VerticalAlign,
+    Window,
+)
+from prompt_toolkit.output.vt100 import Vt100_Output
+from prompt_toolkit.styles import Style
+from prompt_toolkit.widgets import SearchToolbar
+
+from glmcode.exits import Exit
+from glmcode.repl.clean import one_line
+from glmcode.repl.keys import key_bindings
+from glmcode.repl.paint import Spans
+from glmcode.repl.question import question_spans
+from glmcode.repl.screen import Hands, Live
+
+MAX_TAIL = 12
+MAX_QUEUED = 3
+ESCAPE_S = 0.04
+"""How long a lone Esc may be the head of a key's sequence."""
+SEQUENCE_S = 0.5
+STYLE = Style.from_dict(
+    {
+        "dim": "ansibrightblack",
+        "status": "ansibrightblack",
+        "warning": "ansiyellow",
+        "error": "ansired",
+        "key": "ansicyan bold",
+        "bold": "bold",
+        "person": "ansicyan bold",
+    }
+)
+
+
+class _Output(Vt100_Output):
+    """Holds what is written until the next drawing; survives the terminal's end."""
+
+    held = False
+    gone: Callable[[], None] | None = None
+
+    def flush(self) -> None:
+        if self.held:
+            return
+        try:
+            super().flush()
+        except OSError:
+            _silence(self.fileno())
+            if self.gone is not None:
+                self.gone()
+
+
+class Terminal:
+    """screen.Screen on a terminal that understands cursor movement."""
+
+    def __init__(self, live: Live, hands: Hands, history: History) -> None:
+        self._live = live
+        self._hands = hands
+        self._draft: Document | None = None
+        self._tail: list[str] = []
+        made = _Output.from_pty(sys.stdout, term=os.environ.get("TERM"))
+        assert isinstance(made, _Output)
+        made.enable_cpr = False
+        made.gone = lambda: hands.leave(Exit.TERMINATED)
+        self._output = made
+        self.buffer = Buffer(history=history, multiline=True)
+        self._search = SearchToolbar()
+        self._app: Application[None] = Application(
+            layout=self._layout(),
+            key_bindings=key_bindings(self, live, hands),
+            style=STYLE,
+            input=Vt100Input(sys.stdin),
+            output=made,
+            erase_when_done=True,
+        )
+        self._app.ttimeoutlen = ESCAPE_S
+        self._app.after_render += lambda _: self._release()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and rows now."""
+        size = self._output.get_size()
+        return size.columns, size.rows
+
+    async def run(self) -> None:
+        """Take keys until closed, or until the terminal is gone."""
+        try:
+            await self._app.run_async(handle_sigint=False, set_exception_handler=False)
+        except EOFError:
+            self._hands.leave(Exit.TERMINATED)
+        finally:
+            self._release()
+
+    def commit(self, lines: Sequence[str]) -> None:
+        """Print lines for good, above the live part, in the same write that draws it again."""
+        if not lines:
+            return
+        text = "".join(f"{line}\r\n" for line in lines)
+        if not self._app.is_running:
+            self._output.write_raw(text)
+            self._output.flush()
+            return
+        self._output.held = True
+        self._app.renderer.erase()
+        self._output.write_raw(text)
+        self._app.invalidate()
+
+    def refresh(self) -> None:
+        """Draw the live part as it is now."""
+        _, rows = self.size
+        tail = self._live.tail(max(1, min(MAX_TAIL, rows - 6)))
+        if len(tail) < len(self._tail) and self._app.is_running:
+            self._output.held = True
+            self._app.renderer.erase()
+        self._tail = tail
+        self._set_aside_draft()
+        calm = not self._live.busy and self._live.question is None
+        self._app.timeoutlen = SEQUENCE_S if calm else 0.01
+        self._app.invalidate()
+
+    def put_back(self, text: str) -> None:
+        """Return text to the input, before the draft."""
+        target = self._draft.text if self._draft is not None else self.buffer.text
+        document = Document(text if not target else f"{text}\n{target}")
+        if self._draft is not None:
+            self._draft = document
+        else:
+            self.buffer.set_document(document, bypass_readonly=True)
+
+    def send(self) -> None:
+        """Enter: hand the input over."""
+        text = self.buffer.text
+        question = self._live.question
+        if question is not None and question.advising:
+            self.buffer.reset()
+            question.advise(text.strip())
+            self.refresh()
+        elif text.endswith("\\") and self.buffer.document.is_cursor_at_the_end:
+            self.buffer.delete_before_cursor()
+            self.buffer.insert_text("\n")
+        elif text.strip():
+            self.buffer.append_to_history()
+            self.buffer.reset()
+            self._hands.submit(text)
+
+    def ctrl_c(self) -> None:
+        """Stop what runs; else clear the input; else it is the conversation's."""
+        if self._live.busy or self._live.question is not None:
+            self._hands.stop()
+        elif self.buffer.text:
+            self._keep_draft()
+            self.buffer.reset()
+        else:
+            self._hands.interrupt()
+
+    def suspend(self) -> None:
+        """Ctrl-Z: to the shell's background, and draw again on return."""
+        self._app.suspend_to_background()
+
+    def close(self) -> None:
+        """Make `run` return; the live part is erased, an unsent draft is kept in the history."""
+        self._keep_draft()
+        if self._app.is_running and not self._app.is_done:
+            self._app.exit()
+
+    def now(self) -> float:
+        """The clock that questions are timed by."""
+        return time.monotonic()
+
+    def _set_aside_draft(self) -> None:
+        """While advice is typed, the draft waits outside the input."""
+        question = self._live.question
+        advising = question is not None and question.advising
+        if advising and self._draft is None:
+            self._draft = self.buffer.document
+            self.buffer.reset()
+        elif not advising and self._draft is not None:
+            self.buffer.set_document(self._draft, bypass_readonly=True)
+            self._draft = None
+
+    def _keep_draft(self) -> None:
+        if self.buffer.text.strip():
+            self.buffer.append_to_history()
+
+    def _release(self) -> None:
+        self._output.held = False
+        self._output.flush()
+
+    def _layout(self) -> Layout:
+        asking = Condition(lambda: self._live.question is not None)
+        entry = Window(
+            BufferControl(self.buffer, search_buffer_control=self._search.control),
+            height=lambda: Dimension(min=1, max=max(1, self.size[1] // 2)),
+            wrap_lines=True,
+            dont_extend_height=True,
+            get_line_prefix=lambda number, wrapped: self._prefix(number, wrapped),
+        )
+        question = ConditionalContainer(_lines(self._question, wrap=True), asking)
+        parts = [
+            _lines(lambda: to_formatted_text(ANSI("\n".join(self._tail)))),
+            _lines(self._queued),
+            question,
+            entry,
+            self._search,
+            Window(FormattedTextControl(self._status), height=1),
+        ]
+        return Layout(HSplit(parts, align=VerticalAlign.TOP), focused_element=entry)
+
+    def _prefix(self, number: int, wrapped: int) -> StyleAndTextTuples:
+        return [("class:person", "> " if number == 0 and wrapped == 0 else "  ")]
+
+    def _queued(self) -> StyleAndTextTuples:
+        width = max(10, self.size[0] - 9)
+        shown = [f"queued: {one_line(text, width)}" for text in self._live.queued[:MAX_QUEUED]]
+        more = len(self._live.queued) - MAX_QUEUED
+        if more > 0:
+            shown.append(f"queued: {more} more")
+        return [("class:dim", "\n".join(shown))]
+
+    def _question(self) -> StyleAndTextTuples:
+        question = self._live.question
+        return [] if question is None else _fragments(question_spans(question, self.size[0]))
+
+    def _status(self) -> StyleAndTextTuples:
+        return _fragments(self._live.status(self.size[0]))
+
+
+def _lines(content: Callable[[], StyleAndTextTuples], *, wrap: bool = False) -> AnyContainer:
+    """A window that is as high as its content, and absent without any."""
+    control = FormattedTextControl(content)
+    window = Window(control, wrap_lines=wrap, dont_extend_height=True, height=Dimension(min=0))
+    filled = Condition(lambda: any(fragment[1] for fragment in content()))
+    return ConditionalContainer(window, filled)
+
+
+def _fragments(spans: Spans) -> StyleAndTextTuples:
+    return [(f"class:{style}" if style else "", text) for style, text in spans]
+
+
+def _silence(descriptor: int) -> None:
+    """Point a dead terminal elsewhere, so that no later flush fails on it."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)

@@ -1,0 +1,204 @@
+"""Events into lines: what is printed once for good, and the small tail that is still moving.
+
+The only drawing path: a live turn and (later) a resumed session go through it alike. It
+returns lines and holds no screen; colours and widths are the painter's. Must not call the
+agent, and must cope with events in any order.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Literal, TypeAlias
+
+from glmcode.core.events import (
+    Appended,
+    ApprovalAsked,
+    CallStarted,
+    Delta,
+    DeltasDiscarded,
+    Event,
+    Notice,
+    Retrying,
+    StepFinished,
+    StepStarted,
+    ToolOutput,
+    TurnFinished,
+    TurnStarted,
+)
+from glmcode.core.messages import AssistantMessage, Message, ToolMessage, UserMessage
+from glmcode.core.tool import Preview
+from glmcode.core.words import framed
+from glmcode.repl.calls import Calls
+from glmcode.repl.paint import Painter, Spans
+from glmcode.repl.reply import Reply
+
+Part: TypeAlias = Literal["", "person", "text", "tool", "note"]
+LOG_LINES = 12
+
+
+class View:
+    """Feeds on events; each method returns the lines to print now."""
+
+    def __init__(
+        self,
+        painter: Painter,
+        *,
+        verbose: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.painter = painter
+        self.calls = Calls(painter, clock)
+        self.queued: list[str] = []
+        self._reply = Reply(painter, clock, verbose=verbose)
+        self._verbose = verbose
+        self._clock = clock
+        self._last: Part = ""
+        self._said: set[str] = set()
+        self._turn_started = self._step_started = clock()
+        self._first = True
+
+    def event(self, event: Event) -> list[str]:
+        """Take one event."""
+        match event:
+            case TurnStarted():
+                self._said.clear()
+                self._first = True
+                self._turn_started = self._clock()
+            case StepStarted():
+                self._reply.begin()
+                self._step_started = self._clock()
+            case Delta():
+                return self._texts(self._reply.delta(event))
+            case DeltasDiscarded():
+                return self._discarded(event.why)
+            case Appended():
+                return self._appended(event.message, event.for_user)
+            case ApprovalAsked():
+                return self._part("tool", self.calls.asked(event))
+            case CallStarted():
+                return self._part("tool", self.calls.started(event))
+            case ToolOutput():
+                self.calls.output(event)
+            case Retrying():
+                wait = f"trying again in {event.wait_s:.0f} s"
+                return self._once(event.why, [("warning", f"{event.why}; {wait}")])
+            case Notice():
+                return self._once(event.text, [("warning", event.text)])
+            case StepFinished() if self._verbose:
+                return self._part("note", self._step_line(event))
+            case TurnFinished():
+                return self._finished(event)
+            case _:
+                pass
+        return []
+
+    def tail(self, height: int) -> list[str]:
+        """The moving part, at most `height` lines."""
+        return (self._reply.tail(height) or self.calls.tail(height))[-height:] if height else []
+
+    def person(self, text: str, note: str = "") -> list[str]:
+        """What the person said, as it stays in the scrollback."""
+        lines = text.split("\n")
+        spans: list[tuple[str, str]] = [("person", "> "), ("bold", lines[0])]
+        spans += [("bold", f"\n{line}") for line in lines[1:]]
+        if note:
+            spans.append(("dim", f"  ({note})"))
+        return self._part("person", self.painter.spans(spans, hang=2))
+
+    def note(self, spans: Spans) -> list[str]:
+        """A line of ours."""
+        return self._part("note", self.painter.spans(spans))
+
+    def answered(self, call_id: str, spans: Spans, *, allowed: bool) -> list[str]:
+        """What the person answered to a question."""
+        if not allowed:
+            self.calls.refused(call_id)
+        return self._part("tool", self.painter.spans(spans, indent=2))
+
+    def everything(self, asked: ApprovalAsked) -> list[str]:
+        """The whole of a preview that was cut."""
+        return self._part("tool", self.calls.asked(asked, limit=1_000_000))
+
+    def _appended(self, message: Message, for_user: Preview | None) -> list[str]:
+        match message:
+            case UserMessage():
+                first, self._first = self._first, False
+                if message.origin == "glmcode":
+                    return self._once(message.text, [("dim", f"to the model: {message.text}")])
+                return [] if first else self._delivered([message.text])
+            case AssistantMessage():
+                lines = self._texts(self._reply.finish(message))
+                return lines + self._part("tool", self.calls.message(message))
+            case ToolMessage():
+                lines = self._part("tool", self.calls.result(message, for_user))
+                riding = [text for text in self.queued if framed(text) in message.text]
+                return lines + self._delivered(riding)
+
+    def _delivered(self, texts: Iterable[str]) -> list[str]:
+        lines: list[str] = []
+        for text in texts:
+            if text in self.queued:
+                self.queued.remove(text)
+            lines += self.person(text)
+        return lines
+
+    def _discarded(self, why: str) -> list[str]:
+        printed = self._reply.printed
+        self._reply.begin()
+        if not printed:
+            return []
+        return self.note([("warning", f"the reply above is void and asked for again: {why}")])
+
+    def _finished(self, end: TurnFinished) -> list[str]:
+        lines = self._texts(self._reply.abandon())
+        self.calls.stop()
+        match end.reason:
+            case "done":
+                return lines + self._summary(end)
+            case "cancelled":
+                return lines + self.note([("warning", "interrupted")])
+            case "error":
+                lines += self.note([("error", f"{self.painter.marks[3]} {end.detail}")])
+                for line in end.log.rstrip("\n").split("\n")[-LOG_LINES:] if end.log else []:
+                    lines += self.painter.output(f"| {line}")
+                if end.retryable:
+                    lines += self.note([("dim", "Your next message tries again.")])
+                return lines
+            case _:
+                return lines + self.note([("warning", end.detail or end.reason)])
+
+    def _summary(self, end: TurnFinished) -> list[str]:
+        if not self._verbose:
+            return []
+        seconds = self._clock() - self._turn_started
+        plural = "" if end.steps == 1 else "s"
+        return self.note([("dim", f"{end.steps} step{plural} in {seconds:.1f} s")])
+
+    def _step_line(self, step: StepFinished) -> list[str]:
+        usage = step.usage
+        seconds = usage.prefill_s + usage.decode_s or self._clock() - self._step_started
+        text = (
+            f"step {step.number}: prompt {usage.prompt_tokens:,} tokens, "
+            f"cached {usage.cached_tokens:,}, new {usage.prompt_tokens - usage.cached_tokens:,}, "
+            f"answer {usage.output_tokens:,} tokens in {seconds:.1f} s"
+        )
+        return self.painter.spans([("dim", text)])
+
+    def _once(self, key: str, spans: Spans) -> list[str]:
+        """A line that is said once in a turn, however often it comes."""
+        if key in self._said:
+            return []
+        self._said.add(key)
+        return self.note(spans)
+
+    def _texts(self, blocks: list[list[str]]) -> list[str]:
+        return [line for block in blocks for line in self._part("text", block)]
+
+    def _part(self, part: Part, lines: list[str]) -> list[str]:
+        """Put a blank line between parts of different kinds, and between blocks of text."""
+        if not lines:
+            return []
+        apart = self._last != "" and (part != self._last or part in ("text", "person"))
+        self._last = part
+        return ["", *lines] if apart else lines
