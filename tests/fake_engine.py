@@ -201,7 +201,11 @@ class FakeEngine:
             writer.close()
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        head = await reader.readuntil(b"\r\n\r\n")
+        first_byte = await reader.readexactly(1)
+        if first_byte == b"\x16":  # a TLS hello: answer as plain servers do
+            writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+            return False
+        head = first_byte + await reader.readuntil(b"\r\n\r\n")
         at = time.monotonic()
         first, *lines = head.decode("latin-1").split("\r\n")
         method, path, _ = first.split(" ")
@@ -362,7 +366,8 @@ class FakeEngine:
 
     def _generated(self, reply: Reply) -> tuple[list[int], str, int | str | None]:
         if reply.ids is not None:
-            return list(reply.ids), reply.finish or "stop", reply.stop
+            finish = "stop" if reply.finish is None else reply.finish
+            return list(reply.ids), finish, reply.stop
         assert self.tokenizer is not None, "tokens needs ids or a tokenizer"
         ids = self._encode(raw_text(reply))
         finish = "stop" if reply.finish is None else reply.finish

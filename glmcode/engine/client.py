@@ -125,10 +125,9 @@ class _Opening:
 
     async def _chat(self, reason: str, entry: Mapping[str, Any] | None = None) -> Client:
         from glmcode.engine.chat import ChatProtocol
-        from glmcode.engine.sdk import SdkTransport
 
         endpoint = self._endpoint
-        transport = SdkTransport(self._address, endpoint.api_key, endpoint.headers)
+        transport = self._chat_transport()
         exchange = Exchange(transport, self._judge)
         try:
             if endpoint.model is None and not entry:
@@ -173,6 +172,13 @@ class _Opening:
             exchange, endpoint, self._address, self._judge, model, window, tokenizer, schemas
         )
         return Client(spoken, "tokens", probed.reason, window, transport)
+
+    def _chat_transport(self) -> Transport:
+        if self._address.socket is not None:
+            return self._plain_transport()
+        from glmcode.engine.sdk import SdkTransport
+
+        return SdkTransport(self._address, self._endpoint.api_key, self._endpoint.headers)
 
     def _plain_transport(self) -> Transport:
         from glmcode.engine.http import HttpTransport
