@@ -1,0 +1,238 @@
+"""The front end's side: find the engine of a profile, or start it and wait until it is up.
+
+Adopting a running engine is one small question over a socket. Waiting tells the phase and
+the seconds left, and an engine that cannot come up says why, with its last log lines. Only
+the standard library: every launch passes here. Must never stop or replace an engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import glmcode
+from glmcode.core.events import EngineProgress, Event, Notice
+from glmcode.engine.control import ControlError, ask, follow
+from glmcode.engine.paths import EnginePaths, engine_paths, known_engines
+from glmcode.engine.profile import Profile, find_tokenizer
+from glmcode.engine.state import PROTOCOL, EngineStatus, status_from_json
+
+_SPAWN_LIMIT_S = 60.0
+_SPAWNS = 5
+
+
+class EngineUnavailable(Exception):
+    """No engine can be had now; one sentence, and the engine's last log lines in `log`."""
+
+    def __init__(self, text: str, log: str = "") -> None:
+        super().__init__(text)
+        self.log = log
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineAddress:
+    """Where an engine that is up can be asked. window is in tokens.
+
+    socket: the supervisor's; tokenizer: the model's tokenizer.json, None when it is not here.
+    """
+
+    socket: Path
+    model: str
+    window: int
+    tokenizer: Path | None
+    profile: Profile
+
+
+async def attach(
+    profile: Profile,
+    emit: Callable[[Event], None],
+    *,
+    start: bool = True,
+    timeout_s: float | None = None,
+) -> EngineAddress:
+    """The engine of a profile, started if need be; returns when it is up.
+
+    start: whether an engine that does not run may be started. timeout_s: how long to wait
+    in all, None for as long as it takes. Raises EngineUnavailable.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _attach(profile, emit, start)
+    except TimeoutError as error:
+        raise EngineUnavailable(
+            f"the engine of profile {profile.name} was not ready after {timeout_s:g} s"
+        ) from error
+
+
+async def _attach(profile: Profile, emit: Callable[[Event], None], start: bool) -> EngineAddress:
+    paths = engine_paths(profile.name)
+    started = False
+    spawned = 0
+    while True:
+        status = await find_status(paths)
+        if status is None:
+            if not start:
+                raise EngineUnavailable(f"no engine of profile {profile.name} is running")
+            spawned += 1
+            if spawned > _SPAWNS:
+                raise EngineUnavailable(
+                    f"the supervisor of profile {profile.name} ends as soon as it is started: "
+                    f"see {paths.supervisor_log}"
+                )
+            emit(EngineProgress(phase="starting the supervisor"))
+            await start_supervisor(profile)
+            started = True
+            continue
+        if status.up:
+            return _address(paths, profile, status, emit)
+        if status.state in ("absent", "failed") and not started:
+            if not start:
+                raise _unavailable(status)
+            status = await _post(paths, "/glmcode/start")
+            started = True
+        if status.state == "failed":
+            raise _unavailable(status)
+        started = started or status.state == "starting"
+        await _wait(paths, emit)
+
+
+async def wake(profile: Profile) -> EngineStatus:
+    """Start an engine because a person asks, whatever failed before; does not wait for it.
+
+    Raises EngineUnavailable.
+    """
+    paths = engine_paths(profile.name)
+    if await find_status(paths) is None:
+        await start_supervisor(profile)
+    return await _post(paths, "/glmcode/start?asked=1")
+
+
+async def find_status(paths: EnginePaths) -> EngineStatus | None:
+    """What a supervisor says, None when there is none.
+
+    Raises EngineUnavailable when one is there but does not answer or speaks otherwise.
+    """
+    try:
+        code, value = await ask(paths.socket, "GET", "/glmcode/status")
+    except ControlError as error:
+        if isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError):
+            return None
+        raise EngineUnavailable(f"the supervisor of profile {paths.name}: {error}") from error
+    return _read(paths, code, value)
+
+
+def _read(paths: EnginePaths, code: int, value: Any) -> EngineStatus:
+    theirs = value.get("protocol") if isinstance(value, dict) else None
+    if code != 200 or theirs != PROTOCOL:
+        raise EngineUnavailable(
+            f"the supervisor of profile {paths.name} was started by another version of glmcode "
+            f"(its protocol is {theirs}, ours {PROTOCOL}): restart needed, "
+            f"glmcode engine restart --profile {paths.name}"
+        )
+    return status_from_json(value)
+
+
+async def _post(paths: EnginePaths, route: str) -> EngineStatus:
+    try:
+        code, value = await ask(paths.socket, "POST", route, {})
+    except ControlError as error:
+        raise EngineUnavailable(f"the supervisor of profile {paths.name}: {error}") from error
+    return _read(paths, code, value)
+
+
+async def _wait(paths: EnginePaths, emit: Callable[[Event], None]) -> None:
+    """Tell the progress until the engine is neither starting nor stopping."""
+    last: EngineProgress | None = None
+
+    def each(value: Any) -> bool:
+        nonlocal last
+        status = _read(paths, 200, value)
+        if status.state not in ("starting", "stopping"):
+            return True
+        phase = status.phase or "stopping the engine"
+        progress = EngineProgress(phase=phase, percent=status.percent, eta_s=status.eta_s)
+        if progress != last:
+            emit(progress)
+        last = progress
+        return False
+
+    try:
+        await follow(paths.socket, "/glmcode/events", each)
+    except ControlError:
+        await asyncio.sleep(0.05)  # it left; the next look tells what is there now
+
+
+def _address(
+    paths: EnginePaths, profile: Profile, status: EngineStatus, emit: Callable[[Event], None]
+) -> EngineAddress:
+    if status.digest != profile.digest():
+        emit(
+            Notice(
+                text=f"the running engine was started with other settings of profile "
+                f"{profile.name}: glmcode engine restart --profile {profile.name} applies them"
+            )
+        )
+    return EngineAddress(
+        socket=paths.socket,
+        model=status.model,
+        window=status.window,
+        tokenizer=find_tokenizer(profile),
+        profile=profile,
+    )
+
+
+def _unavailable(status: EngineStatus) -> EngineUnavailable:
+    if status.state == "failed":
+        return EngineUnavailable(status.reason, "\n".join(status.log))
+    return EngineUnavailable(f"the engine of profile {status.profile} is not running")
+
+
+async def start_supervisor(profile: Profile) -> None:
+    """Start a detached supervisor; returns when one answers. Raises EngineUnavailable.
+
+    It does not matter who wins when several are started at once.
+    """
+    command = [sys.executable, "-m", "glmcode.engine.supervisor", "--profile", profile.name]
+    if profile.python:
+        command += ["--python", profile.python]
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=Path(glmcode.__file__).resolve().parent.parent,
+    )
+    try:
+        async with asyncio.timeout(_SPAWN_LIMIT_S):
+            _, errors = await process.communicate()
+    except TimeoutError as error:
+        process.kill()
+        raise EngineUnavailable("the supervisor did not start") from error
+    if process.returncode != 0:
+        lines = errors.decode("utf-8", "replace").strip().splitlines() or ["it said nothing"]
+        raise EngineUnavailable(f"the supervisor did not start: {lines[-1]}", "\n".join(lines))
+
+
+def engine_status(profile: Profile | str) -> EngineStatus:
+    """The state of one engine, "absent" when nothing runs. For commands; blocks.
+
+    Raises EngineUnavailable when a supervisor is there but cannot be understood.
+    """
+    name = profile if isinstance(profile, str) else profile.name
+    status = asyncio.run(find_status(engine_paths(name)))
+    return status or EngineStatus(state="absent", profile=name)
+
+
+def all_statuses() -> list[EngineStatus | EngineUnavailable]:
+    """The states of all engines of this user on this machine. For commands; blocks."""
+    found: list[EngineStatus | EngineUnavailable] = []
+    for paths in known_engines():
+        try:
+            found.append(engine_status(paths.name))
+        except EngineUnavailable as error:
+            found.append(error)
+    return found

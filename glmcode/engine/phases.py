@@ -1,0 +1,176 @@
+"""Reads vLLM's log: how far a start has come, when it will be done, and why it failed.
+
+A start takes ten seconds or ten minutes, so it must never look like a hang; what is left
+is told from how long each phase took the last time. The words belong to vLLM and may
+change: an unknown log only makes the progress coarser. Must not read files or clocks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+_MARKS: tuple[tuple[str, re.Pattern[str] | None], ...] = (
+    ("looking for vLLM", None),
+    ("importing vLLM", None),
+    ("reading the model's configuration", re.compile(r"non-default args:|Resolved architecture")),
+    ("starting the workers", re.compile(r"Initializing a V1 LLM engine")),
+    ("loading weights", re.compile(r"Starting to load model|Loading \S+ checkpoint shards")),
+    (
+        "compiling",
+        re.compile(
+            r"Model loading took|Warming up model|Dynamo bytecode|Compiling a graph"
+            r"|torch\.compile took|Directly load"
+        ),
+    ),
+    ("allocating the KV cache", re.compile(r"Available KV cache memory|KV cache size:")),
+    ("capturing graphs", re.compile(r"Capturing CUDA graphs|Graph capturing")),
+    ("opening the API", re.compile(r"init engine \(|Starting vLLM server")),
+)
+PHASES = tuple(name for name, _ in _MARKS)
+IMPORTING = "importing vLLM"
+_SHARDS = re.compile(r"checkpoint shards:.*?(\d+)/(\d+)")
+
+
+@dataclass(slots=True)
+class StartTracker:
+    """One start: feed it log lines, ask it for progress. Times are seconds of one clock.
+
+    expected: seconds per phase of the last start; {} when there was none.
+    """
+
+    expected: Mapping[str, float]
+    began: float
+    phase: str = PHASES[0]
+    entered: float = 0.0
+    shards: tuple[int, int] | None = None
+    took: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.entered = self.began
+
+    def enter(self, phase: str, now: float) -> None:
+        """Go to a phase; going back is ignored, because eight workers say the same."""
+        if PHASES.index(phase) > PHASES.index(self.phase):
+            self.took[self.phase] = now - self.entered
+            self.phase, self.entered = phase, now
+
+    def feed(self, line: str, now: float) -> None:
+        """Take one line of the log."""
+        for phase, mark in _MARKS:
+            if mark is not None and mark.search(line):
+                self.enter(phase, now)
+        if found := _SHARDS.search(line):
+            self.shards = (int(found[1]), int(found[2]))
+
+    def words(self) -> str:
+        """The phase as a person reads it."""
+        if self.phase == "loading weights" and self.shards and self.shards[1] > 1:
+            return f"loading weights ({self.shards[0]}/{self.shards[1]})"
+        return self.phase
+
+    def progress(self, now: float) -> tuple[float | None, float | None]:
+        """Percent and seconds left; (None, None) when there is nothing to compare with."""
+        total = sum(self.expected.values())
+        if total <= 0:
+            return None, None
+        here = self.expected.get(self.phase, 0.0)
+        spent = min(now - self.entered, here)
+        if self.phase == "loading weights" and self.shards:
+            spent = max(spent, here * self.shards[0] / max(1, self.shards[1]))
+        position = PHASES.index(self.phase)
+        before = sum(self.expected.get(name, 0.0) for name in PHASES[:position])
+        after = sum(self.expected.get(name, 0.0) for name in PHASES[position + 1 :])
+        return min(99.0, 100 * (before + spent) / total), max(0.0, here - spent) + after
+
+    def durations(self, now: float) -> dict[str, float]:
+        """Seconds per phase of a start that has just ended."""
+        return {**self.took, self.phase: now - self.entered}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why an engine ended. final: the same start would fail again, so it is not repeated."""
+
+    reason: str
+    final: bool = False
+
+
+_KNOWN: tuple[tuple[re.Pattern[str], str], ...] = (
+    (
+        re.compile(r"out of memory|OutOfMemoryError|No available memory for the cache", re.I),
+        "it ran out of GPU memory: lower gpu_memory or the window in the profile, or free the GPUs",
+    ),
+    (
+        re.compile(r"(?:Free|Available) memory on .*(?:less than|requested)"),
+        "there is not enough free memory for it: something else uses the GPUs or the machine",
+    ),
+    (
+        re.compile(r"larger than the available KV cache"),
+        "its window does not fit the memory for the KV cache: lower the window in the profile",
+    ),
+    (
+        re.compile(r"Cannot find any model weights"),
+        "the model's folder holds no weights",
+    ),
+    (
+        re.compile(r"SafetensorError|incomplete metadata|not fully covered"),
+        "a weight file of the model is damaged or incomplete: fetch the model again",
+    ),
+    (
+        re.compile(
+            r"HFValidationError|RepositoryNotFoundError|LocalEntryNotFoundError"
+            r"|does not appear to have a file named config\.json|Can't load the configuration"
+        ),
+        "the model was not found: neither a folder of that name nor a downloaded model",
+    ),
+    (
+        re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'"),
+        "its Python lacks the package {0}: install vLLM again",
+    ),
+    (
+        re.compile(r"No CUDA GPUs are available|Failed to infer device type"),
+        "vLLM found no GPU that it can use",
+    ),
+)
+_VALUE = re.compile(r"^\s+Value error, (.*?)(?: \[type=.*)?$")
+_ERROR = re.compile(r"^(?:.*? ERROR .*?\] )?[\w.]*(?:Error|Exception|Interrupt): (.+)$")
+_VAGUE = "Engine core initialization failed"
+_REFUSED = re.compile(r"error: unrecognized arguments: (.*)$")
+_NOISE = re.compile(r"Route: |nanobind|leaked |checkpoint shards: |^\s*$")
+
+
+def explain(lines: Sequence[str], code: int) -> Failure:
+    """Why the engine ended, in one clause. code: exit code, or minus the signal's number."""
+    for pattern, reason in _KNOWN:
+        for line in lines:
+            if found := pattern.search(line):
+                return Failure(reason=reason.format(*found.groups()), final=True)
+    ended = f"it ended with exit code {code}" if code >= 0 else f"it was killed by signal {-code}"
+    if code == -9:
+        ended += " (by a person, or by the kernel because memory ran out)"
+    said = _first_error(lines)
+    return Failure(reason=f"{ended}: {said}" if said else ended)
+
+
+def refused_flags(lines: Sequence[str]) -> list[str]:
+    """Flags (no dashes) that vLLM's argument parser does not know."""
+    for line in lines:
+        if found := _REFUSED.search(line):
+            return [word[2:].partition("=")[0] for word in found[1].split() if word[:2] == "--"]
+    return []
+
+
+def last_lines(lines: Sequence[str], count: int = 12) -> tuple[str, ...]:
+    """The last telling lines, each at most 400 characters."""
+    return tuple(line[:400] for line in lines if not _NOISE.search(line))[-count:]
+
+
+def _first_error(lines: Sequence[str]) -> str:
+    for pattern in (_VALUE, _ERROR):
+        for line in lines:
+            found = pattern.match(line)
+            if found and _VAGUE not in line and "SystemExit" not in line:
+                return found[1].strip()[:300]
+    return ""

@@ -1,0 +1,162 @@
+"""What can be known before an engine is started: the command, or the reason why not.
+
+Looks at the profile, the model's folder and the installed vLLM; everything that can be
+said now in one sentence need not be read from a traceback a minute later. Cheap, and done
+at each start. Must not start the engine.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from glmcode.base.paths import cache_folder
+from glmcode.engine.launch import LaunchPlan, plan_launch
+from glmcode.engine.paths import EnginePaths
+from glmcode.engine.probe import Probe, ProbeError, probe_vllm
+from glmcode.engine.profile import Profile, ProfileError, load_profile
+
+_BOOTSTRAP = Path(__file__).resolve().with_name("bootstrap.py")
+_NOT_INHERITED = ("PYTHONHOME", "PYTHONSTARTUP", "__PYVENV_LAUNCHER__", "GLMCODE_PARENT")
+
+
+class SetupError(Exception):
+    """The engine cannot be started; one sentence that says what is missing and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """A command to run, and what status tells about it. Windows are in tokens, 0: unknown."""
+
+    command: tuple[str, ...]
+    env: Mapping[str, str]
+    digest: str
+    vllm: str
+    python: str
+    model: str
+    window: int
+    card_window: int
+    dropped: tuple[str, ...]
+
+
+def prepare(paths: EnginePaths, name: str, python: str, refused: frozenset[str]) -> Ready:
+    """Make the command for a profile. refused: flags that vLLM does not take after all.
+
+    python: overrides the profile's interpreter where it is not "". Raises SetupError.
+    """
+    try:
+        profile = load_profile(name)
+    except ProfileError as error:
+        raise SetupError(str(error)) from error
+    if python:
+        profile = replace(profile, python=python)
+    if profile.engine_command:
+        return _own_command(paths, profile)
+    if sys.platform != "linux":
+        raise SetupError("an engine runs on Linux only: use --base-url for a server elsewhere")
+    check_model(profile)
+    probe = find_vllm(profile)
+    if probe is None:
+        raise SetupError(
+            f"no vLLM found in {profile.python or sys.executable}: install glmcode[gpu] or "
+            "glmcode[cpu], or name the interpreter that has it (python in the profile)"
+        )
+    if profile.min_vllm and _number(probe.version) < _number(profile.min_vllm):
+        raise SetupError(
+            f"profile {name} needs vLLM {profile.min_vllm} or later, not {probe.version}"
+        )
+    plan = plan_launch(profile, probe, str(paths.engine_socket), refused)
+    return Ready(
+        command=_bootstrapped(plan, quick=profile.quick_start),
+        env=_environment(plan.env, probe.python),
+        digest=profile.digest(),
+        vllm=probe.version,
+        python=probe.python,
+        model=profile.served_name,
+        window=profile.window if isinstance(profile.window, int) else 0,
+        card_window=_card_window(profile),
+        dropped=plan.dropped,
+    )
+
+
+def find_vllm(profile: Profile) -> Probe | None:
+    """The vLLM that a profile would use. Raises SetupError."""
+    try:
+        return probe_vllm(profile.python)
+    except ProbeError as error:
+        raise SetupError(str(error)) from error
+
+
+def check_model(profile: Profile) -> None:
+    """A model folder must be there, with a configuration and weights. Raises SetupError."""
+    folder = profile.local_model
+    if folder is None:
+        return
+    if not folder.is_dir():
+        raise SetupError(f"the model folder {folder} of profile {profile.name} does not exist")
+    if not (folder / "config.json").is_file():
+        raise SetupError(f"the model folder {folder} has no config.json: it is not a model")
+    if not any(folder.glob("*.safetensors")):
+        raise SetupError(f"the model folder {folder} holds no weights (*.safetensors)")
+
+
+def _card_window(profile: Profile) -> int:
+    return profile.window if isinstance(profile.window, int) else profile.window_cap
+
+
+def _bootstrapped(plan: LaunchPlan, *, quick: bool) -> tuple[str, ...]:
+    return (
+        plan.python,
+        str(_BOOTSTRAP),
+        "--lifeline",
+        "{lifeline}",
+        "--cache",
+        str(cache_folder() / "engine"),
+        *(["--quick"] if quick else []),
+        "--module",
+        plan.module,
+        "--",
+        *plan.arguments,
+    )
+
+
+def _own_command(paths: EnginePaths, profile: Profile) -> Ready:
+    socket = str(paths.engine_socket)
+    return Ready(
+        command=tuple(word.replace("{socket}", socket) for word in profile.engine_command),
+        env=_environment(profile.env, ""),
+        digest=profile.digest(),
+        vllm="",
+        python="",
+        model=profile.served_name,
+        window=profile.window if isinstance(profile.window, int) else 0,
+        card_window=_card_window(profile),
+        dropped=(),
+    )
+
+
+def _environment(over: Mapping[str, str], python: str) -> dict[str, str]:
+    """The supervisor's environment without what belongs to its own Python or to a terminal."""
+    env = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    # bootstrap.py is run by its path, and its folder must not hide modules of that Python.
+    env["PYTHONSAFEPATH"] = "1"
+    env["PYTHONUNBUFFERED"] = "1"
+    if python:
+        env["PATH"] = f"{Path(python).parent}{os.pathsep}{env.get('PATH', os.defpath)}"
+    return {**env, **over}
+
+
+def _number(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version: (0, 32) for 0.32.0rc1+cpu up to what is comparable."""
+    numbers: list[int] = []
+    for part in version.split("."):
+        digits = part[: len(part) - len(part.lstrip("0123456789"))]
+        if not digits:
+            break
+        numbers.append(int(digits))
+        if digits != part:
+            break
+    return tuple(numbers)

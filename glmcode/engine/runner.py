@@ -1,0 +1,291 @@
+"""The life of one engine: prepared, started, watched, ended; its state at every moment.
+
+The supervisor owns one Runner and tells it to start or stop; whoever wants to know is
+called at each change. A crash is not repaired here but told: the next front end's request
+for a start brings the engine back, three crashes in ten minutes or a fault that would
+repeat itself do not. Must not speak HTTP to front ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from glmcode import __version__
+from glmcode.engine.child import Child, end_leftover, spawn
+from glmcode.engine.control import ControlError, ask
+from glmcode.engine.paths import EnginePaths
+from glmcode.engine.phases import (
+    IMPORTING,
+    PHASES,
+    StartTracker,
+    explain,
+    last_lines,
+    refused_flags,
+)
+from glmcode.engine.prepare import Ready, SetupError, prepare
+from glmcode.engine.profile import ProfileError, load_profile
+from glmcode.engine.state import EngineStatus, FailureKind, State
+from glmcode.engine.tail import Tail, rotate
+
+CRASHES = 3
+CRASH_WINDOW_S = 600.0
+_POLL_S = 0.1
+
+
+class Runner:
+    """One engine. `changed` is called after every change of `status`; it must not block."""
+
+    def __init__(
+        self, paths: EnginePaths, name: str, python: str, changed: Callable[[], None]
+    ) -> None:
+        self._paths = paths
+        self._python = python
+        self._changed = changed
+        self._task: asyncio.Task[None] | None = None
+        self._child: Child | None = None
+        self._crashes: list[float] = []
+        self._tail = Tail(paths.log)
+        self._requests = 0
+        self.status = EngineStatus(
+            state="absent", profile=name, version=__version__, supervisor_pid=os.getpid()
+        )
+
+    def start(self, *, asked: bool) -> None:
+        """Start the engine unless it runs. asked: a person wants it, whatever failed before."""
+        if self.status.state not in ("absent", "failed"):
+            return
+        if asked:
+            self._crashes.clear()
+        elif self.status.final and self.status.digest == self._digest():
+            return
+        self._task = asyncio.create_task(self._live())
+
+    async def stop(self) -> None:
+        """End the engine; returns when it is gone."""
+        task, self._task = self._task, None
+        if task is not None:
+            if self.status.state != "failed":
+                self._set(replace(self.status, state="stopping", log=(), reason=""))
+            task.cancel()
+            await asyncio.wait({task})
+        self._set(replace(self.status, state="absent", engine_pid=0, reason="", log=(), kind=""))
+
+    def begin_request(self) -> None:
+        """A request is being served."""
+        self._count(1)
+
+    def end_request(self) -> None:
+        """A request has been served."""
+        self._count(-1)
+
+    def _count(self, change: int) -> None:
+        self._requests += change
+        if self.status.up:
+            state: State = "busy" if self._requests else "ready"
+            self._set(replace(self.status, state=state, requests=self._requests))
+
+    def _set(self, status: EngineStatus) -> None:
+        if status != self.status:
+            self.status = status
+            self._changed()
+
+    def _digest(self) -> str:
+        """What the profile's files say now, "" when they cannot be read."""
+        try:
+            profile = load_profile(self.status.profile)
+        except ProfileError:
+            return ""
+        return replace(profile, python=self._python or profile.python).digest()
+
+    async def _live(self) -> None:
+        """From start to end of one engine; ends with the state failed, or cancelled."""
+        began = time.monotonic()
+        tracker = StartTracker(_last_start(self._paths.last_start), began)
+        self._set(
+            replace(
+                self.status,
+                state="starting",
+                phase=PHASES[0],
+                percent=None,
+                eta_s=None,
+                reason="",
+                kind="",
+                final=False,
+                log=(),
+                engine_pid=0,
+                window=0,
+            )
+        )
+        refused: frozenset[str] = frozenset()
+        try:
+            while True:
+                ready = await self._prepare(refused)
+                code = await self._run(ready, tracker)
+                again = frozenset(refused_flags(self._tail.last)) if code == 2 else frozenset()
+                if not again or refused:
+                    self._ended(code, ready)
+                    return
+                refused = again
+        except SetupError as error:
+            self._fail(str(error), "setup")
+        finally:
+            if self._child is not None:
+                await asyncio.shield(self._child.end())
+                self._child = None
+
+    async def _prepare(self, refused: frozenset[str]) -> Ready:
+        """Everything that can be known before a process is started. Raises SetupError."""
+        ready = await asyncio.to_thread(
+            prepare, self._paths, self.status.profile, self._python, refused
+        )
+        self._set(
+            replace(
+                self.status,
+                digest=ready.digest,
+                vllm=ready.vllm,
+                python=ready.python,
+                dropped=ready.dropped,
+                model=ready.model,
+                card_window=ready.card_window,
+            )
+        )
+        await end_leftover(self._paths.child)
+        await self._free_socket()
+        return ready
+
+    async def _free_socket(self) -> None:
+        """Remove a stale socket of vLLM; only after nobody answers on it."""
+        path = self._paths.engine_socket
+        if not path.exists():
+            return
+        with contextlib.suppress(ControlError):
+            await ask(path, "GET", "/health", timeout_s=2.0)
+            raise SetupError(f"somebody else serves on {path}: stop it first")
+        path.unlink(missing_ok=True)
+
+    async def _run(self, ready: Ready, tracker: StartTracker) -> int:
+        """Start the process and stay with it until it has ended; its exit code.
+
+        Raises SetupError.
+        """
+        rotate(self._paths.log)
+        self._tail = Tail(self._paths.log)
+        try:
+            self._child = spawn(ready.command, ready.env, self._paths.log, self._paths.child)
+        except OSError as error:
+            raise SetupError(f"the engine cannot be started: {error}") from error
+        tracker.enter(IMPORTING, time.monotonic())
+        self._set(replace(self.status, engine_pid=self._child.pid))
+        ended = asyncio.create_task(self._child.wait())
+        try:
+            while not ended.done():
+                if self.status.up:
+                    await asyncio.wait({ended})
+                else:
+                    await self._step(ready, tracker)
+                    await asyncio.wait({ended}, timeout=_POLL_S)
+            code = ended.result()
+        finally:
+            await asyncio.shield(self._child.end())
+        self._tail.read()
+        return code
+
+    async def _step(self, ready: Ready, tracker: StartTracker) -> None:
+        """One look at an engine that is starting."""
+        now = time.monotonic()
+        for line in self._tail.read():
+            tracker.feed(line, now)
+        percent, eta = tracker.progress(now)
+        percent = None if percent is None else float(round(percent))
+        eta = None if eta is None else float(round(eta))
+        self._set(replace(self.status, phase=tracker.words(), percent=percent, eta_s=eta))
+        window = await self._window()
+        if window is None:
+            return
+        now = time.monotonic()
+        _keep_start(self._paths.last_start, tracker.durations(now))
+        self._set(
+            replace(
+                self.status,
+                state="ready",
+                phase="",
+                percent=None,
+                eta_s=None,
+                window=min(window or ready.window, ready.card_window or 1 << 60),
+                since=time.time(),
+                start_s=round(now - tracker.began, 1),
+            )
+        )
+
+    async def _window(self) -> int | None:
+        """The window that vLLM really has (0: it does not say); None while it is not up."""
+        socket = self._paths.engine_socket
+        try:
+            code, _ = await ask(socket, "GET", "/health", timeout_s=5.0)
+            if code != 200:
+                return None
+            _, models = await ask(socket, "GET", "/v1/models", timeout_s=5.0)
+        except ControlError:
+            return None
+        with contextlib.suppress(KeyError, IndexError, TypeError, ValueError):
+            return int(models["data"][0]["max_model_len"])
+        return 0
+
+    def _ended(self, code: int, ready: Ready) -> None:
+        """The process ended without being asked to."""
+        was_up = self.status.up
+        failure = explain(self._tail.last, code)
+        now = time.monotonic()
+        self._crashes = [t for t in self._crashes if now - t < CRASH_WINDOW_S] + [now]
+        what = "died" if was_up else "did not start"
+        reason = f"the engine of profile {self.status.profile} {what}: {failure.reason}"
+        final = failure.final and not was_up
+        if len(self._crashes) >= CRASHES:
+            final = True
+            reason += (
+                f"; that was the {CRASHES}rd time in ten minutes, so it is not started again by "
+                f"itself: glmcode engine start --profile {self.status.profile}"
+            )
+        self._fail(reason, "crash" if was_up else "start", final=final)
+
+    def _fail(self, reason: str, kind: FailureKind, *, final: bool = False) -> None:
+        log = () if kind == "setup" else last_lines(self._tail.last)
+        self._set(
+            replace(
+                self.status,
+                state="failed",
+                reason=reason,
+                kind=kind,
+                final=final,
+                log=log,
+                phase="",
+                percent=None,
+                eta_s=None,
+                engine_pid=0,
+                requests=0,
+            )
+        )
+
+
+def _last_start(path: Path) -> Mapping[str, float]:
+    """Seconds per phase of the last start, {} when it is not known."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        return {name: float(value[name]) for name in PHASES if name in value}
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _keep_start(path: Path, took: Mapping[str, float]) -> None:
+    """Remember a start; a disk that is full only costs the next progress line its percent."""
+    with contextlib.suppress(OSError):
+        draft = path.with_suffix(".draft")
+        draft.write_text(json.dumps({k: round(v, 3) for k, v in took.items()}), encoding="utf-8")
+        draft.replace(path)

@@ -1,0 +1,98 @@
+"""What is known about an engine, as one frozen value and its JSON form.
+
+The supervisor pushes it, front ends and commands read it. A key that a reader does not
+know is ignored, so that an older glmcode can still read the state of a newer one. Must
+not look anything up by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, TypeAlias
+
+PROTOCOL = 1
+"""Raised when supervisor and front end would misunderstand each other."""
+
+State: TypeAlias = Literal["absent", "starting", "ready", "busy", "stopping", "failed"]
+
+FailureKind: TypeAlias = Literal["", "setup", "start", "crash"]
+"""Why an engine failed: "setup" (found before anything was started), "start" (it ended
+before it was ready), "crash" (it ended later)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStatus:
+    """One moment of an engine.
+
+    phase, percent (0 to 100, None: unknown) and eta_s (seconds left, None: unknown) belong
+    to "starting". reason, kind and log (the last lines) belong to "failed"; final: it is
+    not started again unless a person asks. window and card_window are in tokens; window is
+    0 until it is known. since is a Unix time, start_s the seconds that the last start took,
+    requests the number of those being served. digest tells which settings are running.
+    """
+
+    state: State
+    profile: str
+    protocol: int = PROTOCOL
+    version: str = ""
+    digest: str = ""
+    phase: str = ""
+    percent: float | None = None
+    eta_s: float | None = None
+    reason: str = ""
+    kind: FailureKind = ""
+    final: bool = False
+    log: tuple[str, ...] = ()
+    supervisor_pid: int = 0
+    engine_pid: int = 0
+    vllm: str = ""
+    python: str = ""
+    model: str = ""
+    window: int = 0
+    card_window: int = 0
+    dropped: tuple[str, ...] = ()
+    since: float = 0.0
+    start_s: float = 0.0
+    requests: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; `from_json` gives the same status back."""
+        return asdict(self)
+
+    @property
+    def up(self) -> bool:
+        """The engine answers requests."""
+        return self.state in ("ready", "busy")
+
+
+def status_from_json(value: Mapping[str, Any]) -> EngineStatus:
+    """Read a status; what is unknown is ignored, what is missing has its default.
+
+    Raises KeyError when it is not a status at all.
+    """
+    known = {f.name for f in fields(EngineStatus)}
+    values = {key: item for key, item in value.items() if key in known}
+    for key in ("log", "dropped"):
+        values[key] = tuple(values.get(key, ()))
+    values["state"], values["profile"] = value["state"], value["profile"]
+    return EngineStatus(**values)
+
+
+def describe(status: EngineStatus) -> str:
+    """One line for a person."""
+    match status.state:
+        case "starting":
+            percent = "" if status.percent is None else f", {status.percent:.0f} %"
+            left = "" if status.eta_s is None else f", about {status.eta_s:.0f} s left"
+            return f"starting: {status.phase}{percent}{left}"
+        case "ready" | "busy":
+            window = f"{status.window:,}"
+            if 0 < status.window < status.card_window:
+                window += f" of {status.card_window:,} (what the GPUs' memory allows)"
+            doing = f", {status.requests} request(s) running" if status.requests else ""
+            return f"{status.state}: {status.model}, window {window} tokens{doing}"
+        case "failed":
+            return f"failed: {status.reason}"
+        case "absent" | "stopping":
+            return status.state

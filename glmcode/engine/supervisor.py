@@ -1,0 +1,315 @@
+"""One small process per user, machine and profile that owns an engine and stands before it.
+
+Front ends come and go, a model of 140 GB must not: the supervisor is detached from every
+terminal, holds a lock so that there is one of it, and is the only way to the engine, so it
+can say what the engine is doing, stop it to the last process, and free it at once when a
+front end leaves. It must stay small: no vLLM, no torch, no HTTP library, no work of its own.
+
+    python -m glmcode.engine.supervisor --profile NAME [--python PATH]
+
+returns as soon as a supervisor answers on its socket: this one, detached, or another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from glmcode.engine.control import ControlError, ask
+from glmcode.engine.paths import EnginePaths, PathsError, engine_paths, make_folders
+from glmcode.engine.proxy import discard, is_public, relay
+from glmcode.engine.runner import Runner
+from glmcode.engine.state import PROTOCOL, EngineStatus
+from glmcode.engine.tail import bound
+from glmcode.engine.wire import Head, Incoming, WireError, answer, request_body
+
+LOCK_WAIT_S = 40.0
+"""How long a new supervisor waits for one that is on its way out."""
+
+_IDLE_LIMIT_S = 600.0
+_HEARTBEAT_S = 5.0
+_TICK_S = 2.0
+
+
+class Supervisor:
+    """Serves the socket of one engine. `run` returns when it is asked to leave."""
+
+    def __init__(self, paths: EnginePaths, python: str, lock: int) -> None:
+        self._paths = paths
+        self._lock = lock
+        self._changed = asyncio.Event()
+        self._leave = asyncio.Event()
+        self._connections: set[asyncio.Task[None]] = set()
+        self._restarting: asyncio.Task[None] | None = None
+        self._runner = Runner(paths, paths.name, python, self._notify)
+
+    @property
+    def status(self) -> EngineStatus:
+        """What the engine is doing now."""
+        return self._runner.status
+
+    async def run(self, up: int) -> None:
+        """Serve until told to stop; `up` is a descriptor that is written to once it answers."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._leave.set)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        server = await asyncio.start_unix_server(self._accept, str(self._paths.socket))
+        self._paths.socket.chmod(0o600)
+        self._runner.start(asked=False)
+        self._write_info()
+        os.write(up, b"up\n")
+        os.close(up)
+        watch = asyncio.create_task(self._watch())
+        try:
+            await self._leave.wait()
+        finally:
+            watch.cancel()
+            await self._runner.stop()
+            server.close()
+            if _same(self._lock, self._paths.lock):  # else a later one's files lie there
+                for path in (self._paths.socket, self._paths.engine_socket, self._paths.info):
+                    path.unlink(missing_ok=True)
+            for task in self._connections:
+                task.cancel()
+            if self._connections:
+                await asyncio.wait(self._connections, timeout=2.0)
+
+    def _notify(self) -> None:
+        event, self._changed = self._changed, asyncio.Event()
+        event.set()
+
+    def _write_info(self) -> None:
+        info = {
+            "pid": os.getpid(),
+            "protocol": PROTOCOL,
+            "profile": self._paths.name,
+            "socket": str(self._paths.socket),
+        }
+        self._paths.info.write_text(json.dumps(info) + "\n", encoding="utf-8")
+
+    async def _watch(self) -> None:
+        """Leave when the folder is gone, or when there has been nothing to do for long."""
+        idle_since = time.monotonic()
+        while True:
+            await asyncio.sleep(_TICK_S)
+            bound(self._paths.log)
+            if self._connections or self.status.state not in ("absent", "failed"):
+                idle_since = time.monotonic()
+            if time.monotonic() - idle_since > _IDLE_LIMIT_S or not _same(
+                self._lock, self._paths.lock
+            ):
+                self._leave.set()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            await self._serve(Incoming(reader), writer)
+        except WireError as error:
+            writer.write(answer(400, _error("bad_request", str(error)), close=True))
+        except ConnectionError:
+            pass
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _serve(self, client: Incoming, writer: asyncio.StreamWriter) -> None:
+        while (head := await client.head()) is not None:
+            if head.path.startswith("/glmcode/"):
+                await discard(client, request_body(head))
+                go_on = await self._own_route(head, writer)
+            elif not is_public(head.path):
+                await discard(client, request_body(head))
+                writer.write(answer(404, _error("not_found", f"no route {head.path}")))
+                go_on = True
+            elif not self.status.up:
+                await discard(client, request_body(head))
+                writer.write(answer(503, self._why_not()))
+                go_on = True
+            else:
+                go_on = await self._relay(client, writer, head)
+            await writer.drain()
+            if not go_on or head.closes:
+                return
+
+    async def _relay(self, client: Incoming, writer: asyncio.StreamWriter, head: Head) -> bool:
+        counts = head.method == "POST"
+        if counts:
+            self._runner.begin_request()
+        try:
+            return await relay(client, writer, head, self._paths.engine_socket, self._excuse)
+        finally:
+            if counts:
+                self._runner.end_request()
+
+    async def _excuse(self) -> dict[str, object]:
+        """Why vLLM did not answer: it has usually just died, and that is noticed in a moment."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2.0):
+                while self.status.up:
+                    await self._changed.wait()
+        return self._why_not()
+
+    def _why_not(self) -> dict[str, object]:
+        status = self.status
+        match status.state:
+            case "starting":
+                return _error("engine_starting", f"the engine is starting: {status.phase}")
+            case "failed":
+                return _error("engine_failed", status.reason, list(status.log))
+            case "ready" | "busy":
+                return _error("engine_silent", "the engine gave no answer")
+            case _:
+                return _error(f"engine_{status.state}", f"the engine is {status.state}")
+
+    async def _own_route(self, head: Head, writer: asyncio.StreamWriter) -> bool:
+        match head.method, head.path:
+            case "GET", "/glmcode/status":
+                pass
+            case "GET", "/glmcode/events":
+                await self._push(writer)
+                return False
+            case "POST", "/glmcode/start":
+                if not self._leave.is_set():
+                    self._runner.start(asked="asked=1" in head.start[1])
+            case "POST", "/glmcode/stop":
+                await self._runner.stop()
+                self._leave.set()
+            case "POST", "/glmcode/restart":
+                await self._runner.stop()
+                self._runner.start(asked=True)
+            case _:
+                writer.write(answer(404, _error("not_found", f"no route {head.path}")))
+                return True
+        writer.write(answer(200, self.status.to_json()))
+        return True
+
+    async def _push(self, writer: asyncio.StreamWriter) -> None:
+        """One line per change of state, and one every few seconds to show that we live."""
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n\r\n"
+        )
+        while True:
+            changed = self._changed
+            writer.write(json.dumps(self.status.to_json()).encode() + b"\n")
+            await writer.drain()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_HEARTBEAT_S):
+                    await changed.wait()
+
+
+def _error(kind: str, message: str, log: list[str] | None = None) -> dict[str, object]:
+    return {"error": {"type": kind, "message": message, "log": log or []}}
+
+
+def _same(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one that the path names."""
+    try:
+        ours, there = os.fstat(descriptor), path.stat()
+    except OSError:
+        return False
+    return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
+
+
+def take_lock(paths: EnginePaths) -> int | None:
+    """The lock's descriptor, or None when another supervisor holds it."""
+    descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    _mark(descriptor)
+    return descriptor
+
+
+def answers(paths: EnginePaths) -> bool:
+    """Whether a supervisor answers on the socket."""
+    if not paths.socket.exists():
+        return False
+    try:
+        asyncio.run(ask(paths.socket, "GET", "/glmcode/status", timeout_s=5.0))
+    except ControlError:
+        return False
+    return True
+
+
+def become_supervisor(paths: EnginePaths, python: str) -> int:
+    """Take the lock, detach, serve; in the caller return once somebody answers.
+
+    Returns an exit code: 0 when a supervisor answers, 1 when none could be had.
+    """
+    make_folders(paths)
+    deadline = time.monotonic() + LOCK_WAIT_S
+    while (lock := take_lock(paths)) is None:
+        if answers(paths):
+            return 0
+        if time.monotonic() > deadline:
+            print(f"another supervisor holds {paths.lock} and does not answer", file=sys.stderr)
+            return 1
+        time.sleep(0.05)
+    while answers(paths):  # one whose folder was removed is about to leave
+        if time.monotonic() > deadline:
+            print(f"a supervisor without a lock answers on {paths.socket}", file=sys.stderr)
+            return 1
+        time.sleep(0.05)
+    paths.socket.unlink(missing_ok=True)
+    told, up = os.pipe()
+    if os.fork() == 0:
+        os.close(told)
+        _detach(paths)
+        _mark(lock)
+        asyncio.run(_serve(paths, python, lock, up))
+        os._exit(0)
+    os.close(up)
+    os.close(lock)
+    if os.read(told, 16):
+        return 0
+    lines = paths.supervisor_log.read_text(encoding="utf-8", errors="replace").splitlines()
+    why = lines[-1] if lines else "it said nothing"
+    print(f"the supervisor ended at once: {why}", file=sys.stderr)
+    return 1
+
+
+def _mark(lock: int) -> None:
+    """Write our number into the lock file, for a person who looks."""
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+
+
+async def _serve(paths: EnginePaths, python: str, lock: int, up: int) -> None:
+    await Supervisor(paths, python, lock).run(up)
+
+
+def _detach(paths: EnginePaths) -> None:
+    """Leave the terminal, its session, its folder and its output behind."""
+    os.setsid()
+    os.chdir("/")
+    os.umask(0o077)
+    null = os.open(os.devnull, os.O_RDONLY)
+    log = os.open(paths.supervisor_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    for target, source in ((0, null), (1, log), (2, log)):
+        os.dup2(source, target)
+
+
+def main(argv: list[str]) -> int:
+    """`--profile NAME [--python PATH]`; see the module's text."""
+    words = dict(zip(argv[::2], argv[1::2], strict=False))
+    try:
+        return become_supervisor(engine_paths(words["--profile"]), words.get("--python", ""))
+    except PathsError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,214 @@
+"""HTTP/1.1 as far as a proxy must understand it: heads, and where a body ends.
+
+Bodies are passed on as they are; they are only followed closely enough to know their last
+byte. Pure but for `Incoming`, which reads. Must not know what is asked or answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Protocol
+
+HEAD_LIMIT = 1 << 16
+BLOCK = 1 << 16
+
+
+class WireError(Exception):
+    """The other side does not speak HTTP/1.1; the text says what was wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A request or response head. raw holds all its bytes, the empty line included."""
+
+    raw: bytes
+    start: tuple[str, str, str]
+    headers: Mapping[str, str]
+
+    @property
+    def method(self) -> str:
+        return self.start[0]
+
+    @property
+    def path(self) -> str:
+        """The path of a request without its query."""
+        return self.start[1].partition("?")[0]
+
+    @property
+    def status(self) -> int:
+        """The status code of a response."""
+        return int(self.start[1])
+
+    @property
+    def closes(self) -> bool:
+        """No other message follows on this connection."""
+        asked = self.headers.get("connection", "").lower()
+        return "close" in asked or (
+            "HTTP/1.0" in (self.start[0], self.start[2]) and "keep-alive" not in asked
+        )
+
+
+def parse_head(raw: bytes) -> Head:
+    """Split a head. Raises WireError."""
+    first, *lines = raw.decode("latin-1").split("\r\n")
+    parts = first.split(" ", 2)
+    if len(parts) < 2:
+        raise WireError(f"not HTTP: {first[:80]!r}")
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if colon:
+            headers[name.strip().lower()] = value.strip()
+    return Head(raw, (parts[0], parts[1], parts[2] if len(parts) > 2 else ""), headers)
+
+
+class Body(Protocol):
+    """Follows a body; `feed` returns how many of the bytes belong to it."""
+
+    done: bool
+
+    def feed(self, data: bytes) -> int: ...
+
+
+class Sized:
+    """A body of a known length in bytes."""
+
+    def __init__(self, length: int) -> None:
+        self.left = length
+        self.done = length == 0
+
+    def feed(self, data: bytes) -> int:
+        """Take bytes; returns how many belong to the body."""
+        taken = min(self.left, len(data))
+        self.left -= taken
+        self.done = self.left == 0
+        return taken
+
+
+class Chunked:
+    """A body in chunks, each with its size before it, ended by an empty one."""
+
+    def __init__(self) -> None:
+        self.done = False
+        self._left = 0
+        self._line = b""
+        self._trailer = False
+
+    def feed(self, data: bytes) -> int:
+        """Take bytes; returns how many belong to the body. Raises WireError."""
+        at = 0
+        while at < len(data) and not self.done:
+            if self._left:
+                step = min(self._left, len(data) - at)
+                self._left -= step
+                at += step
+                continue
+            end = data.find(b"\n", at)
+            self._line += data[at:] if end < 0 else data[at:end]
+            if len(self._line) > HEAD_LIMIT:
+                raise WireError("a chunk size line is too long")
+            if end < 0:
+                return len(data)
+            at = end + 1
+            self._take(self._line.strip())
+            self._line = b""
+        return at
+
+    def _take(self, line: bytes) -> None:
+        if self._trailer:
+            self.done = not line
+            return
+        try:
+            size = int(line.partition(b";")[0], 16)
+        except ValueError as error:
+            raise WireError(f"not a chunk size: {line[:40]!r}") from error
+        self._trailer = size == 0
+        self._left = size + 2 if size else 0
+
+
+class Endless:
+    """A body that lasts until the connection is closed."""
+
+    done = False
+
+    def feed(self, data: bytes) -> int:
+        """All bytes belong to it."""
+        return len(data)
+
+
+def request_body(head: Head) -> Body:
+    """How to follow a request's body. Raises WireError."""
+    if "chunked" in head.headers.get("transfer-encoding", "").lower():
+        return Chunked()
+    return Sized(_length(head) or 0)
+
+
+def response_body(head: Head, method: str) -> Body:
+    """How to follow the body of the response to a request. Raises WireError."""
+    if method == "HEAD" or head.status < 200 or head.status in (204, 304):
+        return Sized(0)
+    if "chunked" in head.headers.get("transfer-encoding", "").lower():
+        return Chunked()
+    length = _length(head)
+    return Endless() if length is None else Sized(length)
+
+
+def _length(head: Head) -> int | None:
+    text = head.headers.get("content-length")
+    if text is None:
+        return None
+    if not text.isdigit():
+        raise WireError(f"not a content length: {text[:40]!r}")
+    return int(text)
+
+
+def answer(code: int, value: Mapping[str, Any], *, close: bool = False) -> bytes:
+    """A whole response that holds one JSON object."""
+    text = json.dumps(value).encode()
+    end = "Connection: close\r\n" if close else ""
+    head = (
+        f"HTTP/1.1 {code} {HTTPStatus(code).phrase}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(text)}\r\n{end}\r\n"
+    )
+    return head.encode() + text
+
+
+class Incoming:
+    """A stream of messages; bytes that were read too early can be put back."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self._early = b""
+
+    async def some(self) -> bytes:
+        """The next bytes, b"" at the end of the stream."""
+        if self._early:
+            data, self._early = self._early, b""
+            return data
+        return await self._reader.read(BLOCK)
+
+    def put_back(self, data: bytes) -> None:
+        """These bytes are read again next."""
+        self._early = data + self._early
+
+    async def head(self) -> Head | None:
+        """The next head; None when the stream ended before its first byte.
+
+        Raises WireError.
+        """
+        raw = b""
+        while (end := raw.find(b"\r\n\r\n")) < 0:
+            if len(raw) > HEAD_LIMIT:
+                raise WireError("the head is too long")
+            data = await self.some()
+            if not data:
+                if raw:
+                    raise WireError("the stream ended inside a head")
+                return None
+            raw += data
+        self.put_back(raw[end + 4 :])
+        return parse_head(raw[: end + 4])

@@ -1,0 +1,375 @@
+"""`glmcode engine ...`: start, stop, restart, status, logs, plan, profiles.
+
+For people and scripts: progress on a terminal as one line, elsewhere as plain lines; the
+answer on stdout, everything else on stderr; one sentence for every failure, never a
+traceback. The work is done in `engine/`; this module only reads arguments and prints.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glmcode.engine.attach import (
+    EngineUnavailable,
+    all_statuses,
+    attach,
+    engine_status,
+    wake,
+)
+from glmcode.engine.halt import HaltError, halt
+from glmcode.engine.paths import PathsError, engine_paths, known_engines
+from glmcode.engine.profile import Profile, ProfileError, list_profiles, load_profile
+from glmcode.engine.state import EngineStatus, describe
+from glmcode.exits import Exit
+
+if TYPE_CHECKING:
+    import argparse
+
+    from glmcode.core.events import Event
+    from glmcode.engine.launch import LaunchPlan
+
+_FOLLOW_S = 0.1
+
+
+def run_engine(argv: list[str]) -> int:
+    """Run one engine command; returns the exit code."""
+    try:
+        arguments = _parser().parse_args(argv)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else Exit.USAGE
+    try:
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except ProfileError as error:
+        _say(str(error))
+        return Exit.USAGE
+    except EngineUnavailable as error:
+        _say(str(error))
+        if error.log:
+            _say("  " + error.log.replace("\n", "\n  "))
+        return Exit.UNAVAILABLE
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.ERROR
+    except (HaltError, PathsError, OSError) as error:
+        _say(str(error))
+        return Exit.ERROR
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        prog="glmcode engine", description="The engine that serves a profile on this machine."
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(
+        name: str, run: Callable[[argparse.Namespace], int], text: str
+    ) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--profile", metavar="NAME", help="the profile to serve")
+        command.set_defaults(run=run)
+        return command
+
+    start = add("start", _start, "start an engine and wait until it is ready")
+    start.add_argument("--no-wait", action="store_true", help="do not wait until it is ready")
+    add("stop", _stop, "stop an engine; returns when it is gone")
+    restart = add("restart", _restart, "stop an engine and start it again")
+    restart.add_argument("--no-wait", action="store_true", help="do not wait until it is ready")
+    status = add("status", _status, "what one engine is doing, or all of them")
+    status.add_argument("--json", action="store_true", help="as JSON")
+    logs = add("logs", _logs, "the engine's log")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on as it grows")
+    logs.add_argument("-n", "--lines", type=int, default=40, metavar="N", help="last N lines")
+    plan = add("plan", _plan, "the command line of an engine, without starting it")
+    plan.add_argument("--command", action="store_true", help="only the command, for a shell")
+    plan.add_argument("--json", action="store_true", help="as JSON")
+    profiles = add("profiles", _profiles, "the profiles that can be served")
+    profiles.add_argument("--json", action="store_true", help="as JSON")
+    return parser
+
+
+def _chosen(arguments: argparse.Namespace) -> Profile:
+    """The profile that is meant: named, configured, or the one for this machine."""
+    from glmcode.base.config import ConfigError, load_config
+
+    name = arguments.profile
+    python = ""
+    try:
+        settings = load_config(None, os.environ)[0].engine
+        name, python = name or settings.profile, settings.python
+    except ConfigError as error:
+        raise ProfileError(str(error)) from error
+    if not name:
+        from glmcode.opening import default_profile
+
+        name = default_profile()
+    if not name:
+        raise ProfileError(
+            f"no profile named: --profile NAME (known: {', '.join(list_profiles())})"
+        )
+    profile = load_profile(name)
+    if python and not profile.python:
+        from dataclasses import replace
+
+        profile = replace(profile, python=python)
+    return profile
+
+
+def _start(arguments: argparse.Namespace) -> int:
+    profile = _chosen(arguments)
+    if arguments.no_wait:
+        status = asyncio.run(wake(profile))
+        print(f"{profile.name}: {describe(status)}")
+        return Exit.DONE
+    progress = Progress(profile.name)
+    try:
+        asyncio.run(_wake_and_wait(profile, progress))
+    finally:
+        progress.clear()
+    status = engine_status(profile)
+    print(f"{profile.name}: {describe(status)}; started in {status.start_s:.1f} s")
+    return Exit.DONE
+
+
+async def _wake_and_wait(profile: Profile, progress: Progress) -> None:
+    await wake(profile)
+    await attach(profile, progress)
+
+
+def _stop(arguments: argparse.Namespace) -> int:
+    if arguments.profile or not (names := _running()):
+        names = [_named(arguments)]
+    for name in names:
+        was = asyncio.run(halt(engine_paths(name)))
+        print(f"{name}: stopped" if was else f"{name}: no engine was running")
+    return Exit.DONE
+
+
+def _running() -> list[str]:
+    """Names of the engines whose supervisor lives."""
+    from glmcode.engine.halt import holder
+
+    return [paths.name for paths in known_engines() if holder(paths) is not None]
+
+
+def _named(arguments: argparse.Namespace) -> str:
+    """A profile's name that need not be loadable: an engine may outlive its profile's file."""
+    if arguments.profile:
+        name: str = arguments.profile
+        if name not in [paths.name for paths in known_engines()]:
+            load_profile(name)
+        return name
+    known = known_engines()
+    return known[0].name if len(known) == 1 else _chosen(arguments).name
+
+
+def _restart(arguments: argparse.Namespace) -> int:
+    profile = _chosen(arguments)
+    asyncio.run(halt(engine_paths(profile.name)))
+    return _start(arguments)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    if arguments.profile:
+        found: list[EngineStatus | EngineUnavailable]
+        try:
+            found = [engine_status(_named(arguments))]
+        except EngineUnavailable as error:
+            found = [error]
+    else:
+        found = all_statuses()
+    if arguments.json:
+        values = [_status_json(item) for item in found]
+        print(json.dumps(values[0] if arguments.profile else values))
+        return Exit.DONE
+    if not found:
+        print("no engine was started on this machine")
+    for item in found:
+        for line in _status_lines(item):
+            print(line)
+    return Exit.DONE
+
+
+def _status_json(item: EngineStatus | EngineUnavailable) -> Mapping[str, Any]:
+    if isinstance(item, EngineUnavailable):
+        return {"state": "unknown", "reason": str(item)}
+    return item.to_json()
+
+
+def _status_lines(item: EngineStatus | EngineUnavailable) -> list[str]:
+    if isinstance(item, EngineUnavailable):
+        return [str(item)]
+    lines = [f"{item.profile}: {describe(item)}"]
+    if item.up:
+        hours = max(0.0, time.time() - item.since) / 3600
+        lines.append(
+            f"  vLLM {item.vllm or '(own command)'}, process {item.engine_pid}, up for "
+            f"{hours:.1f} h, started in {item.start_s:.1f} s"
+        )
+    lines += [f"  not passed: {text}" for text in item.dropped]
+    lines += [f"  | {line}" for line in item.log]
+    return lines
+
+
+def _logs(arguments: argparse.Namespace) -> int:
+    paths = engine_paths(_named(arguments))
+    if not paths.log.is_file():
+        _say(f"no engine of profile {paths.name} was started on this machine: no log")
+        return Exit.ERROR
+    with paths.log.open(encoding="utf-8", errors="replace") as file:
+        for line in deque(file, maxlen=max(0, arguments.lines)):
+            print(line, end="")
+        position = file.tell()
+    if arguments.follow:
+        _follow(paths.log, position)
+    return Exit.DONE
+
+
+def _follow(log: Path, position: int) -> None:
+    """Print what is appended, for ever; a new log (a new start) is followed too."""
+    identity = log.stat().st_ino
+    while True:
+        sys.stdout.flush()
+        time.sleep(_FOLLOW_S)
+        try:
+            with log.open(encoding="utf-8", errors="replace") as file:
+                now = os.fstat(file.fileno())
+                if now.st_ino != identity or now.st_size < position:
+                    identity, position = now.st_ino, 0
+                file.seek(position)
+                print(file.read(), end="")
+                position = file.tell()
+        except FileNotFoundError:
+            continue
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from glmcode.engine.launch import ASSUMED_VERSION, plan_launch
+    from glmcode.engine.probe import ProbeError, probe_vllm
+
+    profile = _chosen(arguments)
+    try:
+        probe = probe_vllm(profile.python)
+    except ProbeError as error:
+        _say(str(error))
+        return Exit.ERROR
+    plan = plan_launch(profile, probe, str(engine_paths(profile.name).engine_socket))
+    if plan.assumed:
+        _say(f"no vLLM found: planned for {ASSUMED_VERSION}")
+    if arguments.json:
+        print(json.dumps(_plan_json(profile, plan), indent=2))
+        return Exit.DONE
+    if arguments.command:
+        print(plan.command())
+        for line in _plan_notes(plan):
+            print(f"# {line}" if line else "#")
+        return Exit.DONE
+    print(f"{profile.name}: {profile.description}")
+    print(f"planned for vLLM {plan.vllm}\n")
+    print("\n".join([*(f"{name}={value} \\" for name, value in plan.env.items())]))
+    print(f"{plan.python} -m {plan.module} \\\n  {_one_a_line(plan)}\n")
+    print("\n".join(_plan_notes(plan)))
+    return Exit.DONE
+
+
+def _one_a_line(plan: LaunchPlan) -> str:
+    import shlex
+
+    words = [shlex.quote(word) for word in plan.arguments]
+    return " ".join(f"\\\n  {w}" if w.startswith("--") and i else w for i, w in enumerate(words))
+
+
+def _plan_notes(plan: LaunchPlan) -> list[str]:
+    lines = ["deviations from the model card:"] if plan.deviations else []
+    for item in plan.deviations:
+        change = f"{item.card or '(nothing)'}  ->  {item.ours or '(nothing)'}"
+        lines += [f"  {change}", f"      {item.why}"]
+    if plan.dropped:
+        lines += ["not passed:", *(f"  {text}" for text in plan.dropped)]
+    return lines
+
+
+def _plan_json(profile: Profile, plan: LaunchPlan) -> Mapping[str, Any]:
+    return {
+        "profile": profile.name,
+        "vllm": plan.vllm,
+        "assumed": plan.assumed,
+        "command": plan.command(),
+        "python": plan.python,
+        "module": plan.module,
+        "arguments": list(plan.arguments),
+        "env": dict(plan.env),
+        "deviations": [{"card": d.card, "ours": d.ours, "why": d.why} for d in plan.deviations],
+        "dropped": list(plan.dropped),
+    }
+
+
+def _profiles(arguments: argparse.Namespace) -> int:
+    found: list[dict[str, str]] = []
+    for name in list_profiles():
+        try:
+            profile = load_profile(name)
+            found.append({"name": name, "model": profile.model, "description": profile.description})
+        except ProfileError as error:
+            found.append({"name": name, "model": "", "description": f"cannot be used: {error}"})
+    if arguments.json:
+        print(json.dumps(found))
+        return Exit.DONE
+    width = max(len(item["name"]) for item in found)
+    for item in found:
+        print(f"{item['name']:<{width}}  {item['description']}")
+    return Exit.DONE
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+class Progress:
+    """Shows events of a start on stderr: one line that changes, or one line a phase."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._terminal = sys.stderr.isatty()
+        self._shown = ""
+
+    def __call__(self, event: Event) -> None:
+        """Take an event; must neither block nor raise."""
+        from glmcode.core.events import EngineProgress, Notice
+
+        if isinstance(event, Notice):
+            self.clear()
+            _say(event.text)
+        if not isinstance(event, EngineProgress):
+            return
+        phase = f"{self._name}: {event.phase}"
+        if not self._terminal:
+            if phase != self._shown:
+                _say(phase)
+            self._shown = phase
+            return
+        percent = "" if event.percent is None else f"  {event.percent:.0f} %"
+        left = "" if event.eta_s is None else f"  about {event.eta_s:.0f} s left"
+        self._shown = f"{phase}{percent}{left}"
+        sys.stderr.write(f"\r\x1b[K{self._shown}")
+        sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Leave the line empty for what comes next."""
+        if self._terminal and self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+        self._shown = ""
