@@ -90,9 +90,11 @@ class TokenSink:
             kept.append(number)
         self.ids += kept
         deltas: list[Delta] = []
+        patient = self._parser.in_call
         for piece in self._tokenizer.pieces(kept):
             deltas += self._parser.feed(piece)
-        if self._detector.feed(kept, patient=self._parser.in_call):
+            patient = patient or self._parser.in_call
+        if self._detector.feed(kept, patient=patient):
             self.finish = "repetition"
             self.enough = self.complete = True
         return deltas
