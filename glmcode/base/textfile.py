@@ -156,20 +156,33 @@ def line_count(text: str) -> int:
     return ends if not text or text[-1] in "\r\n" else ends + 1
 
 
-def line_end_near(text: str, position: int) -> str:
-    """The line end in use at a position: of its own line, else the line before, else \\n."""
-    after = _LINE_END.search(text, position)
-    if after is not None:
-        return after.group()
-    before = max(text.rfind("\n", 0, position), text.rfind("\r", 0, position))
-    if before < 0:
-        return "\n"
-    return "\r\n" if text[before - 1 : before + 1] == "\r\n" else text[before]
-
-
 def only_line_end(text: str) -> str | None:
     """The one kind of line end a text uses; None when it has none or several."""
     crlf = text.count("\r\n")
     kinds = {"\r\n": crlf, "\n": text.count("\n") - crlf, "\r": text.count("\r") - crlf}
     used = [kind for kind, count in kinds.items() if count]
     return used[0] if len(used) == 1 else None
+
+
+def common_head(a: str, b: str) -> int:
+    """How many characters two texts share at their start."""
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def common_tail(a: str, b: str, limit: int) -> int:
+    """How many characters two texts share at their end, at most `limit`."""
+    low, high = 0, max(0, limit)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[len(a) - middle : len(a) - low] == b[len(b) - middle : len(b) - low]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -1,0 +1,183 @@
+"""What Write and Edit share: the checks before a change, the Action, and its commit.
+
+A file may be changed only if the model knows what is in it: its content must be what was last
+read or written in this session. That is asked when the change is prepared and, because a person
+may think for an hour, again when it is committed, together with where the path leads. The tools
+compute new bytes; everything that touches the disk is base/replace.py, in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import TypeVar
+
+from glmcode.base.files import (
+    FileChanged,
+    FileFault,
+    FileMissing,
+    FileTooLarge,
+    Snapshot,
+    digest_of,
+    fault,
+    load,
+)
+from glmcode.base.replace import replace_file, unwritable
+from glmcode.base.textfile import HEAD, binary_kind
+from glmcode.core.tool import (
+    Action,
+    Effect,
+    FileChange,
+    Preview,
+    ToolError,
+    ToolRefused,
+    ToolResult,
+)
+from glmcode.tools.context import ToolContext
+from glmcode.tools.diff import Diff
+from glmcode.tools.paths import Place, locate
+
+_T = TypeVar("_T")
+_SETTLE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A file's new bytes. `given` is the path as the model wrote it; before is None for a new
+    file; `said` is the result's text."""
+
+    given: str
+    place: Place
+    before: Snapshot | None
+    data: bytes
+    diff: Diff
+    said: str
+
+
+def known_file(ctx: ToolContext, place: Place, *, empty_is_known: bool = False) -> Snapshot:
+    """The file as it stands, if it may be changed. Raises ToolError, ToolRefused, FileMissing."""
+    try:
+        now = load(place.real)
+    except FileMissing:
+        raise
+    except FileTooLarge as error:
+        raise ToolError(f"{place.shown} {error}; change it with a command instead") from error
+    except FileFault as error:
+        raise ToolError(f"{place.shown} {error}") from error
+    seen = ctx.seen.get(str(place.real))
+    if seen is None and not (empty_is_known and not now.data):
+        kind = binary_kind(now.data[:HEAD])
+        if kind is not None:
+            raise ToolError(
+                f"{place.shown} is a binary file ({kind}), which can be neither read nor "
+                "changed here: use a command (remove it first, if it shall be replaced)"
+            )
+        raise ToolRefused(
+            f"{place.shown} was not read in this session: Read it first, then try again"
+        )
+    if seen is not None and seen != now.digest:
+        raise ToolRefused(
+            f"{place.shown} changed since it was last read (a command, an editor or another "
+            "program wrote it): Read it again, then try again"
+        )
+    why = unwritable(now.status, place.real)
+    if why is not None:
+        raise ToolError(f"{place.shown} {why}; ask the user, or change the mode with a command")
+    return now
+
+
+def action_for(ctx: ToolContext, change: Change, title: str) -> Action:
+    """The Action of a change: preview, intent, and the commit that checks everything again."""
+    preview = Preview(kind="diff", title=title, body=change.diff.body)
+    real = str(change.place.real)
+
+    async def commit() -> ToolResult:
+        text = await settled(lambda stopped: _commit(ctx, change, stopped))
+        return ToolResult(for_model=text, for_user=preview)
+
+    return Action(
+        effect=Effect.WRITE,
+        subject=change.place.shown,
+        preview=preview,
+        commit=commit,
+        paths=(real,),
+        changes=(
+            FileChange(
+                path=real,
+                before=change.before.digest if change.before else None,
+                after=digest_of(change.data),
+            ),
+        ),
+    )
+
+
+def _commit(ctx: ToolContext, change: Change, stopped: Callable[[], bool]) -> str:
+    place, real = change.place, change.place.real
+    if locate(ctx, change.given).real != real:
+        raise ToolRefused(f"{place.shown} leads to another file now: Read it again")
+    made: list[Path] = []
+    try:
+        made = _make_folders(real.parent)
+        digest = replace_file(
+            real,
+            change.data,
+            expected=change.before.digest if change.before else None,
+            backups=ctx.spill_folder / "backups",
+            stopped=stopped,
+        )
+    except BaseException as error:
+        _remove_folders(made)
+        if isinstance(error, FileChanged):
+            raise ToolRefused(f"{place.shown} {error}: Read it again, then try again") from error
+        if isinstance(error, FileFault):
+            raise ToolError(f"{place.shown} {error}") from error
+        raise
+    ctx.seen[str(real)] = digest
+    if not made:
+        return change.said
+    return f"{change.said} (made folder {ctx.shown(made[-1])})"
+
+
+def _make_folders(folder: Path) -> list[Path]:
+    """Make a folder and those above it; returns the ones made, outermost first."""
+    wanted = [one for one in (folder, *folder.parents) if not os.path.lexists(one)]
+    made: list[Path] = []
+    try:
+        for one in reversed(wanted):
+            one.mkdir(exist_ok=True)
+            made.append(one)
+    except OSError as error:
+        _remove_folders(made)
+        raise FileFault(f"was not written: its folder {fault(error)}") from error
+    return made
+
+
+def _remove_folders(made: list[Path]) -> None:
+    """Remove folders that were made for nothing, as far as they are still empty."""
+    try:
+        for one in reversed(made):
+            one.rmdir()
+    except OSError:
+        return
+
+
+async def settled(work: Callable[[Callable[[], bool]], _T]) -> _T:
+    """Run `work` in a thread; it is given a function that says whether to stop.
+
+    When cancelled, the work is asked to stop and waited for (some seconds at most) before the
+    cancellation goes on, so that nothing changes after the turn was said to have ended.
+    """
+    stop = Event()
+    task = asyncio.ensure_future(asyncio.to_thread(work, stop.is_set))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait((task,), timeout=_SETTLE_S)
+        if task.done() and not task.cancelled():
+            task.exception()
+        raise
