@@ -309,7 +309,7 @@ class Agent:
 
     def _end_turn(self) -> None:
         try:
-            self.journal.sync()
+            self.journal.end_turn()
         except TurnStop:
             pass  # the turn already told that the journal cannot be written
 

@@ -58,6 +58,7 @@ class Journal:
         self._descriptor = descriptor
         self._size = os.fstat(descriptor).st_size
         self._unsynced = False
+        self._turn_synced = False
 
     @classmethod
     def create(
@@ -98,9 +99,19 @@ class Journal:
     def intent(
         self, call_id: str, tool: str, subject: str, changes: tuple[FileChange, ...]
     ) -> None:
-        """Record what is about to be committed, synced to the disk. Raises JournalError."""
+        """Record what is about to be committed; the first of a turn is synced to the disk.
+
+        Raises JournalError.
+        """
         listed = [{"path": c.path, "before": c.before, "after": c.after} for c in changes]
         self.write("intent", {"call": call_id, "tool": tool, "subject": subject, "changes": listed})
+        if not self._turn_synced:
+            self.sync()
+            self._turn_synced = True
+
+    def end_turn(self) -> None:
+        """Sync, and let the next turn's first intent sync again. Raises JournalError."""
+        self._turn_synced = False
         self.sync()
 
     def sync(self) -> None:
