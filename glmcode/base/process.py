@@ -59,6 +59,11 @@ class Exit:
     left: int = 0
     left_names: tuple[str, ...] = ()
 
+    @property
+    def left_alone(self) -> bool:
+        """Something runs on, and nobody is stopping it."""
+        return self.left > 0 and not self.timed_out
+
     def text(self) -> str:
         """`exit 1`, `killed by SIGSEGV`."""
         if self.code is None:
@@ -78,6 +83,8 @@ class Running:
         self.pid = self.keeper = 0
         self.exit: Exit | None = None
         self.survivors: tuple[str, ...] = ()
+        self.keyless: list[str] = []
+        """Programs that were stopped because they waited for keys that nobody can press."""
         self.ended: Callable[[], None] = lambda: None
         """Called once, when nothing of the command is left and its output is complete."""
         self._talk = talk
@@ -108,13 +115,12 @@ class Running:
     async def exited(self) -> Exit:
         """Wait for the exit of the first process; what it had printed has then been heard.
 
-        After a time-out it returns when the whole tree is gone. May be cancelled: nothing is
-        stopped by that.
+        Returns when the whole tree is gone, or else, unless it is being stopped, a quarter of
+        a second after the exit; then `left` is not 0. May be cancelled: that stops nothing.
         """
-        await self._until(lambda: self.exit is not None and (self._gone or not self.exit.timed_out))
+        await self._until(lambda: self._gone or bool(self.exit and self.exit.left_alone))
         self._drain()
-        assert self.exit is not None
-        return self.exit
+        return self.exit or Exit(code=None, seconds=self.seconds)
 
     async def stop(self) -> None:
         """SIGTERM to the whole tree, a short grace, SIGKILL; returns when it is gone.
@@ -208,6 +214,8 @@ class Running:
                 )
                 if self._watchdog is not None and not (timed_out or self._stopping):
                     self._watchdog.cancel()
+            case ("waits", name):
+                self.keyless.append(name)
             case ("gone", (_, names)):
                 self.survivors = names
                 self._drain()

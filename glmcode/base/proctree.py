@@ -66,6 +66,24 @@ def command_line(pid: int) -> str:
     return (text if len(text) <= 60 else text[:59] + "…") or f"process {pid}"
 
 
+def name_of(pid: int) -> str:
+    """The short name of its program, "" where that cannot be read."""
+    try:
+        with open(f"/proc/{pid}/comm") as file:  # noqa: PTH123
+            return file.read().strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def has_as_input(pid: int, pipe: os.stat_result) -> bool:
+    """Whether its standard input is this very pipe."""
+    try:
+        mine = os.stat(f"/proc/{pid}/fd/0")  # noqa: PTH116
+    except OSError:
+        return False
+    return (mine.st_dev, mine.st_ino) == (pipe.st_dev, pipe.st_ino)
+
+
 def group_lives(group: int) -> bool:
     try:
         os.killpg(group, 0)

@@ -34,6 +34,8 @@ class ToolContext:
     cwd: the shell's folder, which persists between Bash calls.
     shells: background commands by task id (owned by tools/background.py).
     todos: the last TodoWrite list.
+    interrupted: call id -> what a cancelled command had printed (bounded), for the answer to
+        its call; whoever reads it takes it out.
     """
 
     workspace: Path
@@ -45,6 +47,7 @@ class ToolContext:
     cwd: Path | None = None
     shells: dict[str, Any] = field(default_factory=dict)
     todos: list[dict[str, str]] = field(default_factory=list)
+    interrupted: dict[str, str] = field(default_factory=dict)
 
     def resolve(self, path: str) -> Path:
         """An absolute, lexically normalised path; `~` is expanded; symlinks are kept.
