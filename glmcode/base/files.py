@@ -141,7 +141,6 @@ _SENTENCES = {
     errno.EIO: "gave an input/output error",
     errno.ELOOP: "cannot be reached: its symbolic links lead round in a circle",
     errno.ENAMETOOLONG: "has a name that is too long for the file system",
-    errno.ENOTDIR: "cannot exist: a part of its path is a file, not a folder",
     errno.EISDIR: "is a directory",
     errno.ETXTBSY: "is a program that is running",
     errno.EAGAIN: "has nothing to read now",
@@ -155,5 +154,7 @@ def fault(error: OSError | ValueError | UnicodeError) -> FileFault:
         return FileFault("has a name that no file can have (a NUL or a broken character)")
     if error.errno == errno.ENOENT:
         return FileMissing("does not exist")
+    if error.errno == errno.ENOTDIR:
+        return FileMissing("cannot exist: a part of its path is a file, not a folder")
     known = _SENTENCES.get(error.errno or 0)
     return FileFault(known or f"gave an error: {error.strerror or error}")

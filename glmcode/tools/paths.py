@@ -22,6 +22,8 @@ from glmcode.tools.context import ToolContext
 
 _SEARCH_S = 0.5
 _SEARCH_FILES = 20_000
+_NAME_BYTES = 255
+_PATH_BYTES = 4_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +42,12 @@ def locate(ctx: ToolContext, given: str) -> Place:
     if "\0" in given:
         raise ToolError("the path holds a NUL character, which no file name can; write it again")
     try:
-        os.fsencode(given)
+        length = max(len(os.fsencode(part)) for part in given.split("/"))
     except UnicodeEncodeError as error:
         raise ToolError("the path holds half a character (a lone surrogate)") from error
     path = _absolute(ctx, given)
+    if length > _NAME_BYTES or len(os.fsencode(path)) > _PATH_BYTES:
+        raise ToolError(f"{given[:60]}... has a name that is too long for the file system")
     if not os.path.lexists(path):
         path = _composed_otherwise(path) or path
     real = Path(os.path.realpath(path))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
 
 from glmcode.base.files import FileMissing, Snapshot, fault
 from glmcode.base.textfile import (
@@ -82,12 +81,6 @@ def _check_new(ctx: ToolContext, place: Place) -> None:
         raise ToolError(f"{place.shown} cannot be made: {shown} is a file, not a folder")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ToolError(f"{place.shown} cannot be made: the folder {shown} may not be written")
-    _check_name(place.real, place.shown)
-
-
-def _check_name(path: Path, shown: str) -> None:
-    if len(os.fsencode(path.name)) > 255 or len(os.fsencode(path)) > 4_095:
-        raise ToolError(f"{shown[:80]}... has a name that is too long for the file system")
 
 
 def _overwriting(
