@@ -21,13 +21,13 @@ def cut_interrupted(tokenizer: GlmTokenizer, ids: Sequence[int]) -> list[int]:
     call_at = 0
     kept = len(ids)
     for index, number in enumerate(ids):
-        before = parser.call_count
+        open_before, before = parser.in_call, parser.call_count
         for piece in tokenizer.pieces([number]):
             parser.feed(piece)
         if parser.ended:
             kept = index
             break
-        if parser.call_count > before:
+        if parser.call_count > before and not open_before:
             call_at = index
     if parser.in_call:
         kept = call_at

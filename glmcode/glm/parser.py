@@ -8,12 +8,13 @@ the pieces. Must not run, validate or repair calls.
 
 Rules that are not obvious:
 - The first `</think>` ends the reasoning. Calls count after it, or as the very last thing
-  of reasoning that was never closed.
+  of reasoning that was never closed, if the model itself stopped there.
 - `</arg_value>` closes a value only when white space and then `<arg_key>` or `</tool_call>`
   follow. If closing tags are left over behind a call, nobody knows where values ended: the
   call whose value holds an unclosed `<arg_value>` is rejected, or, where none shows such a
   sign, every call that has a value.
-- The first stop control ends the answer; whatever comes after it is not looked at.
+- The first stop control ends the answer. Nothing after it counts, but a closing tag there
+  makes calls ambiguous like any that is left over.
 """
 
 from __future__ import annotations
@@ -101,12 +102,15 @@ class ReplyParser:
 
     @property
     def ended(self) -> bool:
-        """Whether a stop control was fed; what follows is not looked at."""
+        """Whether a stop control was fed: nothing that follows counts."""
         return self._stop is not None
 
     def feed(self, piece: ReplyPiece) -> list[Delta]:
         """Take the next piece; returns what can be shown of it, provisionally."""
-        if self._stop is not None or not piece:
+        if self._stop is not None:
+            self._after_stop(piece)
+            return []
+        if not piece:
             return []
         if isinstance(piece, Control):
             return self._take_control(piece.name)
@@ -115,6 +119,12 @@ class ReplyParser:
             self._take_bytes(piece)
             return self._display.show("reasoning", piece)
         return self._take_bytes(piece)
+
+    def _after_stop(self, piece: ReplyPiece) -> None:
+        """A closing tag after the end: the stop may have stood within a value."""
+        closing = isinstance(piece, Control) and piece.name in _CLOSING
+        if closing and self._place == "plain" and self._calls.spans:
+            self._calls.left_over(len(self._answer))
 
     # Bytes
 
@@ -219,7 +229,7 @@ class ReplyParser:
             self._depth += 1
             self._quoting = self._quoting or self._last_tag != "</arg_key>"
         elif name == "<tool_call>":
-            self._quoting = True
+            self._quoting = self._quoting or self._last_tag != "</tool_call>"
         self._last_tag = name
         return self._show("call", tag)
 

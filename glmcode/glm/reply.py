@@ -56,7 +56,7 @@ def read_reply(
     thoughts = list(answer.reasoning)
     text = ""
     if answer.thinking:
-        spans, cut = _trailing(spans, data)
+        spans, cut = _trailing(spans, data) if ending.reason == "stop" else ([], len(data))
         thoughts.append((answer.begin, cut))
     else:
         text = _outside(spans, data, answer.begin)

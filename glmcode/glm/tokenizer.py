@@ -57,7 +57,11 @@ class GlmTokenizer:
         """`bpe` must be without added tokens; `added` are the entries that were taken out."""
         self._bpe = bpe
         self.fingerprint = fingerprint
-        self._ids: dict[str, int] = {entry["content"]: entry["id"] for entry in added}
+        self._ids: dict[str, int] = {}
+        for entry in added:
+            # An added token that the vocabulary holds as well has the vocabulary's id.
+            known = bpe.token_to_id(entry["content"])
+            self._ids[entry["content"]] = entry["id"] if known is None else known
         self._names: dict[int, str] = {number: name for name, number in self._ids.items()}
         self._bytes: dict[int, bytes] = {}
         self._reachable = frozenset(n for n in self._names if bpe.id_to_token(n) is not None)
