@@ -271,18 +271,20 @@ class FakeEngine:
     ) -> bool:
         if reply.drop:
             return False
-        watch = asyncio.ensure_future(reader.read(1)) if reply.delay or reply.gap else None
         try:
-            return await self._send(seen, reply, writer)
+            return await self._send(seen, reply, reader, writer)
         except (OSError, _Gone):
             seen.aborted = time.monotonic()
             raise OSError("the client went away") from None
-        finally:
-            if watch is not None:
-                watch.cancel()
 
-    async def _send(self, seen: Seen, reply: Reply, writer: asyncio.StreamWriter) -> bool:
-        await _pause(reply.delay, writer)
+    async def _send(
+        self,
+        seen: Seen,
+        reply: Reply,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> bool:
+        await _pause(reply.delay, reader, writer)
         kind, events = self._body(seen, reply)
         framing = reply.framing
         head = [f"HTTP/1.1 {reply.status} X", f"content-type: {kind}"]
@@ -295,15 +297,15 @@ class FakeEngine:
         head += [f"{name}: {value}" for name, value in reply.headers.items()]
         writer.write(("\r\n".join(head) + "\r\n\r\n").encode("latin-1"))
         await writer.drain()
-        await _pause(reply.stall, writer)
+        await _pause(reply.stall, reader, writer)
         sent = 0
         for number, event in enumerate(events):
             if reply.cut_after_events == number:
                 return False
             if reply.hang_after_events == number:
-                await _pause(3600, writer)
+                await _pause(3600, reader, writer)
             if number:
-                await _pause(reply.gap, writer)
+                await _pause(reply.gap, reader, writer)
             if reply.cut_after_bytes is not None:
                 event = event[: reply.cut_after_bytes - sent]
             size = reply.split or max(1, len(event))
@@ -402,10 +404,12 @@ class _Gone(Exception):
     """The client closed its side while an answer was on its way."""
 
 
-async def _pause(seconds: float, writer: asyncio.StreamWriter) -> None:
+async def _pause(
+    seconds: float, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
-        if writer.transport.is_closing():
+        if writer.transport.is_closing() or reader.at_eof():
             raise _Gone
         await asyncio.sleep(min(left, 0.005))
 

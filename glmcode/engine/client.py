@@ -118,7 +118,8 @@ class _Opening:
                 entry = await self._entry(Exchange(transport, self._judge))
             finally:
                 await transport.close()
-        path = cached_tokenizer(str(entry.get("root") or endpoint.model or ""))
+        name = entry.get("root") or endpoint.model or entry.get("id") or ""
+        path = cached_tokenizer(str(name))
         if path is None:
             return await self._chat("no tokenizer of the served model is at hand", entry)
         return await self._tokens(path, entry)
