@@ -50,7 +50,7 @@ def test_a_stream_cut_at_any_byte_is_the_whole_message_or_an_error(
     endpoint_of: EndpointOf, framing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry.Patience, "wait_for", lambda self, fault, began: None)
-    whole = Reply(text="ok ☃", reasoning="é", calls=[CALL], framing=framing, chunk=9)
+    whole = Reply(text="ok ☃", reasoning="é", calls=[CALL], framing=framing, chunk=16)
     probe = FakeEngine([whole], tokenizer=TOKENIZER, socket=tmp_path / "probe")
     sizes: list[int] = []
 
