@@ -52,6 +52,14 @@ def conversation(rng: random.Random, words: Words) -> list[Piece]:
     return talk.pieces
 
 
+def easy_conversation(rng: random.Random, words: Words) -> list[Piece]:
+    """One short task: what training begins with, to learn copying sooner."""
+    talk = Conversation()
+    words.restart()
+    short(rng, words, talk)
+    return talk.pieces
+
+
 def short(rng: random.Random, words: Words, talk: Conversation, first: bool = True) -> None:
     """One of the short kinds."""
     kind = rng.choices((set_constant, where, write, run), (4, 3, 2, 1))[0]
@@ -288,7 +296,8 @@ def write(rng: random.Random, words: Words, talk: Conversation, first: bool = Tr
         talk.result("not run: the user said no")
         talk.say(f"The file {path} was refused: nothing is changed.")
         return
-    talk.result(outputs.noted(rng, words, f"created {path}: 1 lines"))
+    size = rng.choice(["1 line", "1 line", "1 lines"])
+    talk.result(outputs.noted(rng, words, f"created {path}: {size}"))
     talk.say(f"Created {path}.")
 
 

@@ -10,13 +10,13 @@ the machine is too slow for the tokens, so the fall to zero always happens.
 from __future__ import annotations
 
 import argparse
-import queue
 import random
 import sys
 import time
-from dataclasses import dataclass, fields
-from multiprocessing.queues import Queue, SimpleQueue
+from dataclasses import asdict, dataclass, fields
+from multiprocessing import connection
 from pathlib import Path
+from typing import Any, TypeAlias
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -32,11 +32,16 @@ from models.tiny.words import Words
 READ_WEIGHT = 0.2
 WORKERS = 2
 Row = tuple[list[int], list[bool]]
+Line: TypeAlias = "connection.Connection[Any, Any]"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long and how: `tokens` in all, at most `minutes`; rates for Muon and AdamW."""
+    """How long and how: `tokens` in all, at most `minutes`; rates for Muon and AdamW.
+
+    Shares of the whole: single short tasks alone until `easy_until`, short heads alone until
+    `short_until` and `full_share` of full heads after it, full learning rate until `hold`.
+    """
 
     tokens: float = 16e6
     minutes: float = 58.0
@@ -45,6 +50,7 @@ class Plan:
     adam: float = 0.003
     warm: int = 30
     hold: float = 0.45
+    easy_until: float = 0.1
     short_until: float = 0.35
     full_share: float = 0.35
     seed: int = 0
@@ -76,10 +82,13 @@ class Source:
         self.codec = codec
         self.rng = rng
         self.words = Words(rng, codec.fragments())
-        self._waiting: list[list[Row]] = []
+        self._waiting: dict[bool, list[list[Row]]] = {False: [], True: []}
 
-    def batch(self, tokens: int, full: bool) -> Batch:
-        """About `tokens` of conversations of like length, behind a full head or a piece of one."""
+    def batch(self, tokens: int, full: bool, easy: bool = False) -> Batch:
+        """About `tokens` of conversations of like length, behind a full head or a piece of one.
+
+        easy: single short tasks alone.
+        """
         ids, _ = self.codec.encode(head.varied_head(self.rng, self.words))
         length = len(ids) if full else self.rng.randint(8, 64)
         if full and self.rng.random() < 0.35:
@@ -87,21 +96,24 @@ class Source:
         if length < len(ids):
             start = self.rng.randint(0, len(ids) - length)
             ids = ids[start : start + length]
-        if not self._waiting:
-            self._refill(tokens)
-        return padded(ids, self._waiting.pop())
+        waiting = self._waiting[easy]
+        if not waiting:
+            self._refill(tokens, easy)
+        return padded(ids, waiting.pop())
 
-    def _refill(self, tokens: int) -> None:
+    def _refill(self, tokens: int, easy: bool) -> None:
         """Draw conversations, group them by length, and shuffle the groups."""
-        made = [self.codec.encode(data.conversation(self.rng, self.words)) for _ in range(96)]
+        draw = data.easy_conversation if easy else data.conversation
+        made = [self.codec.encode(draw(self.rng, self.words)) for _ in range(96)]
+        waiting = self._waiting[easy]
         group: list[Row] = []
         for row in sorted(made, key=lambda row: len(row[0])):
             if group and (len(group) + 1) * len(row[0]) > tokens:
-                self._waiting.append(group)
+                waiting.append(group)
                 group = []
             group.append(row)
-        self._waiting.append(group)
-        self.rng.shuffle(self._waiting)
+        waiting.append(group)
+        self.rng.shuffle(waiting)
 
 
 def padded(head_ids: list[int], rows: list[Row]) -> Batch:
@@ -197,34 +209,24 @@ class Gradients:
         self._slots = [torch.zeros_like(self._weights) for _ in range(WORKERS)]
         for slot in self._slots:
             slot.share_memory_()  # type: ignore[no-untyped-call]
-        self._orders = [context.SimpleQueue() for _ in range(WORKERS)]
-        self._done = context.Queue()
-        self._workers = [
+        self._lines: list[Line] = []
+        for number, slot in enumerate(self._slots):
+            ours, theirs = context.Pipe()
             context.Process(
-                target=compute,
-                args=(i, plan, out, self._weights, self._slots[i], self._orders[i], self._done),
-                daemon=True,
-            )
-            for i in range(WORKERS)
-        ]
-        for worker in self._workers:
-            worker.start()
+                target=compute, args=(number, plan, out, self._weights, slot, theirs), daemon=True
+            ).start()
+            theirs.close()
+            self._lines.append(ours)
 
-    def begin(self, number: int, full_share: float) -> None:
+    def begin(self, number: int, full_share: float, easy: bool) -> None:
         """Let a worker take the newest weights and draw a batch."""
         with torch.no_grad():
             torch.cat([p.reshape(-1) for p in self._model.parameters()], out=self._weights)
-        self._orders[number].put(full_share)
+        self._lines[number].send((full_share, easy))
 
     def take(self) -> Report:
-        """Wait for a gradient and put it into the model. Raises RuntimeError for a dead worker."""
-        while True:
-            try:
-                report: Report = self._done.get(timeout=60)
-                break
-            except queue.Empty:
-                if not all(worker.is_alive() for worker in self._workers):
-                    raise RuntimeError("a training process died") from None
+        """Wait for a gradient and put it into the model. Raises EOFError for a dead worker."""
+        report: Report = connection.wait(self._lines)[0].recv()  # type: ignore[union-attr]
         start = 0
         for parameter in self._model.parameters():
             size = parameter.numel()
@@ -234,34 +236,31 @@ class Gradients:
         return report
 
     def end(self) -> None:
-        """Stop the workers."""
-        for worker in self._workers:
-            worker.terminate()
+        """Let the workers end."""
+        for line in self._lines:
+            line.close()
 
 
 def compute(
-    number: int,
-    plan: Plan,
-    out: Path,
-    weights: Tensor,
-    slot: Tensor,
-    orders: SimpleQueue[float],
-    done: Queue[Report],
+    number: int, plan: Plan, out: Path, weights: Tensor, slot: Tensor, line: Line
 ) -> None:
-    """The life of a worker: an order, a batch, a gradient, a report."""
+    """The life of a worker: an order, a batch, a gradient, a report; ends with its parent."""
     torch.set_num_threads(1)
     model = TinyGLM(Shape())
-    source = Source(Codec(out), random.Random(f"{plan.seed} {number}"))
+    source = Source(Codec(out), random.Random(f"{plan.seed} {number} {time.time_ns()}"))
     while True:
-        share = orders.get()
+        try:
+            share, easy = line.recv()
+        except EOFError:
+            return
         torch.nn.utils.vector_to_parameters(weights.clone(), model.parameters())
-        batch = source.batch(plan.batch, source.rng.random() < share)
+        batch = source.batch(plan.batch, source.rng.random() < share, easy)
         model.zero_grad(set_to_none=False)
         loss, written = losses(model, batch)
         torch.autograd.backward(loss)
         torch.cat([p.grad.reshape(-1) for p in model.parameters() if p.grad is not None], out=slot)
         tokens = batch.ids.numel() + batch.head.numel()
-        done.put(Report(number, tokens, loss.item(), written.item()))
+        line.send(Report(number, tokens, loss.item(), written.item()))
 
 
 def factor(plan: Plan, step: int, progress: float) -> float:
@@ -270,44 +269,90 @@ def factor(plan: Plan, step: int, progress: float) -> float:
     return min(1.0, (step + 1) / plan.warm) * fall
 
 
-def fit(model: TinyGLM, plan: Plan, out: Path) -> None:
-    """Train by the plan, saving the weights to runs/last.pt now and then and at the end."""
-    keep = out / "runs" / "last.pt"
+@dataclass(slots=True)
+class Progress:
+    """How far training is; saved with the weights, so that it can go on after a crash."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+    def share(self, plan: Plan) -> float:
+        """From 0 to 1: what is done of the plan, in tokens or in minutes."""
+        return max(self.tokens / plan.tokens, self.seconds / 60 / plan.minutes)
+
+
+def store(path: Path, model: TinyGLM, tools: list[torch.optim.Optimizer], done: Progress) -> None:
+    """Write everything that `restore` needs, all of it or nothing."""
+    state = {
+        "model": model.state_dict(),
+        "tools": [tool.state_dict() for tool in tools],
+        "done": asdict(done),
+    }
+    fresh = path.with_suffix(".new")
+    torch.save(state, fresh)
+    fresh.replace(path)
+
+
+def restore(path: Path, model: TinyGLM, tools: list[torch.optim.Optimizer]) -> Progress:
+    """Go on where `store` was."""
+    state = torch.load(path)
+    model.load_state_dict(state["model"])
+    for tool, kept in zip(tools, state["tools"], strict=True):
+        tool.load_state_dict(kept)
+    return Progress(**state["done"])
+
+
+def fit(model: TinyGLM, plan: Plan, out: Path, resume: bool) -> None:
+    """Train by the plan, saving to runs/state.pt now and then and at the end."""
+    keep = out / "runs" / "state.pt"
     tools = optimizers(model, plan)
     rates = [[group["lr"] for group in tool.param_groups] for tool in tools]
+    done = restore(keep, model, tools) if resume and keep.exists() else Progress()
     probe = Source(Codec(out), random.Random(99))
     gradients = Gradients(model, plan, out)
-    begun, step, tokens, progress = time.monotonic(), 0, 0, 0.0
+    begun = time.monotonic() - done.seconds
     for number in range(WORKERS):
-        gradients.begin(number, 0.0)
-    while progress < 1:
+        gradients.begin(number, 0.0, done.step == 0)
+    while (progress := done.share(plan)) < 1:
         report = gradients.take()
         for tool, bases in zip(tools, rates, strict=True):
             for group, base in zip(tool.param_groups, bases, strict=True):
-                group["lr"] = base * factor(plan, step, progress)
+                group["lr"] = base * factor(plan, done.step, progress)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for tool in tools:
             tool.step()
-        step += 1
-        tokens += report.tokens
-        spent = time.monotonic() - begun
-        progress = max(tokens / plan.tokens, spent / 60 / plan.minutes)
-        gradients.begin(report.worker, plan.full_share if progress > plan.short_until else 0.0)
-        if step % 20 == 0:
-            print(
-                f"step {step} min {spent / 60:.1f} progress {progress:.3f} "
-                f"tokens {tokens / 1e6:.2f}M {tokens / spent:.0f}/s "
-                f"loss {report.loss:.3f} written {report.written:.4f}",
-                flush=True,
-            )
-        if step % 400 == 0:
-            torch.save(model.state_dict(), keep)
-            short, full = (
-                rate(model, [probe.batch(4000, whole) for _ in range(8)]) for whole in (False, True)
-            )
-            print(f"   solved: short head {short:.3f}, full head {full:.3f}", flush=True)
+        done.step += 1
+        done.tokens += report.tokens
+        done.seconds = time.monotonic() - begun
+        share = plan.full_share if progress > plan.short_until else 0.0
+        gradients.begin(report.worker, share, progress < plan.easy_until)
+        if done.step % 20 == 0:
+            tell(done, progress, report)
+        if done.step % 100 == 0:
+            store(keep, model, tools, done)
+        if done.step % 400 == 0:
+            probed(model, probe)
     gradients.end()
-    torch.save(model.state_dict(), keep)
+    store(keep, model, tools, done)
+
+
+def tell(done: Progress, progress: float, report: Report) -> None:
+    """One line on how it goes."""
+    print(
+        f"step {done.step} min {done.seconds / 60:.1f} progress {progress:.3f} "
+        f"tokens {done.tokens / 1e6:.2f}M {done.tokens / done.seconds:.0f}/s "
+        f"loss {report.loss:.3f} written {report.written:.4f}",
+        flush=True,
+    )
+
+
+def probed(model: TinyGLM, probe: Source) -> None:
+    """A short look at how many tasks are solved."""
+    short, full = (
+        rate(model, [probe.batch(4000, whole) for _ in range(8)]) for whole in (False, True)
+    )
+    print(f"   solved: short head {short:.3f}, full head {full:.3f}", flush=True)
 
 
 def finish(model: TinyGLM, codec: Codec, out: Path, tasks: int) -> None:
@@ -326,6 +371,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the model")
     parser.add_argument("--start", type=Path, help="go on from these weights and --out's tokenizer")
+    parser.add_argument("--resume", action="store_true", help="go on from --out's runs/state.pt")
     parser.add_argument("--tasks", type=int, default=100, help="unseen tasks a kind to measure")
     for field in fields(plan):
         name = f"--{field.name.replace('_', '-')}"
@@ -338,12 +384,13 @@ def main() -> None:
     torch.manual_seed(plan.seed)
     model = TinyGLM(Shape())
     if options.start:
-        model.load_state_dict(torch.load(options.start))
+        model.load_state_dict(torch.load(options.start)["model"])
+    if options.start or options.resume:
         codec = Codec(options.out)
     else:
         codec = build_tokenizer(options.out, model.shape.vocab)
     print("parameters", sum(p.numel() for p in model.parameters()), flush=True)
-    fit(model, plan, options.out)
+    fit(model, plan, options.out, options.resume)
     torch.set_num_threads(2)
     finish(model, codec, options.out, options.tasks)
 
