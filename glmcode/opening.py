@@ -75,6 +75,8 @@ async def open_client(
         profile = await asyncio.to_thread(load_profile, name)
     except ProfileError as error:
         raise OpenError(str(error), usage=True) from error
+    if engine.python:
+        profile = replace(profile, python=engine.python)
 
     async def ready() -> None:
         try:
