@@ -14,7 +14,7 @@ import asyncio
 import gc
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -80,10 +80,12 @@ class SdkTransport:
                     options=options,
                     **content,
                 )
-            except _Refused as refused:
-                return _Refusal(refused)
-            except (sdk.APIConnectionError, library.HTTPError) as error:
-                if not (self._kept and _is_stale(error)):
+            except (_Refused, sdk.APIConnectionError, library.HTTPError) as error:
+                causes = _causes(error)  # older SDKs wrap what a hook raises
+                refused = next((one for one in causes if isinstance(one, _Refused)), None)
+                if refused is not None:
+                    return _Refusal(refused)
+                if not (self._kept and _is_stale(causes)):
                     raise TransportError(_words(error, connect_s)) from error
                 self._kept = False
             else:
@@ -231,8 +233,8 @@ def _causes(error: BaseException) -> list[BaseException]:
     return found
 
 
-def _is_stale(error: BaseException) -> bool:
-    names = {type(one).__name__ for one in _causes(error)}
+def _is_stale(causes: Sequence[BaseException]) -> bool:
+    names = {type(one).__name__ for one in causes}
     return bool(names & {"RemoteProtocolError", "ReadError", "WriteError"})
 
 
