@@ -63,11 +63,11 @@ def replace_file(
                 old.status.st_nlink > 1 or not _swap(path, data, old, stopped)
             ):
                 write_in_place(path, data, old, backups, stopped)
+            return _verified(path, data)
     except LockBusy as error:
         raise FileFault(f"was not written: {error}; try again") from error
     except OSError as error:
         raise fault(error) from error
-    return _verified(path, data)
 
 
 def unwritable(status: os.stat_result, path: Path) -> str | None:

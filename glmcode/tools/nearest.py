@@ -106,11 +106,13 @@ def _closest(lines: Sequence[str], text: str, old: str) -> int | None:
     """The index of the line where the most similar stretch begins; None if there is none."""
     wanted = old.strip("\n").split("\n")
     starts = _by_equal_lines(lines, wanted)
-    reached = _longest_head(text, old.strip())
-    if reached is not None:
-        line = text.count("\n", 0, reached)
-        first = next(i for i, one in enumerate(wanted) if one.strip()) if old.strip() else 0
-        starts.append(line - first)
+    reached, length = _longest_head(text, old.strip())
+    if length:
+        blank = next(i for i, one in enumerate(wanted) if one.strip())
+        line = text.count("\n", 0, reached) - blank
+        if 2 * length > len(old.strip()):
+            return max(line, 0)
+        starts.append(line)
     if not starts:
         starts = _by_words(lines, wanted)
     best, best_score = None, 0.35
@@ -137,8 +139,8 @@ def _by_equal_lines(lines: Sequence[str], wanted: Sequence[str]) -> list[int]:
     return [start for start, _ in votes.most_common(_CANDIDATES)]
 
 
-def _longest_head(text: str, wanted: str) -> int | None:
-    """Where the longest beginning of `wanted` that is in the text stands, if it is telling."""
+def _longest_head(text: str, wanted: str) -> tuple[int, int]:
+    """Where the longest beginning of `wanted` stands, and its length; 0 if that tells nothing."""
     low, high = 0, min(len(wanted), 4_000)
     while low < high:
         middle = (low + high + 1) // 2
@@ -146,7 +148,7 @@ def _longest_head(text: str, wanted: str) -> int | None:
             low = middle
         else:
             high = middle - 1
-    return text.find(wanted[:low]) if low >= max(6, len(wanted) // 8) else None
+    return (text.find(wanted[:low]), low) if low >= max(6, len(wanted) // 8) else (0, 0)
 
 
 def _by_words(lines: Sequence[str], wanted: Sequence[str]) -> list[int]:
@@ -182,8 +184,8 @@ def _likeness(found: Sequence[str], wanted: Sequence[str]) -> float:
 def _show(lines: Sequence[str], start: int, old: str, text: str) -> str:
     """The stretch as Read shows it; a long line around the place where it departs."""
     count = min(len(old.strip("\n").split("\n")), _SHOWN_LINES)
-    reached = _longest_head(text, old.strip())
-    column = 0 if reached is None else reached - text.rfind("\n", 0, reached) - 1
+    reached, length = _longest_head(text, old.strip())
+    column = reached - text.rfind("\n", 0, reached) - 1 if length else 0
     shown = []
     for number, line in enumerate(lines[start : start + count], start + 1):
         if len(line) > _SHOWN_WIDTH:
