@@ -3,7 +3,7 @@
 Forked by the warden (warden.py says why). It listens on one socket: a request, then orders,
 "T" (SIGTERM, a grace, SIGKILL, to all that the command started) and "K" (SIGKILL now); the end
 of the socket means "T". It tells, as marshal values after a 4-byte length:
-("failed", stage, errno), ("started", pid, keeper's pid), ("waits", command line),
+("keeper", its pid), ("failed", stage, errno), ("started", pid), ("waits", command line),
 ("exit", code, seconds, timed out, (processes left, names)), ("gone", (could not be killed,
 names)). Time limits are kept here, so that a busy event loop cannot miss them.
 Must never be run in glmcode's own process.
@@ -74,6 +74,7 @@ class Keeper:
         """Serve one command until nothing of it is left, or until what is left won't die."""
         set_prctl(PR_SET_NAME, b"glmcode-keeper")
         set_prctl(PR_SET_CHILD_SUBREAPER, 1)
+        self._tell("keeper", os.getpid())
         request = _receive(self.talk)
         if request is None:
             return
@@ -82,7 +83,7 @@ class Keeper:
         if failure is not None:
             self._tell("failed", *failure)
             return
-        self._tell("started", self.shell, os.getpid())
+        self._tell("started", self.shell)
         if request["limit"] is not None:
             self.deadline = self.started + request["limit"]
         pause = 0.01
@@ -227,7 +228,7 @@ class Keeper:
 
     def _tell(self, *message: Any) -> None:
         if not self.deaf:
-            self.deaf = not send_message(self.talk, message)
+            send_message(self.talk, message)
 
 
 def _script_file(script: bytes | None) -> int | None:

@@ -150,10 +150,10 @@ class Running:
         with suppress(OSError):
             await self._loop.sock_sendall(self._talk, request)
         await self._until(lambda: bool(self.pid or self._failure or self._gone))
-        if self._failure is not None or not self.pid:
+        if self._failure is not None or not self.keeper:
             stage, number = self._failure or ("warden", 0)
             self._finish()
-            raise ProcessError(stage, os.strerror(number) if number else "it was killed")
+            raise ProcessError(stage, os.strerror(number) if number else "no answer")
         if self._watchdog is not None:
             self._watchdog.cancel()
         if limit is not None:
@@ -203,8 +203,10 @@ class Running:
 
     def _take(self, message: tuple[Any, ...]) -> None:
         match message:
-            case ("started", pid, keeper):
-                self.pid, self.keeper = pid, keeper
+            case ("keeper", pid):
+                self.keeper = pid
+            case ("started", pid):
+                self.pid = pid
                 self._started_at = self._loop.time()
             case ("failed", stage, number):
                 self._failure = (stage, number)
@@ -226,7 +228,7 @@ class Running:
         """The keeper is gone without a word: the warden kills what it left behind."""
         if self._gone:
             return
-        if self.exit is None and self.pid:
+        if self.exit is None and self.keeper:
             self.exit = Exit(code=None, seconds=self.seconds)
         self._drain()
         self._finish()

@@ -24,9 +24,12 @@ import resource
 import select
 import signal
 import socket
+import time
 from contextlib import suppress
 
 from glmcode.base.keeper import (
+    GIVE_UP_S,
+    GRACE_S,
     PR_SET_CHILD_SUBREAPER,
     PR_SET_NAME,
     Keeper,
@@ -54,14 +57,23 @@ def main(control_fd: int) -> None:
     gc.freeze()
     wake = wake_on_sigchld()
     keepers: set[int] = set()
-    working = True
-    while working or keepers:
-        ready = select.select([control_fd, wake] if working else [wake], [], [])[0]
+    last = float("inf")
+    while last == float("inf") or keepers:
+        wait_s = None if last == float("inf") else max(last - time.monotonic(), 0.0)
+        watched = [control_fd, wake] if wait_s is None else [wake]
+        ready = select.select(watched, [], [], wait_s)[0]
         if wake in ready:
             os.read(wake, 512)
             _bury(keepers)
-        if control_fd in ready:
-            working = _take_order(control, keepers)
+        if control_fd in ready and not _take_order(control, keepers):
+            # glmcode is gone: the keepers notice it themselves, unless somebody stopped them.
+            last = time.monotonic() + GRACE_S + GIVE_UP_S + 1
+            for pid in keepers:
+                send(pid, signal.SIGCONT)
+        if time.monotonic() >= last:
+            last = time.monotonic() + 1
+            for pid in keepers:
+                send(pid, signal.SIGKILL)
 
 
 def _take_order(control: socket.socket, keepers: set[int]) -> bool:
