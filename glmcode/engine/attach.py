@@ -23,6 +23,9 @@ from glmcode.engine.state import PROTOCOL, EngineStatus, status_from_json
 
 _SPAWN_LIMIT_S = 60.0
 _SPAWNS = 5
+_TRIALS = 20
+_LEAVING = (ConnectionResetError, BrokenPipeError, asyncio.IncompleteReadError)
+_NOBODY = (FileNotFoundError, ConnectionRefusedError, NotADirectoryError)
 
 
 class EngineUnavailable(Exception):
@@ -116,13 +119,18 @@ async def find_status(paths: EnginePaths) -> EngineStatus | None:
 
     Raises EngineUnavailable when one is there but does not answer or speaks otherwise.
     """
-    try:
-        code, value = await ask(paths.socket, "GET", "/glmcode/status")
-    except ControlError as error:
-        if isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError):
-            return None
-        raise EngineUnavailable(f"the supervisor of profile {paths.name}: {error}") from error
-    return _read(paths, code, value)
+    for trial in range(1, _TRIALS + 1):
+        try:
+            code, value = await ask(paths.socket, "GET", "/glmcode/status")
+            return _read(paths, code, value)
+        except ControlError as error:
+            if isinstance(error.__cause__, _NOBODY):
+                return None
+            if not isinstance(error.__cause__, _LEAVING) or trial == _TRIALS:
+                text = f"the supervisor of profile {paths.name}: {error}"
+                raise EngineUnavailable(text) from error
+            await asyncio.sleep(0.05)
+    return None
 
 
 def _read(paths: EnginePaths, code: int, value: Any) -> EngineStatus:

@@ -11,7 +11,6 @@ for, the quick start. Must not decide any option: the supervisor hands over the 
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import importlib
 import importlib.util
@@ -28,7 +27,7 @@ from typing import Any
 _OPTIONAL = ("torchvision", "torchaudio", "torchcodec")
 _LOAD_LIMIT_S = 180.0
 _GRACE_S = 5.0
-_PR_SET_PDEATHSIG = 1
+_MARK = "GLMCODE_ENGINE"
 
 _SITE = '''"""Hides packages that cannot be loaded here; written by glmcode."""
 import os
@@ -54,11 +53,10 @@ def guard(lifeline: int) -> None:
     """Fork a small process that ends our process group when the lifeline is closed.
 
     A thread would not do: it needs the interpreter's lock, which loading and compiling hold
-    for seconds, and it stands still when the engine is stopped.
+    for seconds, and it stands still when the engine is stopped. Nor a signal of the kernel to
+    the engine alone: workers that it leaves behind could no longer be told to be its own.
     """
     engine = os.getpid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.fork() != 0:
         os.close(lifeline)
         return
@@ -74,6 +72,7 @@ def _end(engine: int) -> None:
     """End the engine, its group and its descendants; politely first."""
     family = _family(engine)
     _signal(family, signal.SIGTERM)
+    _signal(family, signal.SIGCONT)
     deadline = time.monotonic() + _GRACE_S
     while time.monotonic() < deadline and (family := _family(engine) | _alive(family)):
         time.sleep(0.05)
@@ -81,14 +80,23 @@ def _end(engine: int) -> None:
 
 
 def _family(engine: int) -> set[int]:
-    """Every process of the engine's group, and all descendants, this one excepted."""
+    """The engine's group, those that bear its mark, and all descendants; not this process."""
     group, parents = os.getpgrp(), _processes()
-    family = {engine} & parents.keys() | {p for p, (_, g) in parents.items() if g == group}
-    while True:
-        more = {p for p, (parent, _) in parents.items() if parent in family} - family
-        if not more:
-            return family - {os.getpid()}
+    family = {p for p, (_, g) in parents.items() if p == engine or g == group or _marked(p)}
+    while more := {p for p, (parent, _) in parents.items() if parent in family} - family:
         family |= more
+    return family - {os.getpid()}
+
+
+def _marked(pid: int) -> bool:
+    """Whether a process inherited the variable by which the supervisor marks this engine."""
+    mark = os.environ.get(_MARK)
+    if not mark:
+        return False
+    try:
+        return f"{_MARK}={mark}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes() + b"\0"
+    except OSError:
+        return False
 
 
 def _processes() -> dict[int, tuple[int, int]]:

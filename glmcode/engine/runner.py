@@ -53,6 +53,7 @@ class Runner:
         self._crashes: list[float] = []
         self._tail = Tail(paths.log)
         self._requests = 0
+        self._was_up = False
         self.status = EngineStatus(
             state="absent", profile=name, version=__version__, supervisor_pid=os.getpid()
         )
@@ -65,6 +66,21 @@ class Runner:
             self._crashes.clear()
         elif self.status.final and self.status.digest == self._digest():
             return
+        self._set(
+            replace(
+                self.status,
+                state="starting",
+                phase=PHASES[0],
+                percent=None,
+                eta_s=None,
+                reason="",
+                kind="",
+                final=False,
+                log=(),
+                engine_pid=0,
+                window=0,
+            )
+        )
         self._task = asyncio.create_task(self._live())
 
     async def stop(self) -> None:
@@ -106,23 +122,7 @@ class Runner:
 
     async def _live(self) -> None:
         """From start to end of one engine; ends with the state failed, or cancelled."""
-        began = time.monotonic()
-        tracker = StartTracker(_last_start(self._paths.last_start), began)
-        self._set(
-            replace(
-                self.status,
-                state="starting",
-                phase=PHASES[0],
-                percent=None,
-                eta_s=None,
-                reason="",
-                kind="",
-                final=False,
-                log=(),
-                engine_pid=0,
-                window=0,
-            )
-        )
+        tracker = StartTracker(_last_start(self._paths.last_start), time.monotonic())
         refused: frozenset[str] = frozenset()
         try:
             while True:
@@ -192,6 +192,9 @@ class Runner:
                     await self._step(ready, tracker)
                     await asyncio.wait({ended}, timeout=_POLL_S)
             code = ended.result()
+            self._was_up = self.status.up
+            # Requests are refused from now on, before the rest of the engine is gone.
+            self._set(replace(self.status, state="stopping"))
         finally:
             await asyncio.shield(self._child.end())
         self._tail.read()
@@ -240,7 +243,7 @@ class Runner:
 
     def _ended(self, code: int, ready: Ready) -> None:
         """The process ended without being asked to."""
-        was_up = self.status.up
+        was_up = self._was_up
         failure = explain(self._tail.last, code)
         now = time.monotonic()
         self._crashes = [t for t in self._crashes if now - t < CRASH_WINDOW_S] + [now]

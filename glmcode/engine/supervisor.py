@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 
 from glmcode.engine.control import ControlError, ask
+from glmcode.engine.family import adopt_orphans
 from glmcode.engine.paths import EnginePaths, PathsError, engine_paths, make_folders
 from glmcode.engine.proxy import discard, is_public, relay
 from glmcode.engine.runner import Runner
@@ -57,6 +58,7 @@ class Supervisor:
 
     async def run(self, up: int) -> None:
         """Serve until told to stop; `up` is a descriptor that is written to once it answers."""
+        adopt_orphans()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._leave.set)
@@ -155,7 +157,7 @@ class Supervisor:
         """Why vLLM did not answer: it has usually just died, and that is noticed in a moment."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2.0):
-                while self.status.up:
+                while self.status.up or self.status.state == "stopping":
                     await self._changed.wait()
         return self._why_not()
 

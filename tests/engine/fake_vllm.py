@@ -1,0 +1,122 @@
+"""Stands in for vLLM's server module: ready in a moment, and fails in any way on demand.
+
+Run by bootstrap.py as `--module fake_vllm` or directly; standard library only.
+
+    python fake_vllm.py --uds PATH [--workers N] [--say LINE]... [--pause SECONDS] [--exit CODE]
+
+It says its lines (with a pause after each), then serves. `--workers` are children that do
+nothing, one of them in a session of its own. A POST to /v1/completions answers what its
+JSON body asks for: {"chunks": N, "size": BYTES, "gap": SECONDS, "die": after K chunks}.
+What happened to each request is appended to PATH.events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def _options(words: list[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, value in zip(words[::2], words[1::2], strict=True):
+        found.setdefault(name, []).append(value)
+    return found
+
+
+class Server:
+    def __init__(self, path: str) -> None:
+        self._events = Path(path + ".events")
+
+    def note(self, text: str) -> None:
+        with self._events.open("a", encoding="utf-8") as file:
+            file.write(f"{time.time():.3f} {text}\n")
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await self._one(reader, writer):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        method, path, _ = head.split(" ", 2)
+        length = 0
+        for line in head.split("\r\n"):
+            if line.lower().startswith("content-length:"):
+                length = int(line.partition(":")[2])
+        body = await reader.readexactly(length)
+        self.note(f"{method} {path} {length}")
+        if path == "/v1/completions":
+            await self._stream(json.loads(body), reader, writer)
+        elif path == "/v1/echo":
+            self._answer(writer, {"length": length, "sha": hashlib.sha256(body).hexdigest()})
+        elif path == "/v1/models":
+            self._answer(writer, {"data": [{"id": "fake", "max_model_len": 9000}]})
+        else:
+            self._answer(writer, {"path": path})
+        await writer.drain()
+        return "connection: close" not in head.lower()
+
+    def _answer(self, writer: asyncio.StreamWriter, value: Any) -> None:
+        text = json.dumps(value).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(text) + text)
+
+    async def _stream(
+        self, what: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        if what.get("die") == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        gone = asyncio.create_task(reader.read(1))
+        for number in range(1, what.get("chunks", 3) + 1):
+            data = str(number).encode().ljust(what.get("size", 8), b".")
+            writer.write(b"%x\r\n%s\r\n" % (len(data), data))
+            await asyncio.wait({gone}, timeout=what.get("gap", 0.0))
+            if gone.done():
+                self.note(f"closed after {number}")
+                return
+            await writer.drain()
+            self.note(f"chunk {number}")
+            if what.get("die") == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+        writer.write(b"0\r\n\r\n")
+        gone.cancel()
+        self.note("complete")
+
+
+def main() -> None:
+    options = _options(sys.argv[1:])
+    path = options["--uds"][0]
+    idle = [sys.executable, "-S", "-c", "import time; time.sleep(1000)", path]
+    count = int(options.get("--workers", ["0"])[0])
+    for number in range(count):
+        subprocess.Popen(idle, start_new_session=number == 1)
+    for line in options.get("--say", []):
+        print(line, flush=True)
+        time.sleep(float(options.get("--pause", ["0"])[0]))
+    if "--exit" in options:
+        sys.exit(int(options["--exit"][0]))
+    if "--stubborn" in options:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    asyncio.run(_serve(path))
+
+
+async def _serve(path: str) -> None:
+    server = await asyncio.start_unix_server(Server(path).serve, path)
+    async with server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
