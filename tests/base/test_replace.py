@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -164,15 +165,29 @@ def test_a_mounted_file_is_written_in_place(folder: Path) -> None:
             subprocess.run(["umount", str(target)], check=True)
 
 
+def mounted(folder: Path, *options: str) -> bool:
+    """Whether a tmpfs could be mounted; an ordinary user may not."""
+    command = ["mount", "-t", "tmpfs", *options, "tmpfs", str(folder)]
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Path:
+def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
-    options = ["-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
-    if subprocess.run(["mount", *options], check=False).returncode != 0:
-        pytest.fail("this test needs to mount a small tmpfs")
+    if mounted(disk, "-o", "size=64k"):
+        yield disk
+        subprocess.run(["umount", str(disk)], check=True)
+        return
+    write = os.write
+
+    def fills(fd: int, data: bytes) -> int:
+        if os.lseek(fd, 0, os.SEEK_CUR) >= 60_000:
+            raise OSError(28, "No space left on device")
+        return write(fd, data[:10_000])
+
+    monkeypatch.setattr(os, "write", fills)
     yield disk
-    subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(small_disk: Path) -> None:
@@ -197,19 +212,30 @@ def test_a_full_disk_does_not_damage_a_file_that_is_written_in_place(small_disk:
     assert names(small_disk.parent / "backups") == []
 
 
-def test_a_read_only_mount_is_named(tmp_path: Path) -> None:
+def test_a_read_only_file_system_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(disk)], check=True)
+    real = mounted(disk)
+    (disk / "a").write_bytes(b"old")
     try:
-        (disk / "a").write_bytes(b"old")
-        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        if real:
+            subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        else:
+            opens = os.open
+
+            def refuses(path: str, flags: int, mode: int = 0o777) -> int:
+                if flags & (os.O_CREAT | os.O_RDWR) and str(disk) in str(path):
+                    raise OSError(30, "Read-only file system")
+                return opens(path, flags, mode)
+
+            monkeypatch.setattr(os, "open", refuses)
         with pytest.raises(FileFault, match=r"permission denied|read-only file system"):
             swap(disk / "a", b"new", b"old")
         with pytest.raises(FileFault, match="read-only file system"):
             swap(disk / "b", b"new", None)
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        if real:
+            subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_file_size_limit_is_a_clear_sentence(folder: Path) -> None:
