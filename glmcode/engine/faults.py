@@ -143,10 +143,8 @@ class Judge:
             case 403:
                 return f"forbids this (403): {said}. Check the rights of the key and the model"
             case 404 | 405:
-                return (
-                    f"does not know this address or model ({status}): {said}. "
-                    "Check --base-url and -m"
-                )
+                check = "-m" if self._ours else "--base-url and -m"
+                return f"does not know this address or model ({status}): {said}. Check {check}"
             case 413:
                 return f"finds the request too large (413): {said}"
         return f"refused the request ({status}): {said}"
