@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -85,7 +86,7 @@ class Seen:
     aborted: float | None = None
     grows: bool | None = None
 
-    @property
+    @cached_property
     def json(self) -> Any:
         return json.loads(self.body) if self.body else None
 
@@ -118,6 +119,7 @@ class FakeEngine:
         self.requests: list[Seen] = []
         self.connections = 0
         self._served = 0
+        self._unwritten: list[Seen] = []
         self._expected: Any = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -174,6 +176,7 @@ class FakeEngine:
         if ready is not None:
             ready.set()
         await self._stop.wait()
+        self._write_record()
         server.close()
         for writer in list(self._writers):
             writer.transport.abort()
@@ -213,12 +216,15 @@ class FakeEngine:
         headers = {name.lower(): value.strip() for name, value in pairs}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         seen = Seen(method, path, headers, body, at)
+        self._write_record()
         self.requests.append(seen)
         try:
             reply = self._route(seen)
             keep = await self._answer(seen, reply, reader, writer)
         finally:
-            self._write_record(seen)
+            # Not now: the next request must not wait for it, nor be seen late.
+            self._unwritten.append(seen)
+            asyncio.get_running_loop().call_later(0.2, self._write_record)
         return keep
 
     def _route(self, seen: Seen) -> Reply:
@@ -385,19 +391,21 @@ class FakeEngine:
 
         return self.tokenizer.encode(text_pieces(text, self.tokenizer.control_names))
 
-    def _write_record(self, seen: Seen) -> None:
-        if self.record is None:
+    def _write_record(self) -> None:
+        seen, self._unwritten = self._unwritten, []
+        if self.record is None or not seen:
             return
-        line = {
-            "at": seen.at,
-            "answered": seen.answered,
-            "method": seen.method,
-            "path": seen.path,
-            "grows": seen.grows,
-            "body": seen.json,
-        }
         with self.record.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            for one in seen:
+                line = {
+                    "at": one.at,
+                    "answered": one.answered,
+                    "method": one.method,
+                    "path": one.path,
+                    "grows": one.grows,
+                    "body": one.json,
+                }
+                file.write(json.dumps(line) + "\n")
 
 
 class _Gone(Exception):
