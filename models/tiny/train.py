@@ -43,16 +43,16 @@ class Plan:
     `short_until` and `full_share` of full heads after it, full learning rate until `hold`.
     """
 
-    tokens: float = 16e6
-    minutes: float = 58.0
+    tokens: float = 12e6
+    minutes: float = 75.0
     batch: int = 8000
     muon: float = 0.02
     adam: float = 0.003
     warm: int = 30
     hold: float = 0.45
-    easy_until: float = 0.1
-    short_until: float = 0.35
-    full_share: float = 0.35
+    easy_until: float = 0.06
+    short_until: float = 0.4
+    full_share: float = 0.4
     seed: int = 0
 
 
@@ -87,7 +87,7 @@ class Source:
     def batch(self, tokens: int, full: bool, easy: bool = False) -> Batch:
         """About `tokens` of conversations of like length, behind a full head or a piece of one.
 
-        easy: single short tasks alone.
+        easy: single short tasks alone. A full head, the dearer kind, gets half of the rows.
         """
         ids, _ = self.codec.encode(head.varied_head(self.rng, self.words))
         length = len(ids) if full else self.rng.randint(8, 64)
@@ -99,7 +99,12 @@ class Source:
         waiting = self._waiting[easy]
         if not waiting:
             self._refill(tokens, easy)
-        return padded(ids, waiting.pop())
+        group = waiting.pop()
+        if full and len(group) > 1:
+            half = len(group) // 2
+            waiting.append(group[half:])
+            group = group[:half]
+        return padded(ids, group)
 
     def _refill(self, tokens: int, easy: bool) -> None:
         """Draw conversations, group them by length, and shuffle the groups."""
