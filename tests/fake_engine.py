@@ -338,7 +338,7 @@ class FakeEngine:
             return "text/html", [page.encode()]
         if reply.body is not None:
             return "application/json", [reply.body.encode()]
-        if reply.status != 200:
+        if reply.status >= 300:
             error = {"message": f"scripted status {reply.status}", "code": reply.status}
             return "application/json", [json.dumps({"error": error}).encode()]
         if reply.raw is not None:

@@ -110,25 +110,32 @@ class _Opening:
 
     async def _guess(self) -> Client:
         """No protocol asked for and no tokenizer named: perhaps one lies in a cache."""
-        endpoint = self._endpoint
+        transport = self._chat_transport()
         entry: Mapping[str, Any] = {}
-        if endpoint.model is None:
-            transport = self._plain_transport()
-            try:
+        try:
+            if self._endpoint.model is None:
                 entry = await self._entry(Exchange(transport, self._judge))
-            finally:
-                await transport.close()
-        name = entry.get("root") or endpoint.model or entry.get("id") or ""
-        path = cached_tokenizer(str(name))
-        if path is None:
-            return await self._chat("no tokenizer of the served model is at hand", entry)
+            name = entry.get("root") or self._endpoint.model or entry.get("id")
+            path = cached_tokenizer(str(name))
+            if path is None:
+                reason = "no tokenizer of the served model is at hand"
+                return await self._chat(reason, entry, transport)
+        except BaseException:
+            await transport.close()
+            raise
+        await transport.close()
         return await self._tokens(path, entry)
 
-    async def _chat(self, reason: str, entry: Mapping[str, Any] | None = None) -> Client:
+    async def _chat(
+        self,
+        reason: str,
+        entry: Mapping[str, Any] | None = None,
+        transport: Transport | None = None,
+    ) -> Client:
         from glmcode.engine.chat import ChatProtocol
 
         endpoint = self._endpoint
-        transport = self._chat_transport()
+        transport = transport or self._chat_transport()
         exchange = Exchange(transport, self._judge)
         try:
             if endpoint.model is None and not entry:

@@ -181,7 +181,7 @@ class Exchange:
             response = await self._transport.open(method, path, body, connect_s=connect_s)
         except TransportError as error:
             raise self._judge.transport(error, cut=False) from error
-        if response.status == 200:
+        if 200 <= response.status < 300:
             return response
         try:
             said = await read_refusal(response.read)

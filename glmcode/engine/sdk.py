@@ -34,7 +34,7 @@ from glmcode.engine.http import (
 
 
 class _Refused(Exception):
-    """An answer whose status is not 200, with what could be read of its body."""
+    """An answer whose status is no success, with what could be read of its body."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         super().__init__(f"status {status}")
@@ -158,7 +158,7 @@ async def _on_response(response: Any) -> None:
     sock = stream.get_extra_info("socket") if stream is not None else None
     if isinstance(sock, socket.socket) and sock.family != socket.AF_UNIX:
         keep_watch(sock)
-    if response.status_code != 200:
+    if not response.is_success:
         body = await read_refusal(_Pieces(response.aiter_bytes()).read)
         raise _Refused(response.status_code, response.headers, body)
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -465,3 +468,41 @@ def test_repetition_detection_is_left_out_once_an_engine_complains() -> None:
         assert len(engine.steps) == 4
         assert "repetition_detection" not in engine.steps[-1].json["sampling_params"]
         assert engine.steps[-1].json["sampling_params"]["temperature"] == 1.0
+
+
+def test_without_the_openai_package_chat_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+    asked, engine = asked_with(chat, good())
+    assert asked.fault.kind == "failed"
+    assert "openai package" in str(asked.fault)
+    assert not engine.requests
+
+
+@BOTH
+def test_success_without_content_is_an_error(endpoint_of: object) -> None:
+    empty = Reply(status=202, raw="", framing="length", times=9)
+    asked, engine = asked_with(endpoint_of, empty)
+    assert asked.fault.kind == "unavailable"
+    assert "sent nothing" in str(asked.fault)
+    assert len(engine.steps) == 3
+
+
+@BOTH
+def test_something_that_is_not_http_is_an_error(endpoint_of: object) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    connection.recv(65_536)
+                    connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+                    connection.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        asked = ask_once(endpoint_of(FakeEngine([]), base_url=url))  # type: ignore[operator]
+        server.shutdown(socket.SHUT_RDWR)
+    assert asked.fault.kind == "unavailable"
