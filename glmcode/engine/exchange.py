@@ -26,6 +26,7 @@ from glmcode.engine.sse import DONE, ObjectStream, StreamError
 QUIET_S = 2.0
 TICK_S = 1.0
 LINGER_S = 2.0
+SMALL_S = 30.0
 SMALL_BODY = 4 * 1024 * 1024
 
 
@@ -156,13 +157,21 @@ class Exchange:
         while True:
             began = time.monotonic()
             try:
-                response = await self._open(method, path, body, patience.connect_s)
-                return await self._body(response)
+                return await self._within(method, path, body, patience.connect_s)
             except Fault as fault:
                 wait = patience.wait_for(fault, began)
                 if wait is None:
                     raise
                 await patience.wait(fault, wait)
+
+    async def _within(self, method: str, path: str, body: bytes, connect_s: float) -> bytes:
+        """One try; what is no generation must be answered in SMALL_S."""
+        try:
+            async with asyncio.timeout(SMALL_S):
+                return await self._body(await self._open(method, path, body, connect_s))
+        except TimeoutError as error:
+            late = TransportError(f"no answer to {path} within {SMALL_S:.0f} s")
+            raise self._judge.transport(late, cut=False) from error
 
     async def _body(self, response: Response) -> bytes:
         try:

@@ -10,7 +10,7 @@ import pytest
 
 from glmcode.core.model import ModelError
 from glmcode.engine import client as client_module
-from glmcode.engine import retry
+from glmcode.engine import exchange, retry
 from glmcode.engine.client import Client, Endpoint, cached_tokenizer, connect
 from glmcode.engine.endpoint import address_of
 from glmcode.engine.repetition import RepetitionDetector
@@ -173,6 +173,17 @@ def test_nobody_there_is_unavailable(protocol: Any) -> None:
         port = probe.getsockname()[1]
     endpoint = Endpoint(base_url=f"http://127.0.0.1:{port}", protocol=protocol, tokenizer=TOKENIZER)
     assert refused(endpoint).kind == "unavailable"
+
+
+def test_a_list_of_models_that_never_comes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "SMALL_S", 0.3)
+    monkeypatch.setattr(retry, "BUDGET_S", 0.4)
+    slow = Reply(status=200, body="{}", framing="length", delay=20)
+    monkeypatch.setattr(FakeEngine, "_route", lambda self, seen: slow)
+    with FakeEngine([]) as engine:
+        error = refused(Endpoint(base_url=engine.base_url, protocol="chat"))
+    assert error.kind == "unavailable"
+    assert "no answer to /v1/models" in str(error)
 
 
 # The choice
