@@ -1,21 +1,32 @@
 """Markdown as this terminal shows it: rich's, without boxes, backgrounds and hidden links.
 
 A link shows its address (a hyperlink escape would hide where it leads), headings stand at the
-left, code keeps the terminal's own colours so that both light and dark ones work. What rich
-cannot lay out (a nesting deeper than the screen is wide) is shown as it was written.
+left, code keeps the terminal's own colours so that both light and dark ones work. Nothing is
+swallowed: tags such as <T> are text, narrow tables fold, and what rich cannot lay out (a
+nesting deeper than the screen is wide) is shown as it was written. Characters that a numeric
+entity stands for are cleaned too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import ClassVar
 
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.markdown import CodeBlock, Heading, Markdown, MarkdownElement
+from rich.markdown import CodeBlock, Heading, Markdown, MarkdownElement, TableElement
 from rich.padding import Padding
 from rich.syntax import Syntax
+from rich.table import Table
 from rich.text import Text
 
-MAX_DEPTH = 8
+from glmcode.repl.clean import visible
+
+ROOM = 10
+"""Columns that must be left for words inside the deepest nesting."""
+COSTS = {"blockquote_open": 4, "list_item_open": 4}
 
 
 class _Code(CodeBlock):
@@ -34,17 +45,60 @@ class _Heading(Heading):
         yield text
 
 
+class _Table(TableElement):
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for table in super().__rich_console__(console, options):
+            if isinstance(table, Table):
+                for column in table.columns:
+                    column.overflow = "fold"
+            yield table
+
+
 class _Markdown(Markdown):
     elements: ClassVar[dict[str, type[MarkdownElement]]] = {
         **Markdown.elements,
         "fence": _Code,
         "code_block": _Code,
         "heading_open": _Heading,
+        "table_open": _Table,
     }
 
+    def __init__(self, block: str) -> None:
+        super().__init__("", hyperlinks=False)
+        self.markup = block
+        self.parsed = _parser().parse(block)
+        _clean(self.parsed)
 
-def as_renderable(block: str) -> Markdown | Text:
-    """The block as markdown, or as plain text where its nesting is too deep to lay out."""
-    markdown = _Markdown(block, hyperlinks=False)
-    depth = max((token.level for token in markdown.parsed), default=0)
-    return markdown if depth <= 2 * MAX_DEPTH else Text(block)
+
+def as_renderable(block: str, width: int) -> Markdown | Text:
+    """The block as markdown, or as plain text where it does not fit `width` columns."""
+    markdown = _Markdown(block)
+    return markdown if _fits(markdown.parsed, width) else Text(block, overflow="fold")
+
+
+@lru_cache(maxsize=1)
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
+    return parser.disable("image")  # shown as a link: there are no pictures here
+
+
+def _fits(tokens: Iterable[Token], width: int) -> bool:
+    """Whether words still have room inside every list, quote and table."""
+    used, cells = 0, 0
+    for token in tokens:
+        opened = COSTS.get(token.type, 0)
+        used += opened - COSTS.get(token.type.replace("_close", "_open"), 0) * (not opened)
+        cells = 0 if token.type == "tr_open" else cells + 4 * (token.type == "th_open")
+        if used + max(opened and ROOM, cells) > width:
+            return False
+    return True
+
+
+def _clean(tokens: Iterable[Token]) -> None:
+    """An entity such as &#x202E; was harmless as text and is a character now."""
+    for token in tokens:
+        token.content = visible(token.content)
+        for name, value in token.attrs.items():
+            if isinstance(value, str):
+                token.attrs[name] = visible(value)
+        _clean(token.children or ())

@@ -83,7 +83,8 @@ class Painter:
         """One or several blocks of markdown, without blank lines around."""
         from glmcode.repl.markdown import as_renderable
 
-        lines = self._lines(as_renderable(visible(block)), max(MIN_WIDTH, self.width))
+        width = max(MIN_WIDTH, self.width)
+        lines = self._lines(as_renderable(visible(block), width), width)
         while lines and not lines[-1].strip():
             lines.pop()
         while lines and not lines[0].strip():

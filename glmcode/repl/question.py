@@ -59,7 +59,7 @@ class Question:
         choice = ANSWERS.get(key.lower())
         if choice is not None and quiet and not self._typing and (not draft or key.isdigit()):
             return choice
-        self._typing = self._typing or quiet
+        self._typing = self._typing or (quiet and choice is None)
         self._last_key = now
         return None
 
@@ -74,8 +74,8 @@ class Question:
             self.advised.set_result(words)
 
 
-def question_spans(question: Question, width: int) -> list[tuple[str, str]]:
-    """The line that asks, as (style, text) pairs."""
+def question_spans(question: Question, width: int, draft: str = "") -> list[tuple[str, str]]:
+    """The line that asks, as (style, text) pairs; draft is what stands unsent in the input."""
     if question.advising:
         return [("warning", "no."), ("dim", " What instead? Enter sends it (empty: just no).")]
     room = max(12, width - 12)
@@ -85,4 +85,6 @@ def question_spans(question: Question, width: int) -> list[tuple[str, str]]:
     spans += [("key", "3"), ("", " no, with advice  ")]
     if question.cut:
         spans += [("key", "Ctrl-O"), ("", " all of it  ")]
+    if draft:
+        spans += [("dim", "(digits only: a draft stands below)  ")]
     return [*spans, ("key", "Esc"), ("", " no, and stop")]

@@ -31,6 +31,7 @@ from prompt_toolkit.layout import (
     VerticalAlign,
     Window,
 )
+from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.styles import Style
 from prompt_toolkit.widgets import SearchToolbar
@@ -85,7 +86,11 @@ class Terminal:
         self._hands = hands
         self._draft: Document | None = None
         self._tail: list[str] = []
-        made = _Output.from_pty(sys.stdout, term=os.environ.get("TERM"))
+        made = _Output.from_pty(
+            sys.stdout,
+            term=os.environ.get("TERM"),
+            default_color_depth=ColorDepth.from_env(),
+        )
         assert isinstance(made, _Output)
         made.enable_cpr = False
         made.gone = lambda: hands.leave(Exit.TERMINATED)
@@ -216,7 +221,9 @@ class Terminal:
     def _layout(self) -> Layout:
         asking = Condition(lambda: self._live.question is not None)
         entry = Window(
-            BufferControl(self.buffer, search_buffer_control=self._search.control),
+            BufferControl(
+                self.buffer, search_buffer_control=self._search.control, preview_search=True
+            ),
             height=lambda: Dimension(min=1, max=max(1, self.size[1] // 2)),
             wrap_lines=True,
             dont_extend_height=True,
@@ -246,7 +253,9 @@ class Terminal:
 
     def _question(self) -> StyleAndTextTuples:
         question = self._live.question
-        return [] if question is None else _fragments(question_spans(question, self.size[0]))
+        if question is None:
+            return []
+        return _fragments(question_spans(question, self.size[0], self.buffer.text))
 
     def _status(self) -> StyleAndTextTuples:
         return _fragments(self._live.status(self.size[0]))

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+
+from glmcode.core.events import (
+    CallStarted,
+    Delta,
+    EngineProgress,
+    Retrying,
+    StepStarted,
+    TurnFinished,
+    TurnStarted,
+    Waiting,
+)
+from glmcode.core.tool import Preview
+from glmcode.repl.status import Status
+
+
+def text(status: Status, now: float = 10.0, width: int = 200) -> str:
+    return "".join(part for _, part in status.spans(now, width))
+
+
+def test_the_engine_on_its_way_is_shown_with_percent_and_seconds_left() -> None:
+    status = Status()
+    assert text(status) == "connecting 10 s · default"
+    status.event(EngineProgress(phase="loading weights", percent=43.2, eta_s=81.4), 3.0)
+    assert text(status).startswith("engine: loading weights 43 %, about 81 s left")
+    status.event(EngineProgress(phase="capturing graphs"), 4.0)
+    assert text(status).startswith("engine: capturing graphs · ")
+
+
+def test_a_turn_says_what_it_does_and_for_how_long() -> None:
+    status = Status(model="glm", used=2101, window=16_384)
+    status.event(TurnStarted(), 2.0)
+    status.event(StepStarted(number=1), 2.0)
+    assert text(status).startswith("asking the model 8 s · Esc stops · glm · default · ")
+    assert "2,101 of 16,384 tokens (13 %)" in text(status)
+    status.event(Waiting(seconds=5.2, prompt_tokens=2101), 7.0)
+    assert "waiting for the engine 5 s" in text(status)
+    status.event(Delta(kind="text", text="a"), 8.0)
+    assert text(status).startswith("answering 8 s")
+    preview = Preview(kind="command", title="id")
+    status.event(CallStarted(call_id="1", name="Bash", preview=preview), 8.0)
+    assert text(status).startswith("running Bash")
+    status.event(Retrying(why="gone", attempt=1, wait_s=2.0), 8.0)
+    assert text(status).startswith("trying again in 2 s")
+    status.event(TurnFinished(reason="done", steps=1), 9.0)
+    assert text(status).startswith("ready · glm")
+
+
+def test_a_hint_comes_before_everything() -> None:
+    status = Status(state="idle", hint="Ctrl-C again leaves")
+    assert text(status).startswith("Ctrl-C again leaves")
+
+
+@pytest.mark.parametrize("width", [1, 5, 12, 20, 33, 50, 79])
+def test_a_narrow_line_drops_what_matters_least(width: int) -> None:
+    status = Status(state="idle", model="a-model-with-a-name", mode="plan", used=5, window=10)
+    assert len(text(status, width=width)) <= width
+    if width == 20:
+        assert text(status, width=width) == "ready · plan · 50 %"
