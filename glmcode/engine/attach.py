@@ -8,6 +8,7 @@ the standard library: every launch passes here. Must never stop or replace an en
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -207,21 +208,20 @@ async def start_supervisor(profile: Profile) -> None:
     command = [sys.executable, "-m", "glmcode.engine.supervisor", "--profile", profile.name]
     if profile.python:
         command += ["--python", profile.python]
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        cwd=Path(glmcode.__file__).resolve().parent.parent,
-    )
     try:
-        async with asyncio.timeout(_SPAWN_LIMIT_S):
-            _, errors = await process.communicate()
-    except TimeoutError as error:
-        process.kill()
-        raise EngineUnavailable("the supervisor did not start") from error
-    if process.returncode != 0:
-        lines = errors.decode("utf-8", "replace").strip().splitlines() or ["it said nothing"]
+        done = await asyncio.to_thread(
+            subprocess.run,
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            cwd=Path(glmcode.__file__).resolve().parent.parent,
+            timeout=_SPAWN_LIMIT_S,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EngineUnavailable(f"the supervisor did not start: {error}") from error
+    if done.returncode != 0:
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["it said nothing"]
         raise EngineUnavailable(f"the supervisor did not start: {lines[-1]}", "\n".join(lines))
 
 

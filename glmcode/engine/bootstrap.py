@@ -11,6 +11,7 @@ for, the quick start. Must not decide any option: the supervisor hands over the 
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import importlib
 import importlib.util
@@ -28,6 +29,7 @@ _OPTIONAL = ("torchvision", "torchaudio", "torchcodec")
 _LOAD_LIMIT_S = 180.0
 _GRACE_S = 5.0
 _MARK = "GLMCODE_ENGINE"
+_PR_SET_PDEATHSIG = 1
 
 _SITE = '''"""Hides packages that cannot be loaded here; written by glmcode."""
 import os
@@ -50,7 +52,8 @@ finally:
 
 
 def guard(lifeline: int) -> None:
-    """Fork a small process that ends our process group when the lifeline is closed.
+    """Fork a small process that ends our process group when the lifeline is closed, or
+    when we are gone and have left workers behind.
 
     A thread would not do: it needs the interpreter's lock, which loading and compiling hold
     for seconds, and it stands still when the engine is stopped. Nor a signal of the kernel to
@@ -60,8 +63,19 @@ def guard(lifeline: int) -> None:
     if os.fork() != 0:
         os.close(lifeline)
         return
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+
+    def look(*_: object) -> None:
+        """SIGTERM is for the engine, unless the kernel sends it because the engine is gone."""
+        if os.getppid() != engine:
+            _end(engine)
+            os._exit(0)
+
+    signal.signal(signal.SIGTERM, look)
+    for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    look()
     while os.read(lifeline, 64):
         pass
     _end(engine)

@@ -38,7 +38,8 @@ _EXACT = ("/tokenize", "/detokenize", "/metrics", "/health", "/version", "/ping"
 
 def is_public(path: str) -> bool:
     """Whether a route of vLLM is open to front ends; its development routes are not."""
-    return path in _EXACT or path.startswith(_INFERENCE)
+    plain = not any(trick in path for trick in ("..", "//", "%", "\\"))
+    return plain and (path in _EXACT or path.startswith(_INFERENCE))
 
 
 async def relay(

@@ -56,7 +56,7 @@ def parse_head(raw: bytes) -> Head:
     """Split a head. Raises WireError."""
     first, *lines = raw.decode("latin-1").split("\r\n")
     parts = first.split(" ", 2)
-    if len(parts) < 2:
+    if len(parts) < 2 or not (parts[0].startswith("HTTP/1.") or parts[-1].startswith("HTTP/1.")):
         raise WireError(f"not HTTP: {first[:80]!r}")
     headers: dict[str, str] = {}
     for line in lines:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from glmcode.core.events import Event
 from glmcode.engine.attach import EngineAddress, attach
@@ -94,6 +99,20 @@ class Home:
             asyncio.run(halt(paths))
         for line in self.living():
             os.kill(int(line.split()[0]), signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def new_home(patch: pytest.MonkeyPatch) -> Iterator[Home]:
+    """A GLMCODE_HOME of its own; whatever runs in it is ended afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="glm-"))
+    patch.setenv("GLMCODE_HOME", str(folder))
+    patch.delenv("GLMCODE_ENGINE__PROFILE", raising=False)
+    made = Home(folder)
+    try:
+        yield made
+    finally:
+        made.close()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def until(true: Callable[[], object], seconds: float = 20.0) -> None:

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from glmcode.engine.child import end_leftover, spawn
+from glmcode.engine.family import Family, boot, processes
+from tests.engine.engine_kit import until
+
+SLEEP = "import time; time.sleep(99)"
+DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); {SLEEP}"
+
+
+def engine(code: str, tmp_path: Path) -> int:
+    """Start something as an engine is started; returns its pid."""
+    command = [sys.executable, "-S", "-c", code]
+    child = spawn(command, os.environ, tmp_path / "log", tmp_path / "record")
+    return child.pid
+
+
+def test_a_deaf_process_is_killed_after_its_grace(tmp_path: Path) -> None:
+    pid = engine(DEAF, tmp_path)
+    until(lambda: (tmp_path / "log").read_bytes() == b"\n")
+    began = time.monotonic()
+    assert asyncio.run(Family(group=pid, mark="").end(0.4)) is True
+    assert 0.4 < time.monotonic() - began < 5
+    assert pid not in processes()
+
+
+def test_a_stopped_process_is_ended_politely(tmp_path: Path) -> None:
+    pid = engine(SLEEP, tmp_path)
+    os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    asyncio.run(Family(group=pid, mark="").end(20.0))
+    assert time.monotonic() - began < 5
+    assert os.waitpid(pid, 0)[1] == signal.SIGTERM
+
+
+def test_a_worker_in_its_own_session_whose_parent_died_is_found_by_its_mark(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-S', '-c', {SLEEP!r}], "
+        "start_new_session=True)\n"
+        "print(child.pid, flush=True)\n"
+    )
+    pid = engine(code, tmp_path)
+    until(lambda: (tmp_path / "log").read_text().strip())
+    worker = int((tmp_path / "log").read_text())
+    os.waitpid(pid, 0)
+    assert worker in processes()
+    assert asyncio.run(end_leftover(tmp_path / "record")) is True
+    assert worker not in processes()
+    assert not (tmp_path / "record").exists()
+
+
+def test_a_number_that_belongs_to_somebody_else_by_now_is_left_alone(tmp_path: Path) -> None:
+    other = subprocess.Popen([sys.executable, "-S", "-c", SLEEP], start_new_session=True)
+    try:
+        record = tmp_path / "record"
+        note = {"pid": other.pid, "started": 1, "boot": boot(), "mark": "none-has-this"}
+        record.write_text(json.dumps(note))
+        assert asyncio.run(end_leftover(record)) is False
+        note |= {"started": processes()[other.pid].started, "boot": "an earlier one"}
+        record.write_text(json.dumps(note))
+        assert asyncio.run(end_leftover(record)) is False
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_record_that_cannot_be_read_is_removed(tmp_path: Path) -> None:
+    record = tmp_path / "record"
+    assert asyncio.run(end_leftover(record)) is False
+    record.write_text("{ half")
+    assert asyncio.run(end_leftover(record)) is False
+    assert not record.exists()
