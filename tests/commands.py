@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import time
@@ -78,6 +79,13 @@ def alive(mark: str) -> list[int]:
             if mark.encode() in words:
                 found.append(int(entry.name))
     return found
+
+
+async def appear(mark: str, count: int = 1, within_s: float = 20.0) -> None:
+    """Wait until so many processes with the marker live."""
+    end = time.monotonic() + within_s
+    while len(alive(mark)) < count and time.monotonic() < end:  # noqa: ASYNC110 (no event tells)
+        await asyncio.sleep(0.01)
 
 
 def dies(mark: str, within_s: float = 10.0) -> bool:

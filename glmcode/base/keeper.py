@@ -24,7 +24,6 @@ from typing import Any
 from glmcode.base.proctree import (
     command_line,
     descendants,
-    group_lives,
     group_of,
     has_as_input,
     name_of,
@@ -69,6 +68,7 @@ class Keeper:
         self.term_at = self.kill_at = self.deadline = NEVER
         self.look_after = 1.0
         self.pipe = os.fstat(output)
+        self.known: list[int] = []
 
     def run(self) -> None:
         """Serve one command until nothing of it is left, or until what is left won't die."""
@@ -176,7 +176,7 @@ class Keeper:
             if pid == self.shell:
                 took = time.monotonic() - self.started
                 self.exit = (os.waitstatus_to_exitcode(status), took)
-        self.empty = _has_no_child() and (_prctl is not None or not group_lives(self.shell))
+        self.empty = _has_no_child() and (_prctl is not None or not self._tree())
 
     def _advance(self, now: float) -> None:
         """Do what is due: the end of the time limit, SIGTERM, telling the exit."""
@@ -190,7 +190,8 @@ class Keeper:
             self._stop_key_readers()
         if now >= self.term_at and self.kill_at == NEVER:
             self.term_at, self.kill_at = NEVER, now + GRACE_S
-            for pid in self._tree():
+            self.known = self._tree()
+            for pid in self.known:
                 send(pid, signal.SIGTERM)
                 send(pid, signal.SIGCONT)
         if self.exit and (self.empty or now >= self.started + self.exit[1] + LINGER_S):
@@ -208,7 +209,10 @@ class Keeper:
             self._tell("exit", *self.exit, self.timed_out, self._left())
 
     def _tree(self) -> list[int]:
-        return descendants(os.getpid(), group=self.shell if _prctl is None else 0)
+        """What lives of the command; without a subreaper, what was known at SIGTERM as well."""
+        if _prctl is not None:
+            return descendants(os.getpid())
+        return descendants(os.getpid(), group=self.shell, also=self.known)
 
     def _left(self) -> tuple[int, tuple[str, ...]]:
         """How many processes are left, and the command lines of the first of them."""

@@ -9,24 +9,34 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Collection
 
 
-def descendants(root: int, *, group: int = 0, but_not: frozenset[int] = frozenset()) -> list[int]:
-    """Living processes below `root` (or in process group `group`), parents first.
+def descendants(
+    root: int,
+    *,
+    group: int = 0,
+    also: Collection[int] = (),
+    but_not: Collection[int] = (),
+) -> list[int]:
+    """Living processes below `root`, parents first.
 
-    Those in `but_not` are left out with everything below them.
+    With those of process group `group`, those in `also`, and what is below them; those in
+    `but_not` are left out with everything below them.
     """
     table = _table_of_proc() if sys.platform == "linux" else _table_of_ps()
     below: dict[int, list[int]] = {}
-    found: list[int] = []
-    for pid, parent, pgid in table:
-        if group and pgid == group and pid != root:
-            found.append(pid)
-        below.setdefault(parent, []).append(pid)
     queue = [root]
+    for pid, parent, pgid in table:
+        below.setdefault(parent, []).append(pid)
+        if pid != root and (pid in also or (group and pgid == group)):
+            queue.append(pid)
+    seen = set(queue)
     for pid in queue:
-        queue += [child for child in below.get(pid, ()) if child not in but_not]
-    return queue[1:] + [pid for pid in found if pid not in queue]
+        children = [c for c in below.get(pid, ()) if c not in but_not and c not in seen]
+        queue += children
+        seen.update(children)
+    return queue[1:]
 
 
 def _table_of_proc() -> list[tuple[int, int, int]]:
@@ -45,23 +55,31 @@ def _table_of_proc() -> list[tuple[int, int, int]]:
 
 
 def _table_of_ps() -> list[tuple[int, int, int]]:
+    lines, me = _ps("-A", "-o", "pid=,ppid=,pgid=,stat=")
+    rows = [line.split() for line in lines.splitlines()]
+    table = [(int(r[0]), int(r[1]), int(r[2])) for r in rows if len(r) > 3 and r[3][:1] != b"Z"]
+    return [row for row in table if row[0] != me]
+
+
+def _ps(*arguments: str) -> tuple[bytes, int]:
+    """What `ps` prints, and its own process number."""
     import subprocess
 
-    lines = subprocess.run(
-        ["/bin/ps", "-A", "-o", "pid=,ppid=,pgid=,stat="], capture_output=True, check=False
-    ).stdout.splitlines()
-    rows = [line.split() for line in lines]
-    return [(int(r[0]), int(r[1]), int(r[2])) for r in rows if len(r) > 3 and r[3][:1] != b"Z"]
+    with subprocess.Popen(["/bin/ps", *arguments], stdout=subprocess.PIPE) as ps:
+        return ps.communicate()[0], ps.pid
 
 
 def command_line(pid: int) -> str:
     """What the process was started as, short; "process PID" where that cannot be read."""
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123
-            words = file.read(400).rstrip(b"\0").split(b"\0")
+        if sys.platform == "linux":
+            with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123
+                words = file.read(400).replace(b"\0", b" ")
+        else:
+            words = _ps("-o", "args=", "-p", str(pid))[0]
     except OSError:
-        words = []
-    text = " ".join(b" ".join(words).decode("utf-8", "replace").split())
+        words = b""
+    text = " ".join(words.decode("utf-8", "replace").split())
     text = "".join(c if c.isprintable() else "?" for c in text)
     return (text if len(text) <= 60 else text[:59] + "…") or f"process {pid}"
 
@@ -82,14 +100,6 @@ def has_as_input(pid: int, pipe: os.stat_result) -> bool:
     except OSError:
         return False
     return (mine.st_dev, mine.st_ino) == (pipe.st_dev, pipe.st_ino)
-
-
-def group_lives(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except OSError:
-        return False
-    return True
 
 
 def group_of(pid: int) -> int:

@@ -25,7 +25,7 @@ def open_descriptors() -> int:
 
 
 async def until(true: Callable[[], object]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while not true() and time.monotonic() < end:  # noqa: ASYNC110 (what others do has no event)
         await asyncio.sleep(0.01)
 
@@ -237,6 +237,30 @@ def test_a_killed_warden_is_started_again() -> None:
         assert (await outcome("exit 2"))[0].code == 2
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "way", ["background", "disowned", "own session", "ignores TERM", "stopped", "job control"]
+)
+def test_without_a_subreaper_the_tree_and_the_group_are_killed(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = "import sys; sys.platform = 'darwin'; " + process._MAIN.removeprefix("import sys; ")
+    monkeypatch.setattr(process, "_MAIN", elsewhere)
+    monkeypatch.setattr(process, "_warden", process._Warden())
+
+    async def main() -> str:
+        mark = marker()
+        running = await launch(ESCAPES[way].replace("{}", mark) + "\nsleep 99")
+        await until(lambda: alive(mark))
+        await running.stop()
+        assert running.gone and not running.survivors
+        ended, _ = await outcome(f"(sleep {mark} &) & exit 3")
+        assert (ended.code, ended.left) == (3, 1)
+        return mark
+
+    assert not alive(asyncio.run(main()))
+    process._warden.close()
 
 
 HOST = """
