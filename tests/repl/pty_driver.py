@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.repl.pty_screen import PtyScreen
 
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 
 
 class PtySession:

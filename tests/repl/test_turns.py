@@ -107,18 +107,18 @@ def test_what_was_typed_before_a_question_never_answers_it(tmp_path: Path) -> No
         session.wait_for("Wait a")
         while "Allow it?" not in session.screen.visible:
             session.type("y")
-            session.read(0.02)
+            session.read(0.1)
         for _ in range(20):
             session.type("y1a")
             session.read(0.05)
         assert "Allow it?" in session.screen.visible
-        assert re.search(r"> y+(y1a)+", session.screen.visible)
+        assert "y1ay1ay1a" in session.screen.visible
         assert len(engine.steps) == 1
         session.read(1.2)
         session.type("1")
         session.wait_for("Finished.")
         ready(session)
-        assert re.search(r"> y+(y1a)+", session.screen.visible), "the draft is kept"
+        assert "y1ay1ay1a" in session.screen.visible, "the draft is kept"
 
 
 def test_a_message_typed_during_a_question_is_sent_and_not_taken_for_an_answer(
