@@ -35,6 +35,11 @@ def config(shape: Shape, codec: Codec) -> dict[str, Any]:
         "head_dim": shape.head_width,
         "partial_rotary_factor": shape.rotated / shape.head_width,
         "rope_theta": shape.theta,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": shape.theta,
+            "partial_rotary_factor": shape.rotated / shape.head_width,
+        },
         "rms_norm_eps": EPSILON,
         "use_qk_norm": True,
         "attention_bias": False,

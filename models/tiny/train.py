@@ -43,13 +43,13 @@ class Plan:
     `short_until` and `full_share` of full heads after it, full learning rate until `hold`.
     """
 
-    tokens: float = 12e6
-    minutes: float = 75.0
+    tokens: float = 13e6
+    minutes: float = 80.0
     batch: int = 8000
     muon: float = 0.02
     adam: float = 0.003
     warm: int = 30
-    hold: float = 0.45
+    hold: float = 0.5
     easy_until: float = 0.06
     short_until: float = 0.4
     full_share: float = 0.4
@@ -231,7 +231,8 @@ class Gradients:
 
     def take(self) -> Report:
         """Wait for a gradient and put it into the model. Raises EOFError for a dead worker."""
-        report: Report = connection.wait(self._lines)[0].recv()  # type: ignore[union-attr]
+        ready = connection.wait(self._lines)[0]
+        report: Report = next(line for line in self._lines if line is ready).recv()
         start = 0
         for parameter in self._model.parameters():
             size = parameter.numel()
@@ -265,7 +266,10 @@ def compute(
         torch.autograd.backward(loss)
         torch.cat([p.grad.reshape(-1) for p in model.parameters() if p.grad is not None], out=slot)
         tokens = batch.ids.numel() + batch.head.numel()
-        line.send(Report(number, tokens, loss.item(), written.item()))
+        try:
+            line.send(Report(number, tokens, loss.item(), written.item()))
+        except BrokenPipeError:
+            return
 
 
 def factor(plan: Plan, step: int, progress: float) -> float:
