@@ -16,7 +16,7 @@ from glmcode.repl.blocks import BlockSplitter
 from glmcode.repl.clean import one_line, visible
 from glmcode.repl.paint import Painter
 
-TAIL_CHARS = 4_096
+TAIL_CHARS = 2_048
 SUBJECT_CHARS = 500
 SHOWN_KEYS = ("file_path", "command", "pattern", "path", "task_id")
 
@@ -87,7 +87,7 @@ class Reply:
         if self._call is not None:
             return self._call_line(self._call)[:height]
         if self._splitter.pending.strip():
-            return self._pending()[-height:]
+            return self._pending(height)[-height:]
         if self._reasoning.strip() and not self._folded:
             text = self._reasoning[-TAIL_CHARS:].strip()
             return self._painter.spans([("reasoning", text)], indent=2)[-min(height, 4) :]
@@ -110,13 +110,15 @@ class Reply:
         self.printed = self.printed or bool(blocks)
         return [self._painter.markdown(block) for block in blocks]
 
-    def _pending(self) -> list[str]:
-        """The block that is not final, as it will look; of a long one only the end."""
+    def _pending(self, height: int) -> list[str]:
+        """The block that is not final, as it will look; of a long one only the end is laid out."""
         pending = self._splitter.pending
-        if len(pending) <= TAIL_CHARS:
+        lines = pending[-TAIL_CHARS:].split("\n")
+        if len(pending) <= TAIL_CHARS and len(lines) <= 2 * height:
             return self._painter.markdown(pending)
-        end = pending[-TAIL_CHARS:]
-        return self._painter.spans([("", end[end.find("\n") + 1 :])])
+        fence = pending[:3] in ("```", "~~~")
+        opening = [pending.split("\n", 1)[0][:40]] if fence else []
+        return self._painter.markdown("\n".join([*opening, *lines[-2 * height :]]))
 
     def _grow(self, delta: Delta) -> None:
         if self._call is None or self._call.index != delta.call_index:

@@ -222,7 +222,7 @@ EVENTS = st.one_of(
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(EVENTS, max_size=8), st.sampled_from([1, 20, 33, 80]))
 def test_whatever_events_come_only_colours_reach_the_terminal(
     events: list[Event], width: int
@@ -282,7 +282,7 @@ WORDS = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(WORDS, max_size=14), st.sampled_from([20, 24, 40, 100]))
 def test_no_word_of_the_model_is_swallowed_by_the_layout(pieces: list[str], width: int) -> None:
     text = "".join(piece.replace("{}", f"{n}x") for n, piece in enumerate(pieces))
