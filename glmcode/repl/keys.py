@@ -33,9 +33,12 @@ def key_bindings(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
         terminal.send()
 
     @keys.add("escape", "enter", filter=~is_searching)
-    @keys.add("c-j", filter=~is_searching)
     def _newline(event: KeyPressEvent) -> None:
         terminal.buffer.insert_text("\n")
+
+    @keys.add("c-j", filter=~is_searching)
+    def _line_feed(event: KeyPressEvent) -> None:
+        terminal.line_feed()
 
     @keys.add("escape", filter=~is_searching & busy)
     def _stop(event: KeyPressEvent) -> None:

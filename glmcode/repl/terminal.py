@@ -48,6 +48,7 @@ MAX_QUEUED = 3
 ESCAPE_S = 0.04
 """How long a lone Esc may be the head of a key's sequence."""
 SEQUENCE_S = 0.5
+TYPED_AHEAD_S = 0.5
 STYLE = Style.from_dict(
     {
         "dim": "ansibrightblack",
@@ -86,6 +87,7 @@ class Terminal:
         self._hands = hands
         self._draft: Document | None = None
         self._tail: list[str] = []
+        self._began = 0.0
         made = _Output.from_pty(
             sys.stdout,
             term=os.environ.get("TERM"),
@@ -116,6 +118,7 @@ class Terminal:
 
     async def run(self) -> None:
         """Take keys until closed, or until the terminal is gone."""
+        self._began = self.now()
         try:
             await self._app.run_async(handle_sigint=False, set_exception_handler=False)
         except EOFError:
@@ -174,6 +177,16 @@ class Terminal:
             self.buffer.append_to_history()
             self.buffer.reset()
             self._hands.submit(text)
+
+    def line_feed(self) -> None:
+        """Ctrl-J: a new line. At the very start it is an Enter that was typed ahead.
+
+        Before the terminal was ours, its line discipline turned Enter into a line feed.
+        """
+        if self.now() - self._began < TYPED_AHEAD_S:
+            self.send()
+        else:
+            self.buffer.insert_text("\n")
 
     def ctrl_c(self) -> None:
         """Stop what runs; else clear the input; else it is the conversation's."""

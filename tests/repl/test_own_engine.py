@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.repl.pty_driver import glmcode
+
+ENGINE = Path(__file__).resolve().parent / "own_engine.py"
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="glm-"))
+    profiles = folder / "home" / "config" / "profiles"
+    profiles.mkdir(parents=True)
+    script = folder / "script.json"
+    script.write_text(json.dumps([{"text": "words that come slowly " * 30, "gap": 0.1}]))
+    command = [sys.executable, str(ENGINE), str(script), "{socket}"]
+    (profiles / "own.toml").write_text(
+        f'engine_command = {json.dumps(command)}\nmodel = "none/own"\nserved_name = "glm"\n'
+        'protocol = "chat"\n'
+    )
+    yield folder
+    environment = os.environ | {"GLMCODE_HOME": str(folder / "home")}
+    stop = [sys.executable, "-m", "glmcode", "engine", "stop", "--profile", "own"]
+    subprocess.run(stop, env=environment, check=True, timeout=120, capture_output=True)
+    shutil.rmtree(folder)
+
+
+def engine_process(home: Path) -> int:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if os.fsencode(ENGINE) in words[:3] and os.fsencode(home / "script.json") in words:
+                return int(entry.name)
+    raise AssertionError("no engine runs")
+
+
+def test_a_start_is_shown_and_an_engine_that_dies_in_a_turn_is_told_and_started_again(
+    home: Path,
+) -> None:
+    with glmcode(home, "--profile", "own") as session:
+        session.type("an early task\r")
+        session.wait_for_visible("queued: an early task")
+        session.wait_for("engine: ")
+        session.wait_for("words that come slowly")
+        first = engine_process(home)
+        os.kill(first, signal.SIGKILL)
+        session.wait_for("✗")
+        session.wait_for("| the last words of the engine")
+        session.wait_for("Your next message tries again.")
+        session.wait_for_visible("ready")
+        shown = session.screen.text.count("words that come slowly")
+        session.type("go on\r")
+        session.wait_until(
+            lambda: session.screen.text.count("words that come slowly") > shown, "the new engine"
+        )
+        assert engine_process(home) != first
+        session.type("\x1b")
+        session.wait_for("interrupted")
+        session.type("\x04")
+        assert session.wait_exit() == 0
+        assert session.terminal_is_restored()
+    time.sleep(0.2)
+    assert engine_process(home), "leaving the session leaves the engine"
