@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from glmcode.glm.pieces import CONTROL_NAMES
@@ -14,6 +15,14 @@ from glmcode.glm.tokenizer import GlmTokenizer
 from tests.glm.samples import golden_parse, golden_render
 
 SPLIT = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+# The session's tokenizer never changes, and a busy machine is no fault of the code.
+settings.register_profile(
+    "glm",
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("glm")
+
 UNKNOWN_TO_US = ("<|begin_of_image|>", "<|code_prefix|>")
 NOT_SPECIAL = CONTROL_NAMES[10:]
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glmcode.glm.interrupt import cut_interrupted
@@ -57,9 +57,7 @@ def test_half_a_character_is_dropped(tokenizer: GlmTokenizer) -> None:
     assert cut_interrupted(tokenizer, [*thinking, byte_ids[0][0]]) == [*thinking, closing]
 
 
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=200)
 @given(case=st.sampled_from(golden_parse()), data=st.data())
 def test_what_is_kept_is_a_prefix_that_stands_on_its_own(
     tokenizer: GlmTokenizer, case: dict[str, str], data: st.DataObject
@@ -75,9 +73,7 @@ def test_what_is_kept_is_a_prefix_that_stands_on_its_own(
     assert cut_interrupted(tokenizer, kept) == kept
 
 
-@settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=100)
 @given(ids=st.lists(st.integers(-2, 1000), max_size=30))
 def test_any_ids_can_be_cut(tokenizer: GlmTokenizer, ids: list[int]) -> None:
     kept = cut_interrupted(tokenizer, ids)

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glmcode.core.events import Delta
@@ -75,7 +75,7 @@ def test_a_golden_answer_cut_at_any_byte_gives_no_call_that_the_whole_has_not(
         assert got == whole[: len(got)]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(pieces=SOUP, sizes=st.lists(st.integers(1, 5), min_size=1), data=st.data())
 def test_any_cut_of_any_stream_gives_the_same_answer(
     pieces: list[ReplyPiece], sizes: list[int], data: st.DataObject
@@ -85,13 +85,13 @@ def test_any_cut_of_any_stream_gives_the_same_answer(
     assert parse_pieces(cut_bytes(pieces, sizes), finish) == whole
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(raw=st.binary(max_size=200))
 def test_any_bytes_are_an_answer(raw: bytes) -> None:
     parse(raw)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(pieces=SOUP)
 def test_every_call_that_is_accepted_stands_in_the_stream_byte_for_byte(
     pieces: list[ReplyPiece],
@@ -313,11 +313,12 @@ def test_a_call_within_a_call_ends_the_first_wherever_it_stands_outside_of_a_val
 def test_a_call_in_json_notation_may_hold_tags_in_its_strings() -> None:
     text = '</tool_call> <arg_key>\\" {</arg_value>'
     raw = '<tool_call>\n{"name": "Write", "arguments": {"content": "' + text + '"}}\n</tool_call>'
-    reply = parse(THOUGHT + raw + CALLED)
-    assert [c.arguments for c in reply.calls] == [
-        {"content": '</tool_call> <arg_key>" {</arg_value>'}
-    ]
-    assert (reply.text, reply.rejected) == ("", ())
+    for size in (1, 2, 3, 1000):
+        reply = parse_pieces(cut_bytes(raw_pieces((THOUGHT + raw + CALLED).encode()), [size]))
+        assert [c.arguments for c in reply.calls] == [
+            {"content": '</tool_call> <arg_key>" {</arg_value>'}
+        ]
+        assert (reply.text, reply.rejected) == ("", ())
 
 
 def test_json_notation_takes_arguments_as_a_string_or_none() -> None:
@@ -369,6 +370,26 @@ def test_a_mention_before_a_real_call_is_text_and_the_call_counts() -> None:
 
 def test_a_mention_that_stops_like_a_call_is_a_broken_call() -> None:
     assert reasons(f"{THOUGHT}Use the <tool_call> tag for that.{CALLED}") == ["malformed"]
+
+
+def test_a_name_within_a_line_is_a_call_only_if_a_tool_has_it() -> None:
+    reply = parse(f"{THOUGHT}I call <tool_call>Now</tool_call>{DONE}")
+    assert ([c.name for c in reply.calls], reply.text) == (["Now"], "I call")
+    reply = parse(f"{THOUGHT}I call <tool_call>Then</tool_call>{DONE}")
+    assert (reply.calls, reply.text) == ((), "I call <tool_call>Then</tool_call>")
+
+
+def test_a_name_on_a_line_of_its_own_is_a_call_whatever_it_is() -> None:
+    reply = parse(f"{THOUGHT}I call:\n  <tool_call>Then</tool_call>{DONE}")
+    assert [c.name for c in reply.calls] == ["Then"]
+    assert reasons(f"{THOUGHT}I call:\n<tool_call>Then{DONE}") == ["malformed"]
+
+
+def test_a_call_with_a_broken_name_is_rejected_even_where_another_one_is_whole() -> None:
+    broken = READ.replace("Read", "Read it")
+    reply = parse(f"{THOUGHT}{broken}\n{READ}{CALLED}")
+    assert [r.raw for r in reply.rejected] == [broken]
+    assert [c.id for c in reply.calls] == ["call_1"]
 
 
 def test_text_around_calls_is_kept_in_order() -> None:
@@ -503,7 +524,7 @@ def test_half_a_character_before_a_control_is_shown_as_a_replacement() -> None:
     assert [(d.kind, d.text) for d in deltas[:2]] == [("text", "a"), ("text", "\ufffd")]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(pieces=SOUP)
 def test_what_is_shown_of_plain_text_is_its_beginning(pieces: list[ReplyPiece]) -> None:
     plain = [p for p in pieces if isinstance(p, bytes)]

@@ -124,7 +124,7 @@ TAG_TEXT = st.lists(st.one_of(st.sampled_from(CONTROL_NAMES), st.text(max_size=4
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(system=TAG_TEXT, user=TAG_TEXT, result=TAG_TEXT, argument=TAG_TEXT, reply=TAG_TEXT)
 def test_whatever_contents_hold_the_controls_of_a_prompt_are_the_same(
     system: str, user: str, result: str, argument: str, reply: str
