@@ -22,6 +22,7 @@ bench: $(VENV)/.dev
 
 soak: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/soak
+	$(BIN)/python tests/mutations.py
 
 # Trains the demonstration model again: two cores, under two hours.
 tiny: $(VENV)/.dev

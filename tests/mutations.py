@@ -1,0 +1,226 @@
+"""Named lines that matter, each flipped in a copy of the project: a test must turn red.
+
+`python tests/mutations.py` runs all of them (`make soak`); tests/test_mutations.py runs a few.
+A mutation that survives means that a promise of the design is not held by any test.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+COPIED = ("glmcode", "tests", "tools", "prompts", "pyproject.toml", "README.md")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutation:
+    """One flipped line. `old` must stand exactly once in `file`; `tests` must fail then."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+MUTATIONS = (
+    Mutation(
+        name="compare and swap",
+        file="glmcode/base/replace.py",
+        old="lost = not _is_known(temporary, path, old.digest)",
+        new="lost = False",
+        tests=("tests/base/test_replace.py", "tests/tools"),
+    ),
+    Mutation(
+        name="a change since the last read is refused",
+        file="glmcode/tools/change.py",
+        old="if seen is not None and seen != now.digest:",
+        new="if False:",
+        tests=("tests/tools/test_edit.py",),
+    ),
+    Mutation(
+        name="a file that was never read is refused",
+        file="glmcode/tools/change.py",
+        old="if seen is None and not (empty_is_known and not now.data):",
+        new="if False:",
+        tests=("tests/tools/test_edit.py", "tests/tools/test_write.py"),
+    ),
+    Mutation(
+        name="the follow-set rule of values",
+        file="glmcode/glm/parser.py",
+        old='(place == "value_end" and (place, name) not in _EXPECTED)',
+        new="False",
+        tests=("tests/glm/test_parser.py",),
+    ),
+    Mutation(
+        name="left-over closing tags make a call ambiguous",
+        file="glmcode/glm/parser.py",
+        old="        if name in _CLOSING and self._calls.spans:",
+        new="        if False:",
+        tests=("tests/glm/test_parser.py",),
+    ),
+    Mutation(
+        name="the stop token is not kept",
+        file="glmcode/engine/token_reply.py",
+        old="            if self._stop is not None:\n                break",
+        new="            if False:\n                break",
+        tests=("tests/engine/test_client_tokens.py",),
+    ),
+    Mutation(
+        name="max_tokens leaves the prompt its room",
+        file="glmcode/engine/tokens.py",
+        old="return min(room, self.endpoint.step_cap)",
+        new="return self.endpoint.step_cap",
+        tests=("tests/engine/test_client_tokens.py",),
+    ),
+    Mutation(
+        name="a command has a session of its own",
+        file="glmcode/base/keeper.py",
+        old="                setsid=True,",
+        new="                setsid=False,",
+        tests=("tests/base/test_process.py", "tests/tools/test_bash.py"),
+    ),
+    Mutation(
+        name="one supervisor holds the lock",
+        file="glmcode/engine/supervisor.py",
+        old="fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        new="pass",
+        tests=("tests/engine/test_supervisor.py",),
+    ),
+    Mutation(
+        name="what nobody answers is denied",
+        file="glmcode/agent.py",
+        old="        if approval is None:",
+        new="        if False:",
+        tests=("tests/test_agent.py",),
+    ),
+    Mutation(
+        name="deny wins over bypassPermissions",
+        file="glmcode/permissions.py",
+        old='return Judgement(decision="deny", why=f"the rule {rule.text} denies it", rule=rule)',
+        new="pass",
+        tests=("tests/test_permissions.py",),
+    ),
+    Mutation(
+        name="an operator is not covered by an allow rule",
+        file="glmcode/permissions.py",
+        old="    if _OPERATORS.search(command):",
+        new="    if False:",
+        tests=("tests/test_permissions.py",),
+    ),
+    Mutation(
+        name="calls after a rejected one do not run",
+        file="glmcode/core/calls.py",
+        old="        elif after_rejected:",
+        new="        elif False:",
+        tests=("tests/core/test_loop.py",),
+    ),
+    Mutation(
+        name="open calls are closed whatever happens",
+        file="glmcode/core/loop.py",
+        old="    finally:\n        close_open_calls(transcript, loop, closing)",
+        new="    finally:\n        pass",
+        tests=("tests/core/test_loop.py",),
+    ),
+    Mutation(
+        name="a message is recorded before it counts",
+        file="glmcode/core/transcript.py",
+        old="        self._record(message)\n        self._accept(message)",
+        new="        self._accept(message)\n        self._record(message)",
+        tests=("tests/core", "tests/test_agent.py"),
+    ),
+    Mutation(
+        name="a torn journal line is cut off",
+        file="glmcode/sessions.py",
+        old="            self._cut_back()",
+        new="            pass",
+        tests=("tests/test_sessions.py",),
+    ),
+    Mutation(
+        name="the intent stands before the change",
+        file="glmcode/agent.py",
+        old="            self.journal.intent(call.id, call.name, action.subject, action.changes)",
+        new="            pass",
+        tests=("tests/test_agent.py",),
+    ),
+    Mutation(
+        name="the key is stripped from commands",
+        file="glmcode/agent.py",
+        old="        environment.pop(options.engine.api_key_env, None)",
+        new="        pass",
+        tests=("tests/test_agent.py",),
+    ),
+    Mutation(
+        name="result is the last line, on a signal too",
+        file="glmcode/headless.py",
+        old="            self._json(result_line(self._result(end, good)))",
+        new="            pass",
+        tests=("tests/test_headless.py",),
+    ),
+    Mutation(
+        name="three rejected steps end the turn",
+        file="glmcode/core/loop.py",
+        old="    if counts.rejected >= MAX_REJECTED_STEPS:",
+        new="    if False:",
+        tests=("tests/core/test_loop.py",),
+    ),
+    Mutation(
+        name="a text that looks like control is text",
+        file="glmcode/glm/tokenizer.py",
+        old="        return f\"{json.dumps(table)[:-1]}{', ' if table else ''}{rest}\", _checked(added)",
+        new='        return json.dumps({**table, "added_tokens": added})[:-1] + ", " + rest, _checked(added)',
+        tests=("tests/glm/test_tokenizer.py",),
+    ),
+)
+
+
+def survives(mutation: Mutation) -> bool:
+    """Whether the tests still pass with the line flipped. Raises ValueError for a stale entry."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in COPIED:
+            source = ROOT / name
+            if source.is_dir():
+                ignore = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(source, copy / name, ignore=ignore)
+            else:
+                shutil.copy(source, copy / name)
+        (copy / "models").symlink_to(ROOT / "models")
+        path = copy / mutation.file
+        text = path.read_text(encoding="utf-8")
+        if text.count(mutation.old) != 1:
+            raise ValueError(
+                f"{mutation.name}: {mutation.old!r} stands {text.count(mutation.old)}x"
+            )
+        path.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+        command += ["-m", "not engine", *mutation.tests]
+        done = subprocess.run(
+            command,
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+        )
+        return done.returncode == 0
+
+
+def main() -> int:
+    """Run all; returns the number that survived."""
+    survived = []
+    for mutation in MUTATIONS:
+        alive = survives(mutation)
+        print(f"{'SURVIVED' if alive else 'killed  '}  {mutation.name}", flush=True)
+        survived += [mutation.name] * alive
+    print(f"{len(MUTATIONS) - len(survived)} killed, {len(survived)} survived")
+    return len(survived)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
