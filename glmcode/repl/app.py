@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -28,6 +29,7 @@ from glmcode.repl.screen import Hands, Live, Screen
 
 FAULTS = "faults.log"
 MAX_FAULTS = 10
+FAULTS_WITHIN_S = 10.0
 CLOSE_S = 5.0
 
 
@@ -78,7 +80,7 @@ async def _live(conversation: Conversation, edge: _Edge, prompt: str | None) -> 
         await asyncio.wait({screen, feed})
     for task in (work, feed):
         if not task.cancelled() and (error := task.exception()) is not None:
-            sys.stderr.write(f"glmcode: {edge.sentence(error)}\n")
+            conversation.say([("error", edge.sentence(error))])
             return Exit.ERROR
     return conversation.left.result() if conversation.left.done() else Exit.ERROR
 
@@ -112,7 +114,7 @@ class _Edge:
     def __init__(self) -> None:
         self.tell: Callable[[str], None] = lambda sentence: None
         self.give_up: Callable[[], None] = lambda: None
-        self._faults = 0
+        self._faults: deque[float] = deque(maxlen=MAX_FAULTS)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Call it; a fault is told."""
@@ -153,10 +155,12 @@ class _Edge:
             self._write(f"{context.get('message', context)}\n")
 
     def _fault(self, error: Exception) -> None:
-        """Tell it, unless telling is what fails: then the session ends."""
-        self._faults += 1
+        """Tell it, unless telling is what fails, or nothing else happens: then all ends."""
+        now = time.monotonic()
+        flood = len(self._faults) == MAX_FAULTS and now - self._faults[0] < FAULTS_WITHIN_S
+        self._faults.append(now)
         sentence = self.sentence(error)
-        if self._faults > MAX_FAULTS:
+        if flood:
             self.give_up()
             return
         try:

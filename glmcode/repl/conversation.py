@@ -92,11 +92,14 @@ class Conversation:
         else:
             self._send(re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text))
 
-    def stop(self) -> None:
-        """Cancel the turn; an open question falls with it."""
+    def stop(self) -> bool:
+        """Cancel the turn, once; an open question falls with it. False when it stops already."""
+        if self._status.state == "stopping":
+            return False
         if self.agent is not None and self.agent.cancel():
             self._status.enter("stopping", time.monotonic())
             self._refresh()
+        return True
 
     def interrupt(self) -> None:
         """Ctrl-C on an empty input: leaves at once while opening, else at the second time."""
@@ -306,7 +309,7 @@ class Conversation:
         self._commit(lines)
         if any(not isinstance(event, Delta | ToolOutput) for event in events):
             self._edge.call(self._measure)
-        self._refresh()
+        self._edge.call(self._refresh)
 
     def _take(self, event: Event, lines: list[str]) -> None:
         now = time.monotonic()
@@ -323,7 +326,7 @@ class Conversation:
     def _tick(self) -> None:
         self.fit()
         if self._status.state != "idle":
-            self._refresh()
+            self._edge.call(self._refresh)
 
     def _refresh(self) -> None:
         self.live.queued = [*self._view.queued, *self._inbox]

@@ -76,7 +76,8 @@ class Plain:
         """Stop what runs, else it is the conversation's."""
         self._typed = b""
         if self._live.busy or self._live.question is not None:
-            self._hands.stop()
+            if not self._hands.stop():
+                self._hands.interrupt()
         else:
             self._hands.interrupt()
 

@@ -35,11 +35,11 @@ class Hands(Protocol):
     def submit(self, text: str) -> None:
         """A text was sent: a message, a steering word, or a slash command."""
 
-    def stop(self) -> None:
-        """Stop the turn that runs."""
+    def stop(self) -> bool:
+        """Stop the turn that runs; False when it is being stopped already."""
 
     def interrupt(self) -> None:
-        """Ctrl-C where there is nothing to clear and nothing to stop."""
+        """Ctrl-C where there is nothing to clear and nothing left to stop."""
 
     def leave(self, code: int) -> None:
         """End the session with this exit code."""

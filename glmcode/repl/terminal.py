@@ -191,7 +191,8 @@ class Terminal:
     def ctrl_c(self) -> None:
         """Stop what runs; else clear the input; else it is the conversation's."""
         if self._live.busy or self._live.question is not None:
-            self._hands.stop()
+            if not self._hands.stop():
+                self._hands.interrupt()
         elif self.buffer.text:
             self._keep_draft()
             self.buffer.reset()
@@ -220,6 +221,7 @@ class Terminal:
             self._draft = self.buffer.document
             self.buffer.reset()
         elif not advising and self._draft is not None:
+            self._keep_draft()
             self.buffer.set_document(self._draft, bypass_readonly=True)
             self._draft = None
 

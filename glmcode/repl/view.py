@@ -81,7 +81,7 @@ class View:
             case ToolOutput():
                 self.calls.output(event)
             case Retrying():
-                wait = f"trying again in {event.wait_s:.0f} s"
+                wait = f"trying again in {event.wait_s:.1f} s"
                 return self._once(event.why, [("warning", f"{event.why}; {wait}")])
             case Notice():
                 return self._once(event.text, [("warning", event.text)])

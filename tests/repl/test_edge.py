@@ -19,6 +19,9 @@ def faulty(self, event):
     return real(self, event)
 
 view.View.event = faulty
+if "--break-tail" in sys.argv:
+    sys.argv.remove("--break-tail")
+    view.View.tail = lambda self, height: {}[height]
 if "--break-status" in sys.argv:
     sys.argv.remove("--break-status")
     conversation.status_rows = lambda options, agent: 1 / 0
@@ -77,3 +80,19 @@ def test_faults_of_keys_and_callbacks_and_words_of_libraries_stay_off_the_screen
         assert "Traceback" not in session.raw and "a library" not in session.raw
         log = (tmp_path / "home" / "state" / "faults.log").read_text()
         assert "a library speaks" in log and "a library prints" in log
+
+
+def test_a_fault_that_never_ends_ends_the_session_with_the_terminal_restored(
+    tmp_path: Path,
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    reply = Reply(text="Some words", gap=0.2, chunk=1, times=1, close=True)
+    with (
+        FakeEngine([reply]) as engine,
+        glmcode(tmp_path, *reach(engine), "--break-tail", "go", program=[str(program)]) as session,
+    ):
+        assert session.wait_exit() == 1
+        assert "KeyError" in session.screen.text
+        assert "Traceback" not in session.raw
+        assert session.terminal_is_restored()

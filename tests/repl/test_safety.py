@@ -139,7 +139,7 @@ def test_twenty_columns_wide_characters_and_a_resize_while_it_streams(tmp_path: 
         session.wait_for("日本語")
         session.resize(20, 12)
         session.read(0.5)
-        session.resize(50, 8)
+        session.resize(50, 3)
         session.read(0.3)
         session.resize(20, 10)
         session.wait_for("The end.")

@@ -166,7 +166,7 @@ def test_notices_and_retries_are_said_once_in_a_turn() -> None:
     seen = view()
     retry = Retrying(why="connection refused", attempt=1, wait_s=2.0)
     assert shown(seen, TurnStarted(), retry, retry, Notice(text="mind"), Notice(text="mind")) == [
-        "connection refused; trying again in 2 s", "mind",
+        "connection refused; trying again in 2.0 s", "mind",
     ]  # fmt: skip
     assert len(shown(seen, TurnStarted(), retry)) == 1
 
