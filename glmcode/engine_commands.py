@@ -26,7 +26,13 @@ from glmcode.engine.attach import (
 )
 from glmcode.engine.halt import HaltError, halt
 from glmcode.engine.paths import PathsError, engine_paths, known_engines
-from glmcode.engine.profile import Profile, ProfileError, list_profiles, load_profile
+from glmcode.engine.profile import (
+    Profile,
+    ProfileError,
+    list_profiles,
+    load_profile,
+    machine_profile,
+)
 from glmcode.engine.state import EngineStatus, describe
 from glmcode.exits import Exit
 
@@ -112,10 +118,7 @@ def _chosen(arguments: argparse.Namespace) -> Profile:
         name, python = name or settings.profile, settings.python
     except ConfigError as error:
         raise ProfileError(str(error)) from error
-    if not name:
-        from glmcode.opening import default_profile
-
-        name = default_profile()
+    name = name or machine_profile()
     if not name:
         raise ProfileError(
             f"no profile named: --profile NAME (known: {', '.join(list_profiles())})"

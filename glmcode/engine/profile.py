@@ -24,6 +24,7 @@ _SHIPPED = Path(__file__).resolve().parent / "profiles"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TABLES = ("flags", "env", "sampling")
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+GPU_PROFILE = "reap-268b-8x3090"
 CARD_SAMPLING: Mapping[str, float] = {
     "temperature": 1.0,
     "top_p": 0.95,
@@ -114,6 +115,11 @@ def list_profiles() -> list[str]:
     """Names of all profiles that can be started, shipped and the person's own, sorted."""
     names = {path.stem for folder in _folders() for path in folder.glob("*.toml")}
     return sorted(name for name in names if _has_model(name))
+
+
+def machine_profile() -> str | None:
+    """The profile that is meant when none is named: the big one where NVIDIA GPUs are."""
+    return GPU_PROFILE if Path("/proc/driver/nvidia/gpus").is_dir() else None
 
 
 def find_tokenizer(profile: Profile) -> Path | None:

@@ -48,10 +48,10 @@ def test_a_second_probe_comes_from_the_cache_until_the_package_changes(
     probe_vllm(python)
     known = json.loads(cache.read_text())
     (key,) = known
-    known[key]["flags"] = ["from-the-cache"]
+    known[key]["flags"] = ["model", "from-the-cache"]
     cache.write_text(json.dumps(known))
     again = probe_vllm(python)
-    assert again is not None and again.flags == {"from-the-cache"}
+    assert again is not None and again.flags == {"model", "from-the-cache"}
     arguments = tmp_path / "site" / "vllm" / "engine" / "arg_utils.py"
     os.utime(arguments, (1, 1))
     fresh = probe_vllm(python)
@@ -75,6 +75,12 @@ def test_a_vllm_whose_source_cannot_be_parsed_is_still_found(tmp_path: Path) -> 
     (tmp_path / "site" / "vllm" / "envs.py").write_text("def broken(:\n")
     probe = probe_vllm(python)
     assert probe is not None and probe.env == frozenset()
+
+
+def test_a_package_that_is_only_called_vllm_is_none(tmp_path: Path) -> None:
+    python = install(tmp_path)
+    (tmp_path / "site" / "vllm" / "engine" / "arg_utils.py").write_text("")
+    assert probe_vllm(python) is None
 
 
 def test_probing_needs_no_third_package() -> None:

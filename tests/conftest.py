@@ -1,0 +1,82 @@
+"""Fixtures of the whole suite: one real vLLM, started once by its real supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from glmcode.engine.attach import EngineAddress, attach
+from glmcode.engine.family import processes
+from glmcode.engine.halt import halt
+from glmcode.engine.paths import known_engines
+from glmcode.engine.profile import load_profile
+
+ROOT = Path(__file__).resolve().parent.parent
+START_LIMIT_S = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class TinyEngine:
+    """A real engine that is up. home is its GLMCODE_HOME: set it to reach the engine.
+
+    trained: the weights are those of models/tiny; else random ones of the same shape, which
+    answer nonsense.
+    """
+
+    address: EngineAddress
+    home: Path
+    trained: bool
+
+
+def tiny_home(folder: Path) -> bool:
+    """Make a GLMCODE_HOME in which the profile tiny can be served; whether it is trained."""
+    if (ROOT / "models" / "tiny" / "model.safetensors").is_file():
+        return True
+    model = folder / "random-model"
+    command = [sys.executable, "-m", "tests.random_checkpoint", str(model)]
+    subprocess.run(command, cwd=ROOT, check=True)
+    profiles = folder / "config" / "profiles"
+    profiles.mkdir(parents=True)
+    (profiles / "tiny.toml").write_text(f'model = "{model}"\n')
+    return False
+
+
+def end_engines(folder: Path) -> None:
+    """Stop every engine of a home that GLMCODE_HOME names now; kill what is left."""
+    for paths in known_engines():
+        asyncio.run(halt(paths))
+    mark = os.fsencode(folder)
+    for pid in processes().keys() - {os.getpid()}:
+        try:
+            line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if mark in line:
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def tiny_engine() -> Iterator[TinyEngine]:
+    folder = Path(tempfile.mkdtemp(prefix="glm-tiny-"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLMCODE_HOME", str(folder))
+        try:
+            trained = tiny_home(folder)
+            waiting = attach(load_profile("tiny"), lambda event: None, timeout_s=START_LIMIT_S)
+            address = asyncio.run(waiting)
+            patch.undo()
+            yield TinyEngine(address, folder, trained)
+        finally:
+            patch.setenv("GLMCODE_HOME", str(folder))
+            end_engines(folder)
+            shutil.rmtree(folder, ignore_errors=True)
