@@ -169,9 +169,7 @@ def found(rng: random.Random, words: Words, function: str, hit: str) -> str:
     return "\n".join(sorted(hits))
 
 
-def unfold(
-    rng: random.Random, words: Words | None, talk: Conversation, steps: Repair
-) -> None:
+def unfold(rng: random.Random, words: Words | None, talk: Conversation, steps: Repair) -> None:
     """The conversation of a repair; without words, with no notes and nothing odd."""
 
     def result(text: str) -> None:
@@ -179,9 +177,7 @@ def unfold(
 
     talk.call("Bash", "Run the tests first.", command=steps.command)
     result(steps.failed)
-    talk.call(
-        "Grep", f"{steps.function} is wrong. Where is it?", pattern=f"def {steps.function}"
-    )
+    talk.call("Grep", f"{steps.function} is wrong. Where is it?", pattern=f"def {steps.function}")
     result(steps.found)
     talk.call("Read", "", file_path=steps.path)
     result(steps.read)

@@ -247,9 +247,7 @@ class Gradients:
             line.close()
 
 
-def compute(
-    number: int, plan: Plan, out: Path, weights: Tensor, slot: Tensor, line: Line
-) -> None:
+def compute(number: int, plan: Plan, out: Path, weights: Tensor, slot: Tensor, line: Line) -> None:
     """The life of a worker: an order, a batch, a gradient, a report; ends with its parent."""
     torch.set_num_threads(1)
     model = TinyGLM(Shape())
