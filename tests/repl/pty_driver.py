@@ -134,7 +134,8 @@ def glmcode(
     kept = ("PATH", "HOME", "PYTHONPATH", "LANG", "VIRTUAL_ENV")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     environment |= {"TERM": "xterm-256color", "GLMCODE_HOME": str(folder / "home")}
-    argv = [sys.executable, *program, *arguments]
+    python = [] if program[0] == "bash" else [sys.executable]
+    argv = [*python, *program, *arguments]
     session = PtySession(argv, workspace, environment | (env or {}), size)
     try:
         yield session

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
 
@@ -204,3 +205,27 @@ def test_history_is_kept_over_sessions_and_searched(tmp_path: Path) -> None:
             session.type("\r")
             session.wait_for("Two.")
             assert "a pasted\nsecond line" in engine.steps[1].json["messages"][-1]["content"]
+
+
+def test_ctrl_z_goes_to_the_shell_and_back_with_the_draft_in_place(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "glmcode"]
+    with (
+        FakeEngine([Reply(text="Welcome back.")]) as engine,
+        glmcode(
+            tmp_path, "--norc", "--noprofile", "-i", env={"PS1": "$ "}, program=["bash"]
+        ) as session,
+    ):
+        session.wait_for_visible("$")
+        session.type(" ".join([*words, *reach(engine)]) + "\r")
+        ready(session)
+        session.type("a draft")
+        session.wait_for_visible("> a draft")
+        session.type("\x1a")
+        session.wait_for_visible("Stopped")
+        session.type("stty -a | grep -o -- '-*icanon'\r")
+        session.wait_until(lambda: "\nicanon" in session.screen.visible, "a cooked terminal")
+        session.type("fg\r")
+        ready(session)
+        session.type(" goes on\r")
+        session.wait_for("> a draft goes on")
+        session.wait_for("Welcome back.")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 from tests.fake_engine import FakeEngine, Reply
@@ -264,3 +265,42 @@ def test_verbose_says_what_each_step_cost(tmp_path: Path) -> None:
         ready(session)
         session.type("hi\r")
         session.wait_for("step 1: prompt 2,101 tokens, cached 2,048, new 53, answer 41 tokens in")
+
+
+TOKENIZER = Path(__file__).resolve().parents[2] / "models" / "tiny" / "tokenizer.json"
+
+
+def test_in_the_tokens_protocol_a_task_a_steering_word_and_an_interrupt_go_the_same_way(
+    tmp_path: Path,
+) -> None:
+    long = " ".join(f"word{number}" for number in range(400))
+    script = [
+        slow("A few words first.", calls=[{"name": "Bash", "arguments": {"command": "echo ran"}}]),
+        Reply(text="Heard.", reasoning="I was told."),
+        Reply(text=long, gap=0.02, chunk=2, close=True),
+        Reply(text="On we go."),
+    ]
+    tokens = ("--protocol", "tokens", "-m", "glm", "--set", f"engine.tokenizer={TOKENIZER}", "-y")
+    with (
+        FakeEngine(script, tokenizer=TOKENIZER) as engine,
+        glmcode(tmp_path, "--base-url", engine.base_url, *tokens) as session,
+    ):
+        ready(session)
+        session.type("go\r")
+        session.wait_for("A few")
+        session.type("be brief\r")
+        session.wait_for("Heard.")
+        ready(session)
+        assert "> be brief" in session.screen.text and "reasoning: 3 words" in session.screen.text
+        session.type("tell me all\r")
+        session.wait_for("word9")
+        session.type("\x03")
+        session.wait_for("interrupted")
+        ready(session)
+        session.type("go on\r")
+        session.wait_for("On we go.")
+        prompts = [step.json.get("token_ids", step.json.get("prompt")) for step in engine.steps]
+        for before, after in pairwise(prompts):
+            assert after[: len(before)] == before, "no token is ever prefilled twice"
+        ready(session)
+        assert " of 16,384 tokens" in session.screen.visible
