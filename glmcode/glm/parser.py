@@ -123,7 +123,7 @@ class ReplyParser:
     def _after_stop(self, piece: ReplyPiece) -> None:
         """A closing tag after the end: the stop may have stood within a value."""
         closing = isinstance(piece, Control) and piece.name in _CLOSING
-        if closing and self._place == "plain" and self._calls.spans:
+        if closing and self._place == "plain" and self._calls.real:
             self._calls.left_over(len(self._answer))
 
     # Bytes
@@ -211,7 +211,7 @@ class ReplyParser:
         if name == "<tool_call>":
             self._open(start, inline=not self._line_blank)
             return []
-        if name in _CLOSING and self._calls.spans:
+        if name in _CLOSING and self._calls.real:
             self._calls.left_over(len(self._answer))
             self._line_blank = True
             return []
@@ -288,8 +288,10 @@ class ReplyParser:
         self._label("", "")
 
     def _close(self, end: int) -> None:
-        self._span.end = end
-        self._calls.closed()
+        span, name = self._span, self._display.call[1]
+        span.end = end
+        within_line = span.inline and not span.tags and name not in self._schemas
+        self._calls.closed(mention=self._place != "json" and (not name or within_line))
         self._place = "plain"
         self._is_mention = False
         self._blank = False
@@ -317,8 +319,8 @@ class ReplyParser:
         if not self._thought:
             self._close_reasoning(start)
             return True
-        if self._calls.spans:
-            self._calls.reject_from(0, len(self._answer))
+        if self._calls.real:
+            self._calls.reject_from(self._calls.real[0], len(self._answer))
             self._line_blank = True
             return True
         if self._blank:

@@ -39,19 +39,26 @@ class CallSpan:
 
 
 class CallList:
-    """The calls of an answer in order; the last one may be open."""
+    """The calls of an answer in order; the last one may be open.
 
-    __slots__ = ("_first_valued", "_owing", "spans")
+    real: indexes of closed calls that are more than a mention of the tags.
+    """
+
+    __slots__ = ("_first_valued", "_owing", "real", "spans")
 
     def __init__(self) -> None:
         self.spans: list[CallSpan] = []
+        self.real: list[int] = []
         self._first_valued = -1
         self._owing: list[int] = []
 
-    def closed(self) -> None:
-        """The last call has ended."""
+    def closed(self, mention: bool) -> None:
+        """The last call has ended; a mention can be neither run nor in doubt."""
+        if mention:
+            return
         span = self.spans[-1]
         index = len(self.spans) - 1
+        self.real.append(index)
         if span.arguments and self._first_valued < 0:
             self._first_valued = index
         if span.nested:
@@ -60,7 +67,7 @@ class CallList:
             self._owing.append(index)
 
     def left_over(self, end: int) -> None:
-        """A closing tag stands behind a call and ends at `end`.
+        """A closing tag stands behind a real call and ends at `end`.
 
         The call that still owes one is ambiguous; if none does, every call with a value is,
         for the end of each may lie here.
@@ -70,29 +77,35 @@ class CallList:
         elif self._first_valued >= 0:
             self.reject_from(self._first_valued, end)
         else:
-            self.reject_from(len(self.spans) - 1, end)
+            self.reject_from(self.real[-1], end)
 
     def reject_from(self, index: int, end: int) -> None:
         """Make one ambiguous call, up to `end`, of the call at `index` and all after it."""
         span = self.spans[index]
-        del self.spans[index + 1 :]
+        self._cut(index + 1)
         span.ambiguous = True
         span.end = end
         span.owed -= 1
-        while self._owing and self._owing[-1] > index:
-            self._owing.pop()
         if self._owing and self._owing[-1] == index and span.owed <= 0:
             self._owing.pop()
-        if not 0 <= self._first_valued <= index:
+        if not self.real or self.real[-1] != index:
+            self.real.append(index)
+        if self._first_valued < 0:
             self._first_valued = index
 
     def forget_from(self, start: int) -> None:
         """Calls that begin at or after an offset are no calls."""
-        while self.spans and self.spans[-1].start >= start:
-            self.spans.pop()
-        while self._owing and self._owing[-1] >= len(self.spans):
-            self._owing.pop()
-        if self._first_valued >= len(self.spans):
+        length = len(self.spans)
+        while length and self.spans[length - 1].start >= start:
+            length -= 1
+        self._cut(length)
+
+    def _cut(self, length: int) -> None:
+        del self.spans[length:]
+        for indexes in (self.real, self._owing):
+            while indexes and indexes[-1] >= length:
+                indexes.pop()
+        if self._first_valued >= length:
             self._first_valued = -1
 
 

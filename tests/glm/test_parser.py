@@ -353,6 +353,8 @@ def test_white_space_between_tags_does_not_matter() -> None:
         "It thinks in <think> and </think> tags.",
         "After </think> comes the answer.",
         "`<tool_call></tool_call>`",
+        "The <tool_call> and </tool_call> tags hold <arg_value> and </arg_value> tags.",
+        "Write <tool_call>a name</tool_call>, never </tool_call> alone, nor </think>.",
     ],
 )
 def test_prose_that_mentions_tags_is_text(prose: str) -> None:
