@@ -74,13 +74,11 @@ def tensors(model: TinyGLM) -> dict[str, Tensor]:
 
 
 def export(model: TinyGLM, codec: Codec, out: Path) -> int:
-    """Write model.safetensors, config.json and generation_config.json; the weights' bytes."""
+    """Write model.safetensors and config.json; returns the bytes of the weights."""
     weights = out / "model.safetensors"
     save_file(tensors(model), weights, metadata={"format": "pt"})
     table = config(model.shape, codec)
     (out / "config.json").write_text(json.dumps(table, indent=1) + "\n")
-    generation = {"do_sample": False, "eos_token_id": table["eos_token_id"]}
-    (out / "generation_config.json").write_text(json.dumps(generation, indent=1) + "\n")
     return weights.stat().st_size
 
 
