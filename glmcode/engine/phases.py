@@ -136,9 +136,10 @@ _KNOWN: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 _VALUE = re.compile(r"^\s+Value error, (.*?)(?: \[type=.*)?$")
 _ERROR = re.compile(r"^(?:.*? ERROR .*?\] )?[\w.]*(?:Error|Exception|Interrupt): (.+)$")
-_VAGUE = "Engine core initialization failed"
+_VAGUE = re.compile(r"Engine core initialization failed|encountered an issue|SystemExit")
+_CORE_DIED = "EngineDeadError"
 _REFUSED = re.compile(r"error: unrecognized arguments: (.*)$")
-_NOISE = re.compile(r"Route: |nanobind|leaked |checkpoint shards: |^\s*$")
+_NOISE = re.compile(r"Route: |nanobind|leaked |skipped remainder|checkpoint shards: |^\s*$")
 
 
 def explain(lines: Sequence[str], code: int) -> Failure:
@@ -148,7 +149,9 @@ def explain(lines: Sequence[str], code: int) -> Failure:
             if found := pattern.search(line):
                 return Failure(reason=reason.format(*found.groups()), final=True)
     ended = f"it ended with exit code {code}" if code >= 0 else f"it was killed by signal {-code}"
-    if code == -9:
+    if any(_CORE_DIED in line for line in lines):
+        ended = "its engine core died"
+    elif code == -9:
         ended += " (by a person, or by the kernel because memory ran out)"
     said = _first_error(lines)
     return Failure(reason=f"{ended}: {said}" if said else ended)
@@ -171,6 +174,6 @@ def _first_error(lines: Sequence[str]) -> str:
     for pattern in (_VALUE, _ERROR):
         for line in lines:
             found = pattern.match(line)
-            if found and _VAGUE not in line and "SystemExit" not in line:
+            if found and not _VAGUE.search(line):
                 return found[1].strip()[:300]
     return ""

@@ -113,6 +113,13 @@ def test_a_killed_engine_is_told_by_its_signal() -> None:
     assert "killed by signal 11" in explain([], -11).reason
 
 
+def test_a_dead_engine_core_is_told_whatever_the_server_s_exit_code_is() -> None:
+    lines = ["vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See"]
+    assert explain(lines, 0).reason == "its engine core died"
+    cause = "(EngineCore pid=2) ERROR 1 [core.py:9] torch.AcceleratorError: CUDA error: illegal"
+    assert explain([cause, *lines], 0).reason == "its engine core died: CUDA error: illegal"
+
+
 def test_flags_that_the_parser_refuses_are_found() -> None:
     line = "api_server.entry: error: unrecognized arguments: --odd 3 --other=4"
     assert refused_flags(["usage: ...", line]) == ["odd", "other"]
