@@ -8,6 +8,7 @@ the standard library: every launch passes here. Must never stop or replace an en
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -215,6 +216,7 @@ async def start_supervisor(profile: Profile) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            env=_environment(),
             cwd=Path(glmcode.__file__).resolve().parent.parent,
             timeout=_SPAWN_LIMIT_S,
         )
@@ -223,6 +225,14 @@ async def start_supervisor(profile: Profile) -> None:
     if done.returncode != 0:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["it said nothing"]
         raise EngineUnavailable(f"the supervisor did not start: {lines[-1]}", "\n".join(lines))
+
+
+def _environment() -> dict[str, str]:
+    """Ours; a relative GLMCODE_HOME would mean another folder in the supervisor."""
+    env = dict(os.environ)
+    if home := env.get("GLMCODE_HOME"):
+        env["GLMCODE_HOME"] = str(Path(home).expanduser().absolute())
+    return env
 
 
 def engine_status(profile: Profile | str) -> EngineStatus:

@@ -76,7 +76,13 @@ def spawn(command: Sequence[str], env: Mapping[str, str], log: Path, record: Pat
     found = processes().get(process.pid)
     started = found.started if found else 0
     note = {"pid": process.pid, "started": started, "boot": boot(), "mark": mark}
-    record.write_text(json.dumps(note), encoding="utf-8")
+    try:
+        record.write_text(json.dumps(note), encoding="utf-8")
+    except OSError:
+        process.kill()
+        process.wait()
+        os.close(write_end)
+        raise
     family = Family(group=process.pid, mark=mark, adopted=True)
     return Child(process, family, write_end, record)
 

@@ -16,7 +16,9 @@ _MARKS: tuple[tuple[str, re.Pattern[str] | None], ...] = (
     ("importing vLLM", None),
     ("reading the model's configuration", re.compile(r"non-default args:|Resolved architecture")),
     ("starting the workers", re.compile(r"Initializing a V1 LLM engine")),
-    ("loading weights", re.compile(r"Starting to load model|Loading \S+ checkpoint shards")),
+    ("looking for the weights", re.compile(r"Starting to load model")),
+    ("downloading the model", re.compile(r"Fetching \d+ files|\.safetensors: +\d+%")),
+    ("loading weights", re.compile(r"Loading \S+ checkpoint shards|Time spent downloading")),
     (
         "compiling",
         re.compile(

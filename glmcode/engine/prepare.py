@@ -7,6 +7,7 @@ at each start. Must not start the engine.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -101,6 +102,23 @@ def check_model(profile: Profile) -> None:
         raise SetupError(f"the model folder {folder} has no config.json: it is not a model")
     if not any(folder.glob("*.safetensors")):
         raise SetupError(f"the model folder {folder} holds no weights (*.safetensors)")
+    if missing := _missing_shards(folder):
+        raise SetupError(
+            f"the model folder {folder} lacks {len(missing)} of its weight files, "
+            f"{missing[0]} for one: fetch the model again"
+        )
+
+
+def _missing_shards(folder: Path) -> list[str]:
+    """Weight files that the index names and that are not there."""
+    try:
+        index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
+        names = sorted(set(index["weight_map"].values()))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise SetupError(f"the index of the weights in {folder} cannot be read: {error}") from error
+    return [name for name in names if not (folder / name).is_file()]
 
 
 def _card_window(profile: Profile) -> int:

@@ -115,6 +115,16 @@ def new_home(patch: pytest.MonkeyPatch) -> Iterator[Home]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def command_lines() -> list[str]:
+    """The command lines of all living processes."""
+    found = []
+    for pid in processes():
+        with contextlib.suppress(OSError):
+            line = Path(f"/proc/{pid}/cmdline").read_bytes()
+            found.append(line.replace(bytes(1), b" ").decode(errors="replace"))
+    return found
+
+
 def until(true: Callable[[], object], seconds: float = 20.0) -> None:
     """Wait for something to become true, or fail."""
     deadline = time.monotonic() + seconds

@@ -9,9 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from glmcode.engine.child import end_leftover, spawn
 from glmcode.engine.family import Family, boot, processes
-from tests.engine.engine_kit import until
+from tests.engine.engine_kit import command_lines, until
 
 SLEEP = "import time; time.sleep(99)"
 DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); {SLEEP}"
@@ -75,6 +77,13 @@ def test_a_number_that_belongs_to_somebody_else_by_now_is_left_alone(tmp_path: P
     finally:
         other.kill()
         other.wait()
+
+
+def test_a_start_that_cannot_be_recorded_is_taken_back(tmp_path: Path) -> None:
+    command = [sys.executable, "-S", "-c", SLEEP, str(tmp_path)]
+    with pytest.raises(OSError, match="No such file"):
+        spawn(command, os.environ, tmp_path / "log", tmp_path / "gone" / "record")
+    assert not any(str(tmp_path) in line and "sleep" in line for line in command_lines())
 
 
 def test_a_record_that_cannot_be_read_is_removed(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def test_the_phases_follow_the_log() -> None:
     assert seen == [
         "reading the model's configuration",
         "starting the workers",
-        "loading weights",
+        "looking for the weights",
         "loading weights (1/4)",
         "compiling",
         "allocating the KV cache",
@@ -51,7 +51,7 @@ def test_percent_and_time_left_come_from_the_last_start() -> None:
     tracker = StartTracker(expected, 0.0)
     tracker.enter("importing vLLM", 0.0)
     assert tracker.progress(5.0) == (5.0, 95.0)
-    tracker.feed(LINES[2], 20.0)
+    tracker.feed("Loading safetensors checkpoint shards:   0% Completed | 0/4", 20.0)
     assert tracker.progress(20.0) == (10.0, 90.0)
     tracker.feed(LINES[3], 21.0)
     assert tracker.progress(21.0) == (30.0, 70.0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,18 @@ def test_a_model_folder_that_cannot_be_served_is_named_before_anything_starts(
     assert not home.paths().log.exists()
     # Once the folder is right, nobody has to ask for a new start.
     assert engine_status("fake").kind == "setup"
+
+
+def test_a_missing_weight_file_is_named_by_the_index(home: Home) -> None:
+    folder = model(home.folder / "model", "config.json", "model-1-of-2.safetensors")
+    index = {"weight_map": {"a": "model-1-of-2.safetensors", "b": "model-2-of-2.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    home.write("fake", f'model = "{folder}"\n')
+    with pytest.raises(EngineUnavailable, match=r"lacks 1 .*model-2-of-2\.safetensors"):
+        home.attach()
+    (folder / "model.safetensors.index.json").write_text("{ half")
+    with pytest.raises(EngineUnavailable, match="index of the weights"):
+        home.attach()
 
 
 def test_an_interpreter_without_vllm_is_named(home: Home) -> None:

@@ -337,6 +337,17 @@ def test_a_very_long_home_works_through_short_sockets(
     assert inner.living() == []
 
 
+def test_a_relative_home_means_the_same_folder_to_the_supervisor(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.profile()
+    monkeypatch.chdir(home.folder.parent)
+    monkeypatch.setenv("GLMCODE_HOME", home.folder.name)
+    assert home.attach().window == 9000
+    monkeypatch.setenv("GLMCODE_HOME", str(home.folder))
+    assert engine_status("fake").state == "ready"
+
+
 def test_a_folder_that_cannot_be_used_is_one_sentence(home: Home) -> None:
     home.profile()
     (home.folder / "state").write_text("a file")
