@@ -76,7 +76,8 @@ class Home:
 
     def noted(self, name: str = "fake") -> str:
         """What the fake engine wrote down about its requests."""
-        return Path(f"{engine_paths(name).engine_socket}.events").read_text()
+        path = Path(f"{engine_paths(name).engine_socket}.events")
+        return path.read_text() if path.exists() else ""
 
     def living(self) -> list[str]:
         """Command lines of all processes that belong to this home."""
