@@ -138,9 +138,14 @@ class Calls:
         spans = [
             ("bullet", f"{self._painter.marks[0]} "),
             ("tool", known.name or "call"),
-            ("", f" {one_line(known.subject, SUBJECT_CHARS)}"),
+            ("", f" {self._short(known.subject)}"),
         ]
         return self._painter.spans(spans, hang=2)
+
+    def _short(self, subject: str) -> str:
+        """A subject in the header: of several lines the first, as they all follow below."""
+        first, *rest = subject.strip().split("\n")
+        return one_line(first, SUBJECT_CHARS) + (f" {self._painter.marks[2]}" if rest else "")
 
     def _preview(self, known: _Known, preview: Preview, limit: int) -> list[str]:
         known.bodies.append(preview.body)
@@ -167,8 +172,10 @@ class Calls:
         if known.name in COMMANDS:
             return self._ending(message.text)
         if for_user is not None:
-            title = self._closing(for_user.title) if for_user.title else []
-            return title + self._text(for_user.body, RESULT_LINES, "dim")
+            said = for_user.body or for_user.title
+            if "\n" not in said.strip("\n"):
+                return self._closing(said)
+            return self._text(said, RESULT_LINES, "dim")
         if known.name == "Read":
             return self._closing(_read_summary(message.text))
         return self._text(message.text, RESULT_LINES, "dim")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from glmcode.repl.clean import plain_output, visible
-from glmcode.repl.diff import counts, cut_diff, read_diff
+from glmcode.repl.diff import cut_diff, read_diff
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -51,6 +51,7 @@ THEME = {
     "markdown.table.header": "bold",
 }
 MIN_WIDTH = 10
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _TRAILING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$")
 
 
@@ -85,9 +86,9 @@ class Painter:
 
         width = max(MIN_WIDTH, self.width)
         lines = self._lines(as_renderable(visible(block), width), width)
-        while lines and not lines[-1].strip():
+        while lines and _is_blank(lines[-1]):
             lines.pop()
-        while lines and not lines[0].strip():
+        while lines and _is_blank(lines[0]):
             lines.pop(0)
         return lines
 
@@ -114,11 +115,6 @@ class Painter:
             painted += self.spans(parts, indent=indent, hang=hang)
         return painted
 
-    def diff_counts(self, body: str) -> str:
-        """The size of a diff: "+3 -1"."""
-        added, removed = counts(read_diff(body))
-        return f"+{added} -{removed}"
-
     def _lines(self, renderable: RenderableType, width: int) -> list[str]:
         console = self._console or self._make_console()
         console.width = width
@@ -143,3 +139,7 @@ class Painter:
             legacy_windows=False,
         )
         return self._console
+
+
+def _is_blank(line: str) -> bool:
+    return not _COLOUR.sub("", line).strip()
