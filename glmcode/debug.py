@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 
-from glmcode.base.data import DataMissing, data_folder
+from glmcode.base.data import DataMissing
 from glmcode.glm.parser import ParsedReply, ReplyParser
 from glmcode.glm.pieces import ReplyPiece, pieces_text, raw_pieces, text_pieces
 from glmcode.glm.template import TemplateError, render
@@ -177,10 +177,18 @@ def _tokens(options: argparse.Namespace) -> bytes:
 
 
 def tokenizer_of(profile: str) -> GlmTokenizer:
-    """The tokenizer of the profile `tiny`; any other name is the path of one."""
-    if profile == "tiny":
-        return GlmTokenizer.load(data_folder("models") / "tiny")
-    return GlmTokenizer.load(profile)
+    """The tokenizer of a profile; a name with a slash is the path of a tokenizer itself."""
+    if "/" in profile:
+        return GlmTokenizer.load(profile)
+    from glmcode.engine.profile import ProfileError, find_tokenizer, load_profile
+
+    try:
+        file = find_tokenizer(load_profile(profile))
+    except ProfileError as error:
+        raise DebugError(str(error)) from error
+    if file is None:
+        raise DebugError(f"the tokenizer of profile {profile!r} is not on this disk")
+    return GlmTokenizer.load(file)
 
 
 # Reading and writing

@@ -21,7 +21,7 @@ def cut_interrupted(tokenizer: GlmTokenizer, ids: Sequence[int]) -> list[int]:
     call_at = 0
     kept = len(ids)
     for index, number in enumerate(ids):
-        open_before, before = parser.in_call, parser.call_count
+        open_before, before = parser.has_open_call, parser.call_count
         for piece in tokenizer.pieces([number]):
             parser.feed(piece)
         if parser.ended:
@@ -29,7 +29,7 @@ def cut_interrupted(tokenizer: GlmTokenizer, ids: Sequence[int]) -> list[int]:
             break
         if parser.call_count > before and not open_before:
             call_at = index
-    if parser.in_call:
+    if parser.has_open_call:
         kept = call_at
     kept = _whole_characters(tokenizer, ids, kept)
     closing = tokenizer.encode([Control("</think>")]) if parser.in_reasoning else []

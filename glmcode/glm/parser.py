@@ -87,7 +87,12 @@ class ReplyParser:
 
     @property
     def in_call(self) -> bool:
-        """Whether a call is open that is more than a mention of its tag."""
+        """Whether a call is open that would be truncated if the answer were cut here."""
+        return self.has_open_call and not self._thinking
+
+    @property
+    def has_open_call(self) -> bool:
+        """Whether a call is open, in reasoning too, that is more than a mention of its tag."""
         return self._place != "plain" and not self._is_mention
 
     @property

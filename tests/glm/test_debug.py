@@ -138,6 +138,7 @@ def test_text_that_is_no_unicode_is_replaced_and_said(tokenizer_file: Path) -> N
         (["parse", "--specs", "/"], "", 1),
         (["parse", "--ids", "--profile", "/nowhere"], "[1]", 1),
         (["tokens", "--profile", "/nowhere"], "x", 1),
+        (["tokens", "--profile", "no-such-profile"], "x", 1),
         (["render"], "", 1),
         (["render"], "{", 1),
         (["render"], "[]", 1),

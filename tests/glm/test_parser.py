@@ -443,6 +443,20 @@ def test_reasoning_that_was_cut_holds_no_calls_for_it_may_go_on(finish: str) -> 
         assert (reply.reasoning, reply.calls, reply.rejected) == (raw.strip(), (), ())
 
 
+def test_a_call_is_open_only_where_a_cut_would_truncate_it() -> None:
+    def state(raw: str) -> tuple[bool, bool, bool]:
+        parser = ReplyParser(SCHEMAS, str)
+        for piece in raw_pieces(raw.encode()):
+            parser.feed(piece)
+        return parser.in_call, parser.has_open_call, parser.in_reasoning
+
+    assert state(f"{THOUGHT}{READ[:-12]}") == (True, True, False)
+    assert state(f"{THOUGHT}{READ}") == (False, False, False)
+    assert state(f"{THOUGHT}Use the <tool_call> tag for") == (False, False, False)
+    assert state(f"<think>{READ[:-12]}") == (False, True, True)
+    assert state(f"<think>{READ}") == (False, False, True)
+
+
 def test_an_unclosed_call_quoted_in_reasoning_does_not_swallow_the_answer() -> None:
     reply = parse(f"\n<think>maybe {READ[:-25]}</think>\nanswer\n{READ}{CALLED}")
     assert (reply.text, len(reply.calls), reply.rejected) == ("answer", 1, ())
