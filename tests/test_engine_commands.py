@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ RUN = (
 
 
 @pytest.fixture
-def home(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     with new_home(monkeypatch) as made:
         yield made
 
@@ -272,7 +273,7 @@ def test_on_a_terminal_the_progress_is_one_line_that_changes(home: Home) -> None
 
 
 def test_without_a_gpu_and_a_name_the_known_profiles_are_told(
-    home: Home, monkeypatch: pytest.MonkeyPatch
+    home: Home,
 ) -> None:
     if Path("/proc/driver/nvidia/gpus").is_dir():
         expected = "reap-268b-8x3090"
