@@ -11,7 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prompt_toolkit.filters import Condition, is_searching
-from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.key_binding import (
+    KeyBindings,
+    KeyBindingsBase,
+    KeyPressEvent,
+    merge_key_bindings,
+)
 from prompt_toolkit.keys import Keys
 
 from glmcode.exits import Exit
@@ -21,12 +26,17 @@ if TYPE_CHECKING:
     from glmcode.repl.terminal import Terminal
 
 
-def key_bindings(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
+def key_bindings(terminal: Terminal, live: Live, hands: Hands) -> KeyBindingsBase:
     """The bindings of the whole application."""
+    return merge_key_bindings(
+        [_question_keys(terminal, live, hands), _session_keys(terminal, live, hands)]
+    )
+
+
+def _session_keys(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
     keys = KeyBindings()
     empty = Condition(lambda: not terminal.buffer.text)
     busy = Condition(lambda: live.busy or live.question is not None)
-    choosing = Condition(lambda: live.question is not None and not live.question.chosen.done())
 
     @keys.add("enter", filter=~is_searching)
     def _send(event: KeyPressEvent) -> None:
@@ -55,6 +65,13 @@ def key_bindings(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
     @keys.add("c-z")
     def _suspend(event: KeyPressEvent) -> None:
         terminal.suspend()
+
+    return keys
+
+
+def _question_keys(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
+    keys = KeyBindings()
+    choosing = Condition(lambda: live.question is not None and not live.question.chosen.done())
 
     @keys.add("c-o", filter=choosing)
     def _show_all(event: KeyPressEvent) -> None:
