@@ -136,8 +136,8 @@ def _parsed(output: str, paths: Sequence[str]) -> dict[str, list[Line]]:
         if match is not None:
             text = match.group(3).removesuffix("\r")
             current.append((int(match.group(1)), match.group(2) == "\x01", text))
-        elif line in known:
-            current = found.setdefault(line, [])
+        elif line.removesuffix("\r") in known:
+            current = found.setdefault(line.removesuffix("\r"), [])
     return found
 
 

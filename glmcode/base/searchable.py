@@ -129,7 +129,7 @@ class Preparer:
 
 def _speakable(path: str) -> bool:
     """Whether a path can be handed to ripgrep and told from its output."""
-    return "\n" not in path and not any("\ud800" <= char <= "\udfff" for char in path)
+    return not any(char in "\n\r" or "\ud800" <= char <= "\udfff" for char in path)
 
 
 def _is_odd(data: bytes) -> bool:

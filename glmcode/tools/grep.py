@@ -240,7 +240,7 @@ def _nothing(request: _Request, found: Found) -> str:
     if found.early:
         said += "; the search was stopped before its end: search a smaller folder"
     elif not request.is_file and counts.get("searched") == 0:
-        said += "; there is no such file to search"
+        said += f"; there is no {'such ' if glob else ''}file to search"
     if counts.get("ignored"):
         said += "; ignored files were left out"
     return said

@@ -29,7 +29,7 @@ from glmcode.core.tool import ToolError
 from glmcode.tools.context import ToolContext
 
 SECONDS = 30.0
-_GRACE_S = 3.0
+GRACE_S = 3.0
 _MAX_OUTPUT = 64 * 1024 * 1024
 _ROOT = Path(__file__).resolve().parents[2]
 _MAIN = (
@@ -107,7 +107,7 @@ async def _listen(process: asyncio.subprocess.Process, job: Job) -> Found:
     reading = (_collect(process.stdout, said), _collect(process.stderr, errors))
     timed_out = False
     try:
-        async with asyncio.timeout(job.seconds + _GRACE_S):
+        async with asyncio.timeout(job.seconds + GRACE_S):
             await asyncio.gather(*reading)
     except TimeoutError:
         timed_out = True
