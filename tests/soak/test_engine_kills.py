@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -119,7 +120,9 @@ def test_a_thousand_requests_half_of_them_left_alone_do_not_wear_the_engine_out(
 ) -> None:
     up()
     socket = str(engine_paths("tiny").socket)
-    body = {"sampling_params": {"max_tokens": 400, "temperature": 0, "ignore_eos": True}}
+    body: dict[str, Any] = {
+        "sampling_params": {"max_tokens": 400, "temperature": 0, "ignore_eos": True}
+    }
     body |= {"output_mode": "tokens", "stream": True}
     with httpx.Client(
         transport=httpx.HTTPTransport(uds=socket), base_url="http://x", timeout=120.0
