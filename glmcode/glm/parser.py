@@ -47,6 +47,7 @@ _EXPECTED = {
     ("value_end", "<arg_key>"),
     ("value_end", "</tool_call>"),
 }
+_INDENT = 64
 _CLOSING = ("</arg_value>", "</arg_key>", "</tool_call>")
 _CALL_TAGS = ("<tool_call>", "<arg_key>", "<arg_value>", *_CLOSING)
 
@@ -79,9 +80,10 @@ class ReplyParser:
         self._mark = 0
         self._key = (0, 0)
         self._value_end = 0
-        self._depth = 0
+        self._depth = self._quoted_calls = 0
         self._quoting = False
         self._last_tag = ""
+        self._last_tag_end = 0
         self._strings = JsonStrings()
         self._display = Display()
 
@@ -235,8 +237,29 @@ class ReplyParser:
             self._quoting = self._quoting or self._last_tag != "</arg_key>"
         elif name == "<tool_call>":
             self._quoting = self._quoting or self._last_tag != "</tool_call>"
+            self._quoted_calls += self._begins_line(start)
+        elif name == "</tool_call>":
+            self._quoted_calls = max(0, self._quoted_calls - 1)
         self._last_tag = name
+        self._last_tag_end = start + len(tag)
         return self._show("call", tag)
+
+    def _begins_line(self, start: int) -> bool:
+        """Whether only white space (a few bytes of it) stands before an offset of a value."""
+        before = bytes(self._answer[max(self._mark, start - _INDENT) : start])
+        line = before.rpartition(b"\n")
+        return not line[2].strip() and (bool(line[1]) or start - self._mark < _INDENT)
+
+    def _value_closed(self) -> None:
+        """Note the argument, and whether its value looks like one that was cut short."""
+        span = self._span
+        span.arguments.append((*self._key, self._mark, self._value_end))
+        nested = max(self._depth, self._quoted_calls)
+        if not nested and self._last_tag == "<tool_call>":
+            rest = self._answer[self._last_tag_end : self._value_end][: MAX_NAME + 1]
+            nested = int(rest.decode(errors="replace").strip() in self._schemas)
+        span.nested += nested
+        span.quoting = span.quoting or (self._quoting and nested > 0)
 
     def _between_tags(self, name: str, start: int, tag: bytes) -> list[Delta]:
         """Tags of a call outside its values; what is not expected is a fault, and goes on."""
@@ -249,9 +272,7 @@ class ReplyParser:
             span.name_end = start
             self._label(span_name(span, self._answer), "")
         if place == "value_end":
-            span.arguments.append((*self._key, self._mark, self._value_end))
-            span.nested += self._depth
-            span.quoting = span.quoting or (self._quoting and self._depth > 0)
+            self._value_closed()
         if name == "<tool_call>":
             span.fault = True
             self._close(start)
@@ -278,7 +299,7 @@ class ReplyParser:
         elif name == "<arg_value>":
             self._place = "value"
             self._mark = len(self._answer)
-            self._depth = 0
+            self._depth = self._quoted_calls = 0
             self._quoting = False
             self._last_tag = ""
         else:

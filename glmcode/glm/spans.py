@@ -18,10 +18,11 @@ class CallSpan:
 
     name_end and end are -1 while they are not known. arguments: (key start, key end, value
     start, value end). inline: other text stands before it on its line. tags: argument tags
-    were seen. fault: the grammar was broken. nested: `<arg_value>` tags that stand unclosed
-    inside its values, a sign that a value was cut short; quoting: because it holds tags as
-    content, not because its own closing tag was forgotten; owed: closing tags that are then
-    still to come. ambiguous: closing tags were left over behind it.
+    were seen. fault: the grammar was broken. nested: `<arg_value>` tags, or `<tool_call>`
+    tags that begin a line, which stand unclosed inside its values: a sign that one was cut
+    short; quoting: because it holds tags as content, not because its own closing tag was
+    forgotten; owed: closing tags that are then still to come. ambiguous: closing tags were
+    left over behind it.
     """
 
     start: int

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from glmcode.core.events import Delta
 from glmcode.glm.parser import ReplyParser
-from glmcode.glm.pieces import Control, Piece, ReplyPiece, Text, raw_pieces, text_pieces
+from glmcode.glm.pieces import (
+    STOP_NAMES,
+    Control,
+    Piece,
+    ReplyPiece,
+    Text,
+    raw_pieces,
+    text_pieces,
+)
 from glmcode.glm.tokenizer import GlmTokenizer
 from tests.glm.samples import (
     CALLED,
@@ -134,6 +142,18 @@ def test_a_golden_answer_written_with_control_ids_is_exact_or_rejected_never_par
     assert all(r.before == 0 for r in reply.rejected)
 
 
+@pytest.mark.parametrize("case", GOLDEN, ids=lambda case: case["name"])
+def test_the_same_where_the_engine_stops_at_the_first_stop_is_never_partial(
+    tokenizer: GlmTokenizer, case: dict[str, Any]
+) -> None:
+    pieces = write_pieces(text_pieces(case["raw"], tokenizer.control_names))
+    stop = next(i for i, p in enumerate(pieces) if isinstance(p, Control) and p.name in STOP_NAMES)
+    reply = parse_pieces(tokenizer.pieces(tokenizer.encode(pieces[: stop + 1])))
+    written = [c.arguments.get("content") for c in reply.calls if c.name == "Write"]
+    assert written in ([], [case["raw"]])
+    assert reply.calls or reply.rejected
+
+
 def write_pieces(content: list[Piece]) -> list[Piece]:
     return [
         *(Text("\n"), Control("<think>"), Control("</think>"), Text("\n"), Control("<tool_call>")),
@@ -165,6 +185,9 @@ def test_a_control_that_glm_does_not_use_here_is_data_in_a_value() -> None:
         "</arg_value>",
         "a</tool_call>b",
         "a<tool_call>b",
+        "a" * 90 + " <tool_call>",
+        "so:\n<tool_call>Now\n</tool_call>",
+        "<tool_call>Now</tool_call>",
         "<think>a</think>",
         "<arg_key>k</arg_key>",
         "<arg_key>k</arg_key><arg_value>v</arg_value> end",
@@ -198,6 +221,10 @@ def test_a_value_is_the_exact_text_between_its_tags(content: str) -> None:
         f"a</arg_value></tool_call> x{THOUGHT}{READ}{CALLED} y",
         f"a</arg_value></tool_call>{CALLED} b",
         "the <arg_value> tag",
+        "<tool_call>Then",
+        "so:\n  <tool_call>Then",
+        "so: <tool_call>Now",
+        "so:\n<tool_call>Now</arg_value></tool_call>",
     ],
 )
 @pytest.mark.parametrize("after", ["", "\nDone."])
@@ -562,6 +589,7 @@ ADVERSARIAL: dict[str, tuple[str, str, str]] = {
     "nested values": ("", WRITE, ""),
     "closing tags in a value": (WRITE, "</arg_value> ", ""),
     "white space after a value": (f"{WRITE}</arg_value>", " \n", ""),
+    "calls opened in a value": (WRITE, "<tool_call>", "</arg_value></tool_call>"),
     "opened values in a value": (WRITE, "<arg_value>", "</arg_value></tool_call>"),
     "calls that owe closing tags": (NESTING * 4000, "</tool_call>", ""),
     "calls and thoughts": ("<think></think>a" + NESTING * 4000, "<think></think>", ""),
