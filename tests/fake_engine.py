@@ -139,7 +139,7 @@ class FakeEngine:
         ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(ready,), daemon=True)
         self._thread.start()
-        if not ready.wait(10):
+        if not ready.wait(120):
             raise RuntimeError("the fake engine did not start")
         return self
 

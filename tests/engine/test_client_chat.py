@@ -226,7 +226,7 @@ def test_a_stream_that_is_held_open_after_its_end_does_not_hold_us(
     monkeypatch.setattr(exchange, "LINGER_S", 0.3)
     asked = once(Reply(text="hi", no_done=True, hang_after_events=3))
     assert asked.reply.text == "hi"
-    assert asked.seconds < 5
+    assert asked.seconds < 60
 
 
 def test_content_may_come_in_parts_and_as_a_refusal() -> None:

@@ -320,6 +320,6 @@ def test_watching_costs_little_per_token() -> None:
     import time
 
     detector = RepetitionDetector()
-    began = time.perf_counter()
+    began = time.process_time()
     detector.feed((number * 7919) % 5003 for number in range(30_000))
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
