@@ -78,7 +78,9 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
         return made
 
     parse = command("parse", _parse, "Raw model output in, what glmcode makes of it out.")
-    parse.add_argument("--specs", type=Path, metavar="FILE", help="tools as a JSON array")
+    parse.add_argument(
+        "--specs", type=Path, metavar="FILE", help="tools as a JSON array; default: our own"
+    )
     parse.add_argument("--finish-reason", choices=("stop", "length"), default="stop")
     parse.add_argument("--ids", action="store_true", help="the input is a JSON array of token ids")
     parse.add_argument("--profile", default="tiny", metavar="NAME", help="whose tokenizer (--ids)")
