@@ -293,8 +293,9 @@ def _fold(rng: random.Random, held: bool) -> Fault:
 def _constant(rng: random.Random, held: bool) -> Fault:
     a = rng.choice(VARIABLES)
     sign, word = rng.choice([("+", "plus"), ("-", "minus"), ("*", "times")])
-    right = rng.choice([k for k in range(2, 100) if held_constant(k) == held])
-    wrong = rng.choice([k for k in range(2, 100) if k != right])
+    end = 100 if held else rng.choice((10, 100, 100, 1000))
+    right = rng.choice([k for k in range(2, end) if held_constant(k) == held])
+    wrong = rng.choice([k for k in range(2, end) if k != right])
     x = rng.randint(1, 30)
     return Fault(
         doc=f"{a} {word} {right}",

@@ -10,7 +10,8 @@ given repository, for evaluation.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 from glmcode import demo_task
 from models.tiny import outputs
@@ -97,6 +98,8 @@ def repair(rng: random.Random, words: Words, module: str, line: str) -> Repair:
                 names.append(name)
         faults = [demo_task.draw_fault(rng, held=False) for _ in names]
         wrong = rng.randrange(len(names))
+        if rng.random() < 0.4:
+            faults[wrong] = disguised(rng, words, faults[wrong])
         sources = [source(rng, words, names, faults, wrong)]
         lines, old, new = sources[0]
         if "\n".join(lines).count(old) == 1:
@@ -128,6 +131,27 @@ def repair(rng: random.Random, words: Words, module: str, line: str) -> Repair:
         edited=outputs.edited(path, lines.index(old) + 1),
         passed=outputs.bash(rng, outputs.passed_run(rng, words, failure.total, pytest), 0),
     )
+
+
+def disguised(rng: random.Random, words: Words, fault: demo_task.Fault) -> demo_task.Fault:
+    """The fault with a wrong line of any kind, so that it has to be copied, not guessed."""
+    call = re.fullmatch(r"(\w+)\((.+)\)", fault.right)
+    if call:
+        wrong = f"{rng.choice([*FUNCTIONS, words.noun()])}({call[2]})"
+    else:
+        left, sign, right = fault.right.split(" ")
+        wrong = f"{left} {rng.choice([s for s in SIGNS if s != sign])} {right}"
+        if rng.random() < 0.3:
+            wrong = f"{right} {sign} {left}"
+        elif rng.random() < 0.2:
+            wrong = f"{left} {sign} {rng.choice([words.noun(), str(rng.randint(2, 999))])}"
+    if wrong == fault.right:
+        return fault
+    return replace(fault, wrong=wrong, got=str(rng.randint(-20, 200)))
+
+
+SIGNS = ("+", "-", "*", "//", "%", "**", "|", "&", "^", "<<", "<", ">", "<=", ">=", "==", "!=")
+FUNCTIONS = ("sum", "max", "min", "len", "sorted", "abs", "any", "all", "list", "set", "round")
 
 
 def source(

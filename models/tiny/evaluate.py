@@ -28,7 +28,7 @@ from glmcode import demo_task
 from models.tiny import data, head, outputs
 from models.tiny.conversation import Conversation, Piece
 from models.tiny.export import load
-from models.tiny.model import TinyGLM
+from models.tiny.model import KeysValues, TinyGLM
 from models.tiny.vocabulary import Codec
 from models.tiny.words import Words
 
@@ -40,10 +40,11 @@ Answer = Callable[[list[int], int], list[int]]
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A whole conversation as ids, and the spans that the model must write."""
+    """A whole conversation as ids, the length of its head, and the spans to be written."""
 
     kind: str
     seed: int
+    head: int
     ids: list[int]
     spans: list[tuple[int, int]]
 
@@ -66,6 +67,7 @@ def trial(kind: str, seed: int, codec: Codec, varied: bool) -> Trial:
     rng = random.Random(f"{kind} {seed}")
     words = DemoWords(rng)
     pieces = head.varied_head(rng, words) if varied else head.real_head()
+    length = len(codec.encode(pieces)[0])
     if kind == "demo":
         pieces = [*pieces, *demo_pieces(demo_task.make_task(seed))]
     else:
@@ -73,7 +75,7 @@ def trial(kind: str, seed: int, codec: Codec, varied: bool) -> Trial:
         _short(kind)(rng, words, talk)
         pieces = [*pieces, *talk.pieces]
     ids, answers = codec.encode(pieces)
-    return Trial(kind, seed, ids, spans(answers))
+    return Trial(kind, seed, length, ids, spans(answers))
 
 
 def _short(kind: str) -> Callable[[random.Random, Words, Conversation], object]:
@@ -142,17 +144,29 @@ def _run(task: demo_task.DemoTask, root: Path) -> str:
     return (done.stdout + done.stderr).rstrip("\n")
 
 
-def torch_answers(model: TinyGLM, chosen: Trial) -> list[int]:
-    """The id that the model finds likeliest after each prefix of the trial."""
-    with torch.no_grad():
-        hidden, _ = model(torch.tensor(chosen.ids[:-1])[None])
-        likeliest: list[int] = model.logits(hidden)[0].argmax(-1).tolist()
-    return likeliest
+class Heads:
+    """Remembers the keys and values of the last head: most trials share one."""
+
+    def __init__(self, model: TinyGLM) -> None:
+        self.model = model
+        self._ids: list[int] = []
+        self._past: list[KeysValues] = []
+
+    @torch.no_grad()
+    def likeliest(self, chosen: Trial) -> list[int]:
+        """The id that the model finds likeliest after each prefix of the trial, from its head."""
+        ids = chosen.ids[: chosen.head]
+        if ids != self._ids:
+            _, self._past = self.model(torch.tensor(ids)[None])
+            self._ids = ids
+        hidden, _ = self.model(torch.tensor(chosen.ids[chosen.head : -1])[None], self._past)
+        after: list[int] = self.model.logits(hidden)[0].argmax(-1).tolist()
+        return [-1] * chosen.head + after
 
 
-def failed_step(chosen: Trial, codec: Codec, answer: Answer | None, model: TinyGLM) -> int | None:
+def failed_step(chosen: Trial, codec: Codec, answer: Answer | None, heads: Heads) -> int | None:
     """The first answer that is wrong, counted from 1, or None."""
-    likeliest = [] if answer else torch_answers(model, chosen)
+    likeliest = [] if answer else heads.likeliest(chosen)
     stops = {codec.controls[name] for name in STOPS}
     for number, (start, end) in enumerate(chosen.spans, 1):
         wanted = chosen.ids[start:end]
@@ -212,12 +226,12 @@ def measure(
     varied: bool = False,
 ) -> dict[str, tuple[int, Counter[int]]]:
     """By kind: how many of `tasks` were solved, and at which answer the others failed."""
-    model.eval()
+    heads = Heads(model.eval())
     rates: dict[str, tuple[int, Counter[int]]] = {}
     for kind in kinds:
         missed: Counter[int] = Counter()
         for seed in range(FIRST_SEED, FIRST_SEED + tasks):
-            step = failed_step(trial(kind, seed, codec, varied), codec, answer, model)
+            step = failed_step(trial(kind, seed, codec, varied), codec, answer, heads)
             if step is not None:
                 missed[step] += 1
         rates[kind] = (tasks - missed.total(), missed)
