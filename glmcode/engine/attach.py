@@ -102,7 +102,10 @@ async def _attach(profile: Profile, emit: Callable[[Event], None], start: bool) 
         if status.state == "failed":
             raise _unavailable(status)
         started = started or status.state == "starting"
-        await _wait(paths, emit)
+        if status.state == "absent":
+            await asyncio.sleep(0.05)  # it is about to leave and takes no orders any more
+        else:
+            await _wait(paths, emit)
 
 
 async def wake(profile: Profile) -> EngineStatus:

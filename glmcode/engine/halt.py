@@ -11,6 +11,7 @@ import fcntl
 import os
 import signal
 import time
+from pathlib import Path
 
 from glmcode.engine.child import TERM_GRACE_S, end_leftover
 from glmcode.engine.control import ControlError, ask
@@ -46,7 +47,7 @@ async def _gone(paths: EnginePaths, pid: int, limit_s: float) -> None:
         (signal.SIGTERM, _TERM_LIMIT_S),
         (signal.SIGKILL, _KILL_LIMIT_S),
     ):
-        if number is not None:
+        if number is not None and pid and holder(paths) == pid:
             os.kill(pid, signal.SIGCONT)
             os.kill(pid, number)
         deadline = time.monotonic() + patience_s
@@ -58,14 +59,26 @@ async def _gone(paths: EnginePaths, pid: int, limit_s: float) -> None:
 
 
 def holder(paths: EnginePaths) -> int | None:
-    """The process that holds the lock, None when nobody does."""
+    """The supervisor that holds the lock, None when nobody does, 0 when it cannot be told.
+
+    The number in the lock file is believed only if that process is a supervisor: it may be
+    that of a dead one, and its number may have been given to somebody else.
+    """
     try:
-        with paths.lock.open("r+b") as file:
+        with paths.lock.open("rb") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Shared, so that two who look do not take each other for a supervisor.
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 text = file.read().strip()
-                return int(text) if text.isdigit() else 0
-    except FileNotFoundError:
+                return int(text) if text.isdigit() and _is_supervisor(int(text)) else 0
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return None
+
+
+def _is_supervisor(pid: int) -> bool:
+    try:
+        return b"glmcode.engine.supervisor" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False

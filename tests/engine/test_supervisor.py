@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import pty
@@ -365,6 +366,20 @@ def test_the_lock_tells_who_holds_it_and_survives(home: Home) -> None:
     asyncio.run(halt(home.paths()))
     home.attach()
     assert home.paths().lock.stat().st_ino == inode
+
+
+def test_a_number_in_the_lock_file_that_is_no_supervisor_s_is_never_killed(home: Home) -> None:
+    other = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(99)"])
+    paths = home.paths()
+    paths.folder.mkdir(parents=True)
+    paths.lock.write_text(f"{other.pid}\n")
+    assert asyncio.run(halt(paths)) is False
+    with paths.lock.open("r+b") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert holder(paths) == 0
+    assert other.poll() is None
+    other.kill()
+    other.wait()
 
 
 def test_the_supervisor_stays_small(home: Home) -> None:
