@@ -137,10 +137,10 @@ def disguised(rng: random.Random, words: Words, fault: demo_task.Fault) -> demo_
     """The fault with a wrong line of any kind, so that it has to be copied, not guessed."""
     call = re.fullmatch(r"(\w+)\((.+)\)", fault.right)
     if call:
-        wrong = f"{rng.choice([*FUNCTIONS, words.noun()])}({call[2]})"
+        wrong = f"{other(rng, call[1], (*FUNCTIONS, words.noun()))}({call[2]})"
     else:
         left, sign, right = fault.right.split(" ")
-        wrong = f"{left} {rng.choice([s for s in SIGNS if s != sign])} {right}"
+        wrong = f"{left} {other(rng, sign, SIGNS)} {right}"
         if rng.random() < 0.3:
             wrong = f"{right} {sign} {left}"
         elif rng.random() < 0.2:
@@ -148,6 +148,12 @@ def disguised(rng: random.Random, words: Words, fault: demo_task.Fault) -> demo_
     if wrong == fault.right:
         return fault
     return replace(fault, wrong=wrong, got=str(rng.randint(-20, 200)))
+
+
+def other(rng: random.Random, right: str, choices: tuple[str, ...]) -> str:
+    """A wrong choice, but none that is held out for demos."""
+    held = demo_task.HELD_FAULTS
+    return rng.choice([c for c in choices if c != right and (right, c) not in held])
 
 
 SIGNS = ("+", "-", "*", "//", "%", "**", "|", "&", "^", "<<", "<", ">", "<=", ">=", "==", "!=")
