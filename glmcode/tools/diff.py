@@ -20,6 +20,7 @@ Block: TypeAlias = tuple[int, int, int, int]
 _MAX_EDITS = 500
 _CONTEXT = 3
 _MAX_SHOWN = 2_000
+_MAX_WIDTH = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,4 +163,6 @@ def _range(start: int, end: int, skipped: int) -> str:
 
 def _shown(sign: str, line: str) -> list[str]:
     bare = line.rstrip("\r\n")
+    if len(bare) > _MAX_WIDTH:
+        return [f"{sign}{bare[:_MAX_WIDTH]}[...]"]
     return [sign + bare] if bare != line else [sign + line, "\\ No newline at end of file"]

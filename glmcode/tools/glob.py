@@ -17,7 +17,7 @@ from glmcode.core.tool import Action, Effect, Preview, ToolError, ToolResult
 from glmcode.tools.context import Call, ToolContext
 from glmcode.tools.grep import search_root
 from glmcode.tools.output import bounded
-from glmcode.tools.paths import Place, locate, printable
+from glmcode.tools.paths import Place, locate, printable, quoted
 from glmcode.tools.search import Found, run_search
 
 LIMIT = 1_000
@@ -36,7 +36,7 @@ class _Request:
 async def prepare(ctx: ToolContext, call: Call, *, pattern: str, path: str | None = None) -> Action:
     """Resolve where to look; the walk is the commit. Raises ToolError."""
     request = await asyncio.to_thread(_request, ctx, pattern, path)
-    title = f"Glob {pattern} in {request.place.shown}"
+    title = f"Glob {quoted(pattern)} in {request.place.shown}"
 
     async def commit() -> ToolResult:
         found = await run_search(ctx, _job(ctx, request))
@@ -110,7 +110,7 @@ def _job(ctx: ToolContext, request: _Request) -> dict[str, Any]:
 def _answer(request: _Request, found: Found) -> str:
     shown = request.place.shown
     if not found.records:
-        said = f"no files match {request.asked!r} in {shown}"
+        said = f"no files match {quoted(request.asked)} in {shown}"
         if found.early:
             said += "; the search was stopped before its end: search a smaller folder"
         if found.counts.get("ignored"):

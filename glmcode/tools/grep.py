@@ -15,7 +15,7 @@ from typing import Any, Literal
 from glmcode.core.tool import Action, Effect, Preview, ToolError, ToolResult
 from glmcode.tools.context import Call, ToolContext
 from glmcode.tools.output import bounded
-from glmcode.tools.paths import Place, locate, missing, printable
+from glmcode.tools.paths import Place, locate, missing, printable, quoted
 from glmcode.tools.search import Found, run_search
 
 HEAD_LIMIT = 250
@@ -65,7 +65,7 @@ async def prepare(
         ignore_case=bool(ignore_case),
         limit=min(int(head_limit or HEAD_LIMIT), MAX_LINES),
     )
-    title = f"Grep {pattern!r} in {place.shown}"
+    title = f"Grep {quoted(pattern)} in {place.shown}"
 
     async def commit() -> ToolResult:
         found = await run_search(ctx, _job(ctx, request))
@@ -235,8 +235,8 @@ def _nothing(request: _Request, found: Found) -> str:
         return f"{where} is a binary file; only text is searched"
     if request.is_file and counts.get("unread"):
         raise ToolError(f"{where} cannot be read")
-    glob = f" (files matching {request.glob!r})" if request.glob else ""
-    said = f"no matches for {request.pattern!r} in {where}{glob}"
+    glob = f" (files matching {quoted(request.glob)})" if request.glob else ""
+    said = f"no matches for {quoted(request.pattern)} in {where}{glob}"
     if found.early:
         said += "; the search was stopped before its end: search a smaller folder"
     elif not request.is_file and counts.get("searched") == 0:

@@ -49,6 +49,8 @@ _POOL = 400
 
 def explain_miss(text: str, old: str, new: str) -> str:
     """What is wrong with `old`, which does not stand in `text` (both with \\n line ends)."""
+    if not text.strip():
+        return "The file is empty: use Write."
     lines = text.split("\n")
     advice = _mistake(text, old)
     if not advice and len(new.strip()) > 3 and new in text:

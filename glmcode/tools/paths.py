@@ -59,7 +59,14 @@ def _absolute(ctx: ToolContext, given: str) -> Path:
         path = ctx.resolve(given)
     except RuntimeError:
         return ctx.workspace / given
-    if given.startswith("~") and not path.exists() and os.path.lexists(ctx.workspace / given):
+    if given.startswith("~") and not os.path.lexists(path):
+        return _home_or_here(ctx, path, given)
+    return path
+
+
+def _home_or_here(ctx: ToolContext, path: Path, given: str) -> Path:
+    """A name with a tilde that nobody's home holds may stand in the workspace."""
+    if os.path.lexists(ctx.workspace / given):
         return ctx.workspace / given
     return path
 
@@ -83,6 +90,11 @@ def _shown(ctx: ToolContext, path: Path, real: Path) -> str:
     return printable(str(lexical if Path(os.path.realpath(lexical)) == real else real))
 
 
+def quoted(text: str) -> str:
+    """A text of the model in quotes, cut where it is too long to be repeated."""
+    return repr(text) if len(text) <= 200 else f"{text[:200]!r}..."
+
+
 def printable(path: str) -> str:
     """A path on one line: quoted, with escapes, where it holds what cannot be printed."""
     if path.isprintable() and "\ufffd" not in path:
@@ -94,9 +106,9 @@ def printable(path: str) -> str:
 def missing(ctx: ToolContext, place: Place) -> ToolError:
     """The error for a path where nothing is, with the names that may have been meant."""
     parent = place.path.parent
-    if not parent.is_dir():
+    if not is_folder(parent):
         said = f"{place.shown} does not exist, nor does its folder"
-        if parent.exists():
+        if os.path.lexists(parent):
             said = f"{place.shown} cannot exist: {_show(ctx, parent)} is a file, not a folder"
     elif place.path.is_symlink():
         said = f"{place.shown} is a symbolic link to {place.real}, which does not exist"
@@ -113,8 +125,11 @@ def _near(ctx: ToolContext, path: Path) -> list[str]:
     found: list[Path] = []
     if ctx.cwd is not None and path.is_relative_to(ctx.workspace):
         from_shell = ctx.cwd / path.relative_to(ctx.workspace)
-        if from_shell.exists():
+        if os.path.lexists(from_shell):
             found.append(from_shell)
+    for form in (str(path).replace("\\", "/"), str(path).replace("file:/", "")):
+        if form != str(path) and os.path.lexists(form):
+            found.append(Path(form))
     found += [path.parent / name for name in _alike(path.name, _names(path.parent))]
     if len(found) < 3:
         found += _same_name_elsewhere(ctx, path)
@@ -128,7 +143,7 @@ def _alike(name: str, names: list[str]) -> list[str]:
 
 def _plain(name: str) -> str:
     """A name without what eyes do not tell apart: case, accents' form, kinds of space."""
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().strip("'\"`").split())
 
 
 def _same_name_elsewhere(ctx: ToolContext, path: Path) -> list[Path]:
@@ -148,13 +163,21 @@ def _same_name_elsewhere(ctx: ToolContext, path: Path) -> list[Path]:
 def folder_instead(ctx: ToolContext, place: Place) -> ToolError:
     """The error for a folder where a file was wanted, with a taste of what it holds."""
     names = sorted(_names(place.path))
-    shown = [f"{n}/" if (place.path / n).is_dir() else n for n in names[:10]]
+    shown = [f"{n}/" if is_folder(place.path / n) else n for n in names[:10]]
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     holds = f"it holds {', '.join(map(printable, shown))}{more}" if names else "it is empty"
     return ToolError(
         f"{place.shown} is a directory; {holds}. List its files with Glob (pattern '**', path "
         f"'{place.shown}')"
     )
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder, as far as one may look."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _names(folder: Path) -> list[str]:

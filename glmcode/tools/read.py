@@ -19,7 +19,8 @@ from glmcode.base.textfile import BinaryFile, decode, split_lines
 from glmcode.core.tool import Action, Effect, Preview, ToolError, ToolResult
 from glmcode.tools.change import settled
 from glmcode.tools.context import Call, ToolContext
-from glmcode.tools.paths import Place, folder_instead, locate, missing
+from glmcode.tools.output import bounded
+from glmcode.tools.paths import Place, folder_instead, is_folder, locate, missing
 
 LINES = 2_000
 LINE_WIDTH = 2_000
@@ -55,7 +56,7 @@ async def prepare(
 
     async def commit() -> ToolResult:
         found = await settled(lambda stopped: _read(ctx, place, first, wanted, stopped))
-        text = _answer(found, place, ctx.result_limit())
+        text = bounded(ctx, _answer(found, place, ctx.result_limit()), name="read", keep="head")
         if found.digest is not None and (found.lines or found.total == 0):
             ctx.seen[str(place.real)] = found.digest
         body = f"{len(found.lines)} lines"
@@ -99,11 +100,8 @@ def _range(offset: int | None, limit: int | None) -> str:
 
 def _readable(ctx: ToolContext, given: str) -> Place:
     place = locate(ctx, given)
-    try:
-        if place.real.is_dir():
-            raise folder_instead(ctx, place)
-    except OSError as error:
-        raise ToolError(f"{place.shown} cannot be read: {error.strerror}") from error
+    if is_folder(place.real):
+        raise folder_instead(ctx, place)
     return place
 
 

@@ -138,6 +138,7 @@ def _found(records: list[dict[str, Any]], timed_out: bool, errors: bytes) -> Fou
 
 def _fault(record: dict[str, Any]) -> ToolError:
     text = str(record["text"])
+    text = text if len(text) <= 600 else f"{text[:400]}...{text[-200:]}"
     match record["error"]:
         case "pattern":
             return ToolError(f"the pattern is not a regular expression: {text}\n{_advice(text)}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 
-from glmcode.base.files import FileMissing, Snapshot, fault
+from glmcode.base.files import FileMissing, Snapshot
 from glmcode.base.textfile import (
     BinaryFile,
     Text,
@@ -24,7 +24,7 @@ from glmcode.core.tool import Action, Effect, Preview, ToolError, ToolResult
 from glmcode.tools.change import Change, action_for, known_file
 from glmcode.tools.context import Call, ToolContext
 from glmcode.tools.diff import diff_texts
-from glmcode.tools.paths import Place, folder_instead, locate, printable
+from glmcode.tools.paths import Place, folder_instead, is_folder, locate, printable
 
 
 async def prepare(ctx: ToolContext, call: Call, *, file_path: str, content: str) -> Action:
@@ -36,7 +36,7 @@ def _prepare(ctx: ToolContext, given: str, content: str) -> Action:
     if any("\ud800" <= char <= "\udfff" for char in content):
         raise ToolError("content holds half a character (a lone surrogate); write it whole")
     place = locate(ctx, given)
-    if given.endswith("/") or place.path.is_dir():
+    if given.endswith("/") or is_folder(place.path):
         raise _folder(ctx, place)
     try:
         before = known_file(ctx, place, empty_is_known=True)
@@ -46,7 +46,7 @@ def _prepare(ctx: ToolContext, given: str, content: str) -> Action:
 
 
 def _folder(ctx: ToolContext, place: Place) -> ToolError:
-    if place.path.is_dir():
+    if is_folder(place.path):
         return folder_instead(ctx, place)
     return ToolError(f"{place.shown}/ names a folder; give the path of a file")
 
@@ -67,17 +67,13 @@ def _creation(ctx: ToolContext, given: str, place: Place, content: str) -> Actio
 def _check_new(ctx: ToolContext, place: Place) -> None:
     """Refuse what could not be created anyway, so that nobody is asked about it."""
     folder = place.real.parent
-    if place.path.is_symlink() and not folder.is_dir():
+    if os.path.lexists(place.path) and not is_folder(folder):
         target = printable(str(place.real))
         raise ToolError(f"{place.shown} is a link to {target}, whose folder does not exist")
-    try:
-        while not os.path.lexists(folder):
-            folder = folder.parent
-        is_folder = folder.is_dir()
-    except OSError as error:
-        raise ToolError(f"{place.shown} {fault(error)}") from error
+    while not os.path.lexists(folder):
+        folder = folder.parent
     shown = printable(ctx.shown(folder))
-    if not is_folder:
+    if not is_folder(folder):
         raise ToolError(f"{place.shown} cannot be made: {shown} is a file, not a folder")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ToolError(f"{place.shown} cannot be made: the folder {shown} may not be written")
