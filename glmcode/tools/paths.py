@@ -162,6 +162,8 @@ def _same_name_elsewhere(ctx: ToolContext, path: Path) -> list[Path]:
 
 def folder_instead(ctx: ToolContext, place: Place) -> ToolError:
     """The error for a folder where a file was wanted, with a taste of what it holds."""
+    if not os.access(place.path, os.R_OK | os.X_OK):
+        return ToolError(f"{place.shown} is a directory, and you may not look into it")
     names = sorted(_names(place.path))
     shown = [f"{n}/" if is_folder(place.path / n) else n for n in names[:10]]
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
