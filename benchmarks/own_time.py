@@ -10,6 +10,7 @@ judges: it prints, and writes benchmarks/results.json.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import resource
@@ -86,7 +87,7 @@ def measure(protocol: str, folder: Path) -> dict[str, float]:
         raise SystemExit(f"the job failed ({done.returncode}): {done.stdout[-500:]} {done.stderr}")
     lines = [json.loads(line) for line in record.read_text().splitlines()]
     steps = [line for line in lines if line["path"] in STEP_PATHS]
-    own = [1000 * (b["at"] - a["answered"]) for a, b in zip(steps, steps[1:], strict=False)]
+    own = [1000 * (b["at"] - a["answered"]) for a, b in itertools.pairwise(steps)]
     assert all(step["grows"] is not False for step in steps), "a prompt did not grow"
     return {
         "own_ms_median": statistics.median(own),

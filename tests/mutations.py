@@ -173,8 +173,9 @@ MUTATIONS = (
     Mutation(
         name="a text that looks like control is text",
         file="glmcode/glm/tokenizer.py",
-        old="        return f\"{json.dumps(table)[:-1]}{', ' if table else ''}{rest}\", _checked(added)",
-        new='        return json.dumps({**table, "added_tokens": added})[:-1] + ", " + rest, _checked(added)',
+        old="    with _TokenizersFault():\n        bpe = Tokenizer.from_str(text)",
+        new="    with _TokenizersFault():\n        bpe = Tokenizer.from_str(text)\n        "
+        "bpe.add_special_tokens(['<|user|>'])\n        return bpe",
         tests=("tests/glm/test_tokenizer.py",),
     ),
 )

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from glmcode.engine.client import Client
 
 from glmcode.agent import Agent, AgentOptions, Approval, proposed_rule
 from glmcode.base.config import EngineSettings
@@ -24,6 +23,7 @@ from glmcode.core.events import (
 from glmcode.core.messages import AssistantMessage, ToolMessage, UserMessage
 from glmcode.core.model import ModelError
 from glmcode.core.tool import Preview
+from glmcode.engine.client import Client
 from glmcode.permissions import parse_rules
 from glmcode.sessions import fold_messages, read_entries
 from tests.scripted import Entry, ScriptedModel, calls, says
