@@ -48,7 +48,9 @@ def _bind(spec: ToolSpec, ctx: ToolContext) -> Tool:
     ) -> Awaitable[Action]:
         return tool_function(spec.name)(ctx, Call(call_id, output), **arguments)
 
-    return Tool(spec=spec, check=lambda arguments: check_arguments(spec, arguments), prepare=prepare)
+    return Tool(
+        spec=spec, check=lambda arguments: check_arguments(spec, arguments), prepare=prepare
+    )
 
 
 @lru_cache(maxsize=32)
@@ -75,8 +77,9 @@ def check_arguments(spec: ToolSpec, arguments: Mapping[str, Any]) -> str | None:
             problems.append(f"{where}: {error.message[:200]}")
     if not problems:
         return None
+    required = spec.parameters["required"]
     known = ", ".join(
-        f"{name} ({properties[name]['type']}{'' if name in spec.parameters['required'] else ', optional'})"
+        f"{name} ({properties[name]['type']}{'' if name in required else ', optional'})"
         for name in properties
     )
     return f"{'; '.join(problems[:5])}. {spec.name} takes: {known}."
