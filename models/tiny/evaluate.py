@@ -1,8 +1,9 @@
 """Measures the tiny model on tasks it never saw: whole tasks right, by kind, with the real head.
 
 A task counts only if every token of every answer is right. *demo* takes the tasks of
-`glmcode demo` (held-out words and faults) and really runs their tests for the tool output; the
-other kinds take the generator with the demo's words. Through torch by default; with --url or
+`glmcode demo` (held-out words and faults) and really runs their tests for the tool output,
+*nonce* the same with a random word in every name; the other kinds take the generator with the
+demo's words. Through torch by default; with --url or
 --socket through a running vLLM, token ids in and out. `--shuffle` mixes the weights up: the
 rates must fall to nothing, or the measure is worth nothing.
 """
@@ -32,7 +33,7 @@ from models.tiny.model import KeysValues, TinyGLM
 from models.tiny.vocabulary import Codec
 from models.tiny.words import Words
 
-KINDS = ("demo", "fix", "set", "where", "write", "run")
+KINDS = ("demo", "nonce", "fix", "set", "where", "write", "run")
 STOPS = ("<|endoftext|>", "<|user|>", "<|observation|>", "<|assistant|>", "<|system|>")
 FIRST_SEED = 100_000
 Answer = Callable[[list[int], int], list[int]]
@@ -68,8 +69,10 @@ def trial(kind: str, seed: int, codec: Codec, varied: bool) -> Trial:
     words = DemoWords(rng)
     pieces = head.varied_head(rng, words) if varied else head.real_head()
     length = len(codec.encode(pieces)[0])
-    if kind == "demo":
-        pieces = [*pieces, *demo_pieces(demo_task.make_task(seed))]
+    if kind in ("demo", "nonce"):
+        nonce = "".join(rng.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=5))
+        task = demo_task.make_task(seed, nonce=nonce if kind == "nonce" else "")
+        pieces = [*pieces, *demo_pieces(task)]
     else:
         talk = Conversation()
         _short(kind)(rng, words, talk)

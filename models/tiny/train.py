@@ -42,8 +42,8 @@ class Plan:
     `short_until` and `full_share` of full heads after it, full learning rate until `hold`.
     """
 
-    tokens: float = 13e6
-    minutes: float = 80.0
+    tokens: float = 18e6
+    minutes: float = 100.0
     batch: int = 8000
     muon: float = 0.02
     adam: float = 0.003

@@ -67,6 +67,17 @@ def test_training_never_draws_a_fault_that_is_held_for_demos() -> None:
     assert {pair for pair in kept if pair[0] != pair[1]} == demo_task.HELD_FAULTS
 
 
+def test_a_disguise_is_never_a_fault_that_is_held_for_demos() -> None:
+    rng = random.Random(6)
+    words = Words(rng, CODEC.fragments())
+    plain = re.compile(r"\w+ \S+ \w+|\w+\([^,]*\)")
+    for _ in range(2000):
+        fault = demo_task.draw_fault(rng, held=False)
+        made = data.disguised(rng, words, fault)
+        if plain.fullmatch(made.right) and plain.fullmatch(made.wrong):
+            assert operators(made) not in demo_task.HELD_FAULTS
+
+
 def test_training_never_asks_for_a_constant_that_is_held_for_demos() -> None:
     rng = random.Random(3)
     for held in (False, True):
