@@ -15,7 +15,6 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -143,7 +142,6 @@ def _create(path: Path, data: bytes, stopped: Callable[[], bool]) -> None:
             temporary.rename(path)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
 
 
 def _swap(path: Path, data: bytes, old: Snapshot, stopped: Callable[[], bool]) -> bool:
@@ -173,7 +171,6 @@ def _swap(path: Path, data: bytes, old: Snapshot, stopped: Callable[[], bool]) -
     if lost:
         what = f"another program saved it meanwhile; what it saved is in {temporary}"
         raise FileFault(f"could not be put back: {what}")
-    _sync_folder(path.parent)
     return True
 
 
@@ -234,12 +231,3 @@ def _attributes(path: Path) -> list[str]:
         return [name for name in os.listxattr(path) if name != "security.selinux"]
     except OSError:
         return []
-
-
-def _sync_folder(folder: Path) -> None:
-    with suppress(OSError):
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -119,50 +120,44 @@ def _commit(ctx: ToolContext, change: Change, stopped: Callable[[], bool]) -> st
     place, real = change.place, change.place.real
     if locate(ctx, change.given).real != real:
         raise ToolRefused(f"{place.shown} leads to another file now: Read it again")
-    made: list[Path] = []
     try:
-        made = _make_folders(real.parent)
-        digest = replace_file(
-            real,
-            change.data,
-            expected=change.before.digest if change.before else None,
-            backups=ctx.spill_folder / "backups",
-            stopped=stopped,
-        )
-    except BaseException as error:
-        _remove_folders(made)
-        if isinstance(error, FileChanged):
-            raise ToolRefused(f"{place.shown} {error}: Read it again, then try again") from error
-        if isinstance(error, FileFault):
-            raise ToolError(f"{place.shown} {error}") from error
-        raise
+        with _folders(real.parent) as made:
+            digest = replace_file(
+                real,
+                change.data,
+                expected=change.before.digest if change.before else None,
+                backups=ctx.spill_folder / "backups",
+                stopped=stopped,
+            )
+    except FileChanged as error:
+        raise ToolRefused(f"{place.shown} {error}: Read it again, then try again") from error
+    except FileFault as error:
+        raise ToolError(f"{place.shown} {error}") from error
     ctx.seen[str(real)] = digest
     if not made:
         return change.said
     return f"{change.said} (made folder {ctx.shown(made[-1])})"
 
 
-def _make_folders(folder: Path) -> list[Path]:
-    """Make a folder and those above it; returns the ones made, outermost first."""
-    wanted = [one for one in (folder, *folder.parents) if not os.path.lexists(one)]
+@contextmanager
+def _folders(folder: Path) -> Iterator[list[Path]]:
+    """Make a folder and those above it (yielded, outermost first); removed again on failure."""
     made: list[Path] = []
+    done = False
     try:
-        for one in reversed(wanted):
-            one.mkdir(exist_ok=True)
-            made.append(one)
+        for one in reversed((folder, *folder.parents)):
+            if not os.path.lexists(one):
+                one.mkdir()
+                made.append(one)
+        yield made
+        done = True
     except OSError as error:
-        _remove_folders(made)
         raise FileFault(f"was not written: its folder {fault(error)}") from error
-    return made
-
-
-def _remove_folders(made: list[Path]) -> None:
-    """Remove folders that were made for nothing, as far as they are still empty."""
-    try:
-        for one in reversed(made):
-            one.rmdir()
-    except OSError:
-        return
+    finally:
+        if not done:
+            with suppress(OSError):
+                for one in reversed(made):
+                    one.rmdir()
 
 
 async def settled(work: Callable[[Callable[[], bool]], _T]) -> _T:
