@@ -156,7 +156,8 @@ def _character_class(part: str, start: int) -> tuple[str, int] | None:
             index += 1
             body += re.escape(part[index])
         else:
-            body += "-" if char == "-" and body else re.escape(char)
+            spans = char == "-" and body and not body.endswith("-")
+            body += "-" if spans else re.escape(char)
         index += 1
     return None
 
