@@ -316,8 +316,11 @@ class Agent:
 
 def proposed_rule(asked: ApprovalAsked) -> str:
     """The rule that "always" stands for: this kind of command, or edits in the workspace."""
+    if asked.name in ("Edit", "Write"):
+        outside = asked.subject.startswith(("/", ".."))
+        return f"Edit(/{asked.subject})" if outside else "Edit(**)"
     if asked.name != "Bash":
-        return "Edit(**)" if asked.name in ("Edit", "Write") else asked.name
+        return asked.name
     words = asked.subject.split()
     plain = asked.subject.isascii() and not set(asked.subject) & set(";&|`<>()$\n\"'\\*")
     return (

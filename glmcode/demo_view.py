@@ -21,6 +21,7 @@ from glmcode.core.events import (
     StepStarted,
 )
 from glmcode.core.messages import AssistantMessage, ToolMessage, Usage
+from glmcode.notes import call_line
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 RESULT_LINES = 14
@@ -93,8 +94,7 @@ class DemoView:
             case Appended(message=AssistantMessage() as message):
                 self._assistant(message)
             case CallStarted():
-                style = "36"
-                self.say(f"  {event.name}: {event.preview.title}", style)
+                self.say(f"  {call_line(event)}", "36")
                 if event.preview.kind == "diff":
                     self._diff(event.preview.body)
             case Appended(message=ToolMessage() as message):

@@ -29,6 +29,12 @@ WAIT_SAID_S = 10.0
 LOG_LINES = 8
 
 
+def call_line(event: CallStarted) -> str:
+    """One line for a call that begins: its tool and what it is about."""
+    title = (event.preview.title.splitlines() or [""])[0]
+    return title if title.startswith(event.name) else f"{event.name}: {title}"
+
+
 class Notes:
     """A writer of notes to stderr."""
 
@@ -64,7 +70,7 @@ class Notes:
         """Say an event that a person watching would want to know."""
         match event:
             case CallStarted():
-                self.say(f"{event.name}: {event.preview.title.splitlines()[0][:200]}")
+                self.say(call_line(event)[:200])
             case Appended(message=ToolMessage(is_error=True) as message):
                 self.say(f"  {message.text.splitlines()[-1][:200] if message.text else 'error'}")
             case Retrying():

@@ -242,6 +242,7 @@ def test_a_conversation_that_fills_the_window_ends_with_its_token_count(work: Pa
     ("name", "subject", "rule"),
     [
         ("Edit", "a.py", "Edit(**)"),
+        ("Write", "/etc/hosts", "Edit(//etc/hosts)"),
         ("Bash", "git diff --stat", "Bash(git diff *)"),
         ("Bash", "make", "Bash(make)"),
         ("Bash", "git diff; rm x", "Bash(git diff; rm x)"),
