@@ -21,6 +21,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,10 @@ def guard(lifeline: int) -> None:
     the engine alone: workers that it leaves behind could no longer be told to be its own.
     """
     engine = os.getpid()
+    if os.getpgrp() != engine:  # never end the group of whoever started us
+        os.setpgid(0, 0)
     if os.fork() != 0:
-        os.close(lifeline)
+        threading.Thread(target=_second_guard, args=(lifeline,), daemon=True).start()
         return
 
     def look(*_: object) -> None:
@@ -80,6 +83,14 @@ def guard(lifeline: int) -> None:
         pass
     _end(engine)
     os._exit(0)
+
+
+def _second_guard(lifeline: int) -> None:
+    """In the engine: ends the group if the guard was killed and then the supervisor dies."""
+    while os.read(lifeline, 64):
+        pass
+    time.sleep(_GRACE_S + 2.0)
+    os.killpg(0, signal.SIGKILL)
 
 
 def _end(engine: int) -> None:

@@ -177,6 +177,15 @@ def test_a_server_that_is_killed_takes_its_children_along_without_any_supervisor
     os.close(lifeline)
 
 
+def test_when_even_the_guard_was_killed_the_group_still_ends(tmp_path: Path) -> None:
+    text = "import time\ndef main():\n    print('up', flush=True)\n    time.sleep(99)\n"
+    process, lifeline = start_guarded(tmp_path, text)
+    (guard,) = set(group(process.pid)) - {process.pid}
+    os.kill(guard, signal.SIGKILL)
+    os.close(lifeline)
+    assert process.wait(30) == -signal.SIGKILL
+
+
 def test_a_server_that_is_stopped_or_deaf_ends_with_the_lifeline_too(tmp_path: Path) -> None:
     text = (
         "import signal, time\n"
