@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from glmcode.core.events import Delta
 from glmcode.core.messages import RejectedCall, ToolCall
-from glmcode.engine.text import Mender, is_clean, joined
+from glmcode.engine.text import Mender, joined
+from glmcode.glm.values import read_json
 
 
 class NotAnObject(Exception):
@@ -131,27 +132,21 @@ class CallCollector:
 
 
 def read_arguments(slot: _Slot) -> dict[str, Any]:
-    """The arguments as an object; nothing at all counts as none. Raises NotAnObject."""
+    """The arguments as an object; nothing at all counts as none. Raises NotAnObject.
+
+    What could mean two things (a key that stands twice) or cannot be written again is none.
+    """
     text = joined(slot.text)
     if not text.strip():
         return {}
-    try:
-        value = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise NotAnObject(str(error)) from error
+    value = read_json(text, unique_keys=True)
     if not isinstance(value, dict):
-        raise NotAnObject("not an object")
-    if not is_clean(json.dumps(value, ensure_ascii=False)):
-        raise NotAnObject("half characters")
+        raise NotAnObject("not one JSON object that can be written again")
     return value
 
 
 def _text(value: Any) -> str:
     return str(value) if isinstance(value, str | int) else ""
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _is_object(text: str) -> bool:

@@ -223,6 +223,8 @@ class Exchange:
             except (TransportError, StreamError, TimeoutError) as error:
                 if sink.complete:
                     return False
+                if isinstance(error, StreamError) and error.cut:
+                    raise self._judge.ended("the stream broke off") from error
                 if isinstance(error, StreamError):
                     raise self._judge.stream(error) from error
                 raise self._judge.transport(TransportError(str(error)), cut=True) from error

@@ -17,6 +17,7 @@ from glmcode.engine.http import TransportError
 from glmcode.engine.sse import StreamError, mask
 
 QUOTE = 300
+TITLE_WITHIN = 4_000
 UNAVAILABLE = frozenset({408, 425, 502, 503, 504, *range(520, 531)})
 _CONTEXT = re.compile(
     r"context.?(length|window|size)|maximum context|max_model_len|prompt is too long"
@@ -157,7 +158,7 @@ class Judge:
     def _quote(self, value: Any, text: str, headers: Mapping[str, str]) -> str:
         said = _message(value)
         if said is None and text.lstrip().startswith("<"):
-            match = _TITLE.search(text)
+            match = _TITLE.search(text[:TITLE_WITHIN])
             title = (match.group(1) or match.group(2)) if match else ""
             said = f"a web page, {title.strip()!r}" if title else "a web page"
         return self._safe(said if said is not None else text) or "no reason given"
@@ -194,7 +195,7 @@ def _message(value: Any) -> str | None:
 
 
 def _number(value: Any) -> int | None:
-    if isinstance(value, str) and value.isdigit():
+    if isinstance(value, str) and re.fullmatch("[0-9]{3}", value):
         return int(value)
     return value if isinstance(value, int) else None
 
@@ -213,7 +214,7 @@ def _seconds_until(date: str) -> float | None:
 
     try:
         return max(0.0, parsedate_to_datetime(date).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, TypeError, LookupError, OverflowError):
         return None
 
 

@@ -22,11 +22,15 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class StreamError(Exception):
-    """The body is not what a model's server sends. again: the next try may go better."""
+    """The body is not what a model's server sends.
 
-    def __init__(self, text: str, *, again: bool = False) -> None:
+    again: the next try may go better. cut: it ended inside a line or an object.
+    """
+
+    def __init__(self, text: str, *, again: bool = False, cut: bool = False) -> None:
         super().__init__(text)
         self.again = again
+        self.cut = cut
 
 
 class ObjectStream:
@@ -54,14 +58,24 @@ class ObjectStream:
     def close(self) -> list[Any]:
         """What the proper end of the body completes. Raises StreamError."""
         if self._whole:
-            return [_parse(bytes(self._buffer))]
+            return [self._last(bytes(self._buffer))]
         found = self._lines(last=True)
         rest = bytes(self._buffer)
         self._buffer.clear()
         if rest:
             self._line(rest, found)
-        self._line(b"", found)
+        try:
+            self._line(b"", found)
+        except StreamError as error:
+            raise StreamError(str(error), again=True, cut=bool(rest)) from error
         return found
+
+    def _last(self, whole: bytes) -> Any:
+        try:
+            return _parse(whole)
+        except StreamError as error:
+            cut = not whole.rstrip().endswith((b"}", b"]"))
+            raise StreamError(str(error), again=True, cut=cut) from error
 
     def _sniff(self) -> bool:
         """Decide by the first bytes, not by the content type, which servers get wrong."""

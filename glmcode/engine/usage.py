@@ -33,4 +33,4 @@ def read_usage(usage: Mapping[str, Any], metrics: Mapping[str, Any], clock: Cloc
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and abs(value) < 1e12 else 0.0
+    return float(value) if isinstance(value, int | float) and 0 <= value < 1e12 else 0.0

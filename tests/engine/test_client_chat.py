@@ -178,6 +178,13 @@ def test_missing_usage_is_no_fault_and_the_prompt_is_estimated() -> None:
     assert 500 < client.prompt_tokens(transcript) < 5000
 
 
+def test_counts_that_are_none_count_as_nothing() -> None:
+    usage = {"prompt_tokens": -5, "completion_tokens": 10**30}
+    asked = once(Reply(text="hi", usage={**usage, "prompt_tokens_details": {"cached_tokens": -9}}))
+    counts = asked.reply.usage
+    assert (counts.prompt_tokens, counts.cached_tokens, counts.output_tokens) == (0, 0, 0)
+
+
 def test_the_prompt_is_counted_from_the_servers_usage_and_what_came_since() -> None:
     usage = {"prompt_tokens": 50_000, "completion_tokens": 10}
     with FakeEngine([Reply(calls=[READ], usage=usage)]) as engine:
@@ -396,6 +403,10 @@ def test_an_id_used_again_in_a_later_message_goes_back_unchanged() -> None:
         "{'file_path': 'x'}",
         '{"n": NaN}',
         '{"content": "half \\ud83d"}',
+        '{"file_path": "x", "file_path": "y"}',
+        '{"a": [{"b": 1, "b": 2}]}',
+        '{"n": 1e999}',
+        '{"a": ' + "[" * 960 + "]" * 960 + "}",
     ],
 )
 def test_arguments_that_are_no_object_are_rejected_and_answered(arguments: str) -> None:
