@@ -13,6 +13,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
+import os
 import socket
 import ssl
 import sys
@@ -31,6 +33,8 @@ from glmcode.engine.http import (
     os_words,
     read_refusal,
 )
+
+_OURS = frozenset({"authorization", "content-type", "accept", "host", "content-length"})
 
 
 class _Refused(Exception):
@@ -52,6 +56,7 @@ class SdkTransport:
         self._headers = {"Content-Type": "application/json", **headers}
         self._unwanted = ["OpenAI-Organization", "OpenAI-Project"]
         self._unwanted += [] if api_key else ["Authorization"]
+        self._unwanted += [name for name in _foreign_headers() if name.lower() not in _OURS]
         self._loading = asyncio.ensure_future(asyncio.to_thread(self._load))
         self._tasks: set[asyncio.Task[None]] = set()
         self._kept = False
@@ -117,23 +122,52 @@ class SdkTransport:
         """The SDK, a client, and the HTTP library under it (httpx, or httpx2 from 3.0 on)."""
         with _light_import():
             import openai
+        _silence()
         hooks: Any = {"response": [_on_response]}
-        http = openai.DefaultAsyncHttpxClient(event_hooks=hooks, verify=self._trust())
-        library = next(c.__module__ for c in type(http).__mro__ if c.__name__ == "AsyncClient")
+        options: Any = {"verify": self._trust(), "trust_env": not self._is_here()}
+        kind = openai.DefaultAsyncHttpxClient
+        name = next(c.__module__ for c in kind.__mro__ if c.__name__ == "AsyncClient")
+        library = import_module(name.partition(".")[0])
+        try:
+            http = kind(event_hooks=hooks, **options)
+        except (ValueError, ImportError, library.InvalidURL) as error:
+            text = f"the proxy that the environment names cannot be used: {error}"
+            raise ModelError(f"{text}. Check http_proxy, https_proxy and all_proxy") from error
         client = openai.AsyncOpenAI(
             api_key=self._api_key or "none",
             base_url=f"{self._address.origin}/",
             max_retries=0,
             http_client=http,
         )
-        return openai, client, import_module(library.partition(".")[0])
+        return openai, client, library
 
     def _trust(self) -> ssl.SSLContext | bool:
         """Certificates to load: for plain http none at all, which saves 0.1 s of the launch."""
         from urllib.request import getproxies
 
-        plain = not self._address.tls and not getproxies()
+        if self._is_here() and self._address.tls:
+            return ssl.create_default_context()  # as SSL_CERT_FILE says
+        plain = not self._address.tls and (self._is_here() or not getproxies())
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else True
+
+    def _is_here(self) -> bool:
+        """Whether the server is this machine, which no proxy can reach for us."""
+        host = self._address.host.lower().strip("[]")
+        return (
+            host in ("localhost", "::1") or host.startswith("127.") or host.endswith(".localhost")
+        )
+
+
+def _foreign_headers() -> list[str]:
+    """Headers that the SDK would take from the environment, where they are meant for OpenAI."""
+    given = os.environ.get("OPENAI_CUSTOM_HEADERS", "").splitlines()
+    return [line.partition(":")[0].strip() for line in given if ":" in line]
+
+
+def _silence() -> None:
+    """The SDK and its HTTP library log requests to stderr where OPENAI_LOG asks for it."""
+    for name in ("openai", "httpx", "httpx2", "httpcore", "httpcore2"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextlib.contextmanager

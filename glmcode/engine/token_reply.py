@@ -16,6 +16,7 @@ from glmcode.core.model import Emit, ModelError
 from glmcode.engine.exchange import Clock
 from glmcode.engine.faults import Fault, Judge
 from glmcode.engine.repetition import RepetitionDetector
+from glmcode.engine.sse import StreamError
 from glmcode.glm.interrupt import cut_interrupted
 from glmcode.glm.parser import ReplyParser
 from glmcode.glm.tokenizer import GlmTokenizer
@@ -77,6 +78,8 @@ class TokenSink:
             text = "this server sends no token ids: use --protocol chat"
             raise Fault(ModelError(text), cut=True)
         ids = ids if isinstance(ids, list) else []
+        if not set(map(type, ids)) <= {int}:
+            raise self._judge.stream(StreamError("it sent token ids that are no numbers"))
         self._show(self._take(ids), True)
         self._finished(choice.get("finish_reason"), choice.get("stop_reason"))
         return bool(ids)

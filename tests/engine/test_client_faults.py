@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import socket
 import sys
 import threading
@@ -142,6 +143,7 @@ def test_a_refusal_fails_at_once_and_quotes_the_server(endpoint_of: object, stat
         ('{"detail":"fastapi"}', "fastapi"),
         ('{"detail":[{"loc":["body","top_k"],"msg":"too odd"}]}', "body.top_k: too odd"),
         ("<html><head><title>Bad request</title></head></html>", "a web page, 'Bad request'"),
+        ("<title" * 40_000, "a web page"),
         ("just text\nin two lines", "just text in two lines"),
         ("", "no reason given"),
     ],
@@ -340,6 +342,8 @@ def test_an_error_line_inside_a_200_is_an_error(
         'data: {"object":"error","message":"it died","code":500}\n\n',
         'data: {"message":"it died"}\n\n',
         '{"error":{"message":"it died"}}',
+        'data: {"error":{"message":"it died","code":"\u00b2"}}\n\n',
+        'data: {"error":{"message":"it died","code":"' + "9" * 5000 + '"}}\n\n',
     ],
 )
 def test_errors_in_other_dress_are_errors_too(endpoint_of: object, raw: str) -> None:
@@ -358,11 +362,20 @@ def test_a_web_page_with_status_200_fails_at_once(endpoint_of: object) -> None:
 @BOTH
 @pytest.mark.parametrize(
     "raw",
-    ["data: {broken\n\ndata: [DONE]\n\n", "data: 17\n\n", 'data: ["a"]\n\n', "{broken", "[1,2]"],
+    ["data: {broken\n\ndata: [DONE]\n\n", "data: 17\n\n", 'data: ["a"]\n\n', "{broken}", "[1,2]"],
 )
 def test_broken_json_is_an_error(endpoint_of: object, raw: str) -> None:
     asked, engine = asked_with(endpoint_of, Reply(raw=raw, times=9))
     assert asked.fault.kind == "failed"
+    assert len(engine.steps) == 3
+
+
+@BOTH
+@pytest.mark.parametrize("raw", ['data: {"choices": [{"ind', "data: [DO", '{"choices": ['])
+def test_a_stream_that_ends_inside_a_line_broke_off(endpoint_of: object, raw: str) -> None:
+    asked, engine = asked_with(endpoint_of, Reply(raw=raw, framing="close", times=9))
+    assert asked.fault.kind == "unavailable"
+    assert "broke off" in str(asked.fault)
     assert len(engine.steps) == 3
 
 
@@ -506,3 +519,40 @@ def test_something_that_is_not_http_is_an_error(endpoint_of: object) -> None:
         asked = ask_once(endpoint_of(FakeEngine([]), base_url=url))  # type: ignore[operator]
         server.shutdown(socket.SHUT_RDWR)
     assert asked.fault.kind == "unavailable"
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy"])
+@pytest.mark.parametrize(
+    "value", ["http://127.0.0.1:9", "socks5://127.0.0.1:9", "::none::", "foo://x"]
+)
+def test_no_proxy_stands_between_us_and_a_server_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    asked, engine = asked_with(chat, good())
+    assert asked.error is None
+    assert len(engine.steps) == 1
+
+
+@pytest.mark.parametrize("value", ["socks5://127.0.0.1:9", "::none::", "foo://x"])
+def test_a_proxy_that_cannot_be_used_is_said(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("all_proxy", value)
+    endpoint = Endpoint(base_url="http://192.0.2.1/v1", model="glm", protocol="chat")
+
+    asked = ask_once(endpoint)
+    assert asked.fault.kind == "failed"
+    assert "proxy" in str(asked.fault)
+
+
+def test_nothing_of_the_environment_of_openai_leaves_or_is_logged(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("API_KEY", "ORG_ID", "PROJECT_ID", "ADMIN_KEY", "CUSTOM_HEADERS"):
+        monkeypatch.setenv(f"OPENAI_{name}", "x-leak: leak")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    logging.getLogger("openai").setLevel(logging.DEBUG)  # as OPENAI_LOG=debug does at import
+    asked, engine = asked_with(chat, good())
+    assert asked.error is None
+    assert "leak" not in json.dumps(engine.steps[0].headers)
+    assert not logging.getLogger("openai").isEnabledFor(logging.DEBUG)
+    assert capfd.readouterr().err == ""

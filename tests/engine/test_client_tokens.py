@@ -96,6 +96,14 @@ def test_a_server_that_gives_no_ids_is_named() -> None:
     assert "--protocol chat" in str(asked.fault)
 
 
+@pytest.mark.parametrize("ids", [["a"], [1.5], [None], [[1]], [True]])
+def test_ids_that_are_no_numbers_are_an_error(ids: list[Any]) -> None:
+    choice = {"index": 0, "token_ids": ids, "finish_reason": "stop"}
+    asked = once(Reply(events=[{"choices": [choice]}]))
+    assert asked.fault.kind == "failed"
+    assert "no numbers" in str(asked.fault)
+
+
 def test_an_unknown_model_is_not_asked_for_on_the_other_route() -> None:
     body = '{"error":{"message":"The model `glm` does not exist.","code":404}}'
     with engine_for([Reply(status=404, body=body)]) as engine:
