@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from glmcode.core.tool import Action, Tool, ToolSpec
+from glmcode.tools.arguments import fitted
 from glmcode.tools.context import Call, ToolContext
 from glmcode.tools.specs import load_specs
 
@@ -46,7 +47,7 @@ def _bind(spec: ToolSpec, ctx: ToolContext) -> Tool:
     def prepare(
         call_id: str, arguments: Mapping[str, Any], output: Callable[[str], None]
     ) -> Awaitable[Action]:
-        return tool_function(spec.name)(ctx, Call(call_id, output), **arguments)
+        return tool_function(spec.name)(ctx, Call(call_id, output), **fitted(spec, arguments))
 
     return Tool(
         spec=spec, check=lambda arguments: check_arguments(spec, arguments), prepare=prepare
@@ -63,6 +64,7 @@ def _validator(name: str) -> Any:
 
 def check_arguments(spec: ToolSpec, arguments: Mapping[str, Any]) -> str | None:
     """None when the arguments fit the spec, else what is wrong and which names exist."""
+    arguments = fitted(spec, arguments)
     problems: list[str] = []
     properties = spec.parameters["properties"]
     for name in arguments:
@@ -72,9 +74,11 @@ def check_arguments(spec: ToolSpec, arguments: Mapping[str, Any]) -> str | None:
         if name not in arguments:
             problems.append(f"missing argument {name!r}")
     if not problems:
-        for error in _validator(spec.name).iter_errors(dict(arguments)):
+        for error in _validator(spec.name).iter_errors(arguments):
             where = ".".join(str(part) for part in error.absolute_path) or "arguments"
-            problems.append(f"{where}: {error.message[:200]}")
+            said = error.message
+            said = said if len(said) <= 200 else f"{said[:100]}...{said[-100:]}"
+            problems.append(f"{where}: {said}")
     if not problems:
         return None
     required = spec.parameters["required"]
