@@ -101,7 +101,20 @@ def _end(engine: int) -> None:
     deadline = time.monotonic() + _GRACE_S
     while time.monotonic() < deadline and (family := _family(engine) | _alive(family)):
         time.sleep(0.05)
-    _signal(family, signal.SIGKILL)
+    # Python's resource trackers remove shared memory once the others are gone.
+    trackers = {pid for pid in family if _is_tracker(pid)}
+    _signal(family - trackers, signal.SIGKILL)
+    deadline = time.monotonic() + 1.0
+    while time.monotonic() < deadline and _alive(trackers):
+        time.sleep(0.05)
+    _signal(trackers, signal.SIGKILL)
+
+
+def _is_tracker(pid: int) -> bool:
+    try:
+        return b"multiprocessing.resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _family(engine: int) -> set[int]:

@@ -22,6 +22,7 @@ MARK = "GLMCODE_ENGINE"
 
 _KILL_GRACE_S = 10.0
 _ORPHANS_GRACE_S = 0.5
+_TRACKER_GRACE_S = 1.0
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -84,7 +85,8 @@ class Family:
                 break  # the main process is done, and what it left behind had its moment
         began = time.monotonic()
         while victims and time.monotonic() - began < _KILL_GRACE_S:
-            _send(victims, signal.SIGKILL)
+            spared = _trackers(victims) if time.monotonic() - began < _TRACKER_GRACE_S else set()
+            _send(victims - spared, signal.SIGKILL)
             await asyncio.sleep(0.02)
             victims = self._left(victims, seen)
         _collect(seen - {self.group})
@@ -125,6 +127,16 @@ def _send(pids: set[int], number: int) -> None:
     for pid in pids:
         with contextlib.suppress(OSError):
             os.kill(pid, number)
+
+
+def _trackers(pids: set[int]) -> set[int]:
+    """Python's resource trackers: when the others are gone, each removes their shared memory."""
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            if b"multiprocessing.resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.add(pid)
+    return found
 
 
 def _collect(pids: set[int]) -> None:

@@ -130,7 +130,7 @@ class Runner:
                 code = await self._run(ready, tracker)
                 again = frozenset(refused_flags(self._tail.last)) if code == 2 else frozenset()
                 if not again or refused:
-                    self._ended(code, ready)
+                    self._ended(code)
                     return
                 refused = again
         except SetupError as error:
@@ -241,7 +241,7 @@ class Runner:
             return int(models["data"][0]["max_model_len"])
         return 0
 
-    def _ended(self, code: int, ready: Ready) -> None:
+    def _ended(self, code: int) -> None:
         """The process ended without being asked to."""
         was_up = self._was_up
         failure = explain(self._tail.last, code)

@@ -63,6 +63,21 @@ def test_a_worker_in_its_own_session_whose_parent_died_is_found_by_its_mark(
     assert not (tmp_path / "record").exists()
 
 
+def test_shared_memory_of_a_killed_engine_is_removed_by_python_s_tracker(tmp_path: Path) -> None:
+    code = (
+        "from multiprocessing.shared_memory import SharedMemory; import time\n"
+        "print(SharedMemory(create=True, size=4096).name, flush=True); time.sleep(99)\n"
+    )
+    pid = engine(code, tmp_path)
+    until(lambda: (tmp_path / "log").read_text().endswith("\n"))
+    shared = Path("/dev/shm") / (tmp_path / "log").read_text().strip()
+    assert shared.exists()
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    asyncio.run(end_leftover(tmp_path / "record"))
+    assert not shared.exists()
+
+
 def test_a_number_that_belongs_to_somebody_else_by_now_is_left_alone(tmp_path: Path) -> None:
     other = subprocess.Popen([sys.executable, "-S", "-c", SLEEP], start_new_session=True)
     try:

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pty
+import shutil
 import signal
 import stat
 import subprocess
@@ -335,6 +336,7 @@ def test_a_very_long_home_works_through_short_sockets(
         assert engine_status("fake").state == "ready"
     finally:
         inner.close()
+        shutil.rmtree(inner.paths().socket_folder, ignore_errors=True)
     assert inner.living() == []
 
 
