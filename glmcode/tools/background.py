@@ -114,6 +114,8 @@ async def prepare_output(ctx: ToolContext, call: Call, *, task_id: str) -> Actio
     shell = _find(ctx, task_id)
 
     async def commit() -> ToolResult:
+        if shell.stopped and shell.ended_after is None:
+            await shell.running.stop()  # a KillShell of the same message, not yet through
         state = shell.state()
         text = shell.unread(ctx.result_limit() - len(state) - 1)
         return _result(shell, text + state)

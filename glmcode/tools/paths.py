@@ -133,7 +133,8 @@ def _near(ctx: ToolContext, path: Path) -> list[str]:
     found += [path.parent / name for name in _alike(path.name, _names(path.parent))]
     if len(found) < 3:
         found += _same_name_elsewhere(ctx, path)
-    return list(dict.fromkeys(_show(ctx, one) for one in found))[:3]
+    given = _show(ctx, path)
+    return [one for one in dict.fromkeys(_show(ctx, one) for one in found) if one != given][:3]
 
 
 def _alike(name: str, names: list[str]) -> list[str]:

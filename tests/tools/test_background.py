@@ -87,6 +87,19 @@ def test_an_unfinished_line_is_seen_and_goes_on(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_look_beside_a_kill_waits_for_its_end(tmp_path: Path) -> None:
+    async def main() -> None:
+        mine = session(tmp_path)
+        await mine.text("trap '' TERM; echo up; while :; do sleep 1; done", run_in_background=True)
+        await until(mine, "bash_1", "up")
+        killed, seen = await asyncio.gather(mine.kill("bash_1"), mine.look("bash_1"))
+        assert re.fullmatch(r"\[stopped after \d+\.\d s\]", killed)
+        assert seen == killed
+        await mine.close()
+
+    asyncio.run(main())
+
+
 def test_killing_stops_the_whole_tree_and_gives_the_rest(tmp_path: Path) -> None:
     async def main() -> None:
         mine, mark = session(tmp_path), marker()

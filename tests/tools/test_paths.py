@@ -117,3 +117,11 @@ def test_what_may_not_be_entered_is_a_clear_error_for_every_tool(open_folder: Pa
         f"Edit error: closed/a.txt {denied}",
         f"Read error: secret.txt {denied}; Read shows only regular files",
     ]
+
+
+def test_a_missing_path_is_never_told_to_be_itself(box: Toolbox) -> None:
+    (box.ws / "link").symlink_to("gone")
+    assert box.call("Read", file_path="link") == (
+        f"error: link is a symbolic link to {box.ws / 'gone'}, which does not exist; "
+        "use Glob to find the right path"
+    )
