@@ -55,6 +55,8 @@ def _prepare(ctx: ToolContext, given: str, old: str, new: str, every: bool) -> A
         raise ToolError(
             f"{place.shown} is a binary file ({error}); Edit changes only text: use a command"
         ) from error
+    if text.mark and "\ufeff" not in text.text:
+        old, new = old.removeprefix("\ufeff"), new.removeprefix("\ufeff")
     _check_arguments(place, text, old, new)
     done = _replaced(place, text, old, new, every)
     diff = diff_texts(text.text, done.text)

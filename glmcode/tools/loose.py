@@ -60,7 +60,7 @@ def replace_loosely(plain: Plain, old: str, new: str) -> Replaced | list[int]:
     end = start + len("\n".join(lines[first:last]))
     if whole_lines and end < len(plain.text):
         end += 1
-    elif whole_lines:
+    elif whole_lines and not (plain.text[start:end].endswith("\n") and new.strip("\n")):
         new = new.removesuffix("\n")
     text = _indented(_run(wanted, lines, first, new), new)
     begin, finish = plain.back(start), plain.back(end)

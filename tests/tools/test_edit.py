@@ -486,3 +486,20 @@ def test_the_preview_is_a_patch_that_git_applies(box: Toolbox, tmp_path: Path) -
     subprocess.run(["git", "apply", str(patch)], cwd=other, check=True)
     commit(action)
     assert (other / "a.py").read_text() == (box.ws / "a.py").read_text()
+
+
+def test_a_blank_line_that_is_not_at_the_end_does_not_cost_the_final_newline(
+    box: Toolbox,
+) -> None:
+    path = box.known("a.txt", "a\nb\n")
+    answer = box.call("Edit", file_path="a.txt", old_string="b\n\n", new_string="c\n")
+    assert answer.startswith("edited a.txt: 1 replacement at line 2 (+1 -1); indentation")
+    assert path.read_bytes() == b"a\nc\n"
+
+
+def test_a_byte_order_mark_written_by_the_model_is_not_put_in_twice(box: Toolbox) -> None:
+    path = box.known("a.txt", b"\xef\xbb\xbfone\r\ntwo\r\n")
+    answer = box.call("Edit", file_path="a.txt", old_string="\ufeffone\n", new_string="\ufeffONE\n")
+    assert answer == "edited a.txt: 1 replacement at line 1 (+1 -1)"
+    box.call("Edit", file_path="a.txt", old_string="two", new_string="\ufeffTWO")
+    assert path.read_bytes() == b"\xef\xbb\xbfONE\r\nTWO\r\n"
