@@ -11,6 +11,7 @@ import re
 from itertools import pairwise
 
 _MAX_ALTERNATIVES = 256
+_BRACKET = re.compile(r"(\\.)|\[", re.DOTALL)
 _CLASSES = {
     "alnum": "A-Za-z0-9",
     "alpha": "A-Za-z",
@@ -26,6 +27,15 @@ _CLASSES = {
 def has_wildcard(pattern: str) -> bool:
     """Whether a pattern can match anything but itself."""
     return any(char in pattern for char in "*?[{\\")
+
+
+def with_literal(patterns: list[str]) -> list[str]:
+    """The patterns, each that holds a bracket once more with its brackets meaning themselves.
+
+    Folders are named `[id]` in some projects, and whoever asks for them escapes nothing.
+    """
+    literal = [_BRACKET.sub(lambda found: found[1] or r"\[", one) for one in patterns]
+    return list(dict.fromkeys([*patterns, *literal]))
 
 
 def expand_braces(pattern: str) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glmcode.base.globs import has_wildcard
+from glmcode.base.globs import has_wildcard, with_literal
 from glmcode.core.tool import Action, Effect, Preview, ToolError, ToolResult
 from glmcode.tools.context import Call, ToolContext
 from glmcode.tools.grep import search_root
@@ -103,7 +103,7 @@ def _job(ctx: ToolContext, request: _Request) -> dict[str, Any]:
         "workspace": str(ctx.workspace),
         "start": request.start,
         "limit": LIMIT,
-        "globs": globs,
+        "globs": with_literal(globs),
     }
 
 

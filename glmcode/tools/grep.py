@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from glmcode.base.globs import with_literal
 from glmcode.core.tool import Action, Effect, Preview, ToolError, ToolResult
 from glmcode.tools.context import Call, ToolContext
 from glmcode.tools.output import bounded
@@ -119,7 +120,7 @@ def _job(ctx: ToolContext, request: _Request) -> dict[str, Any]:
         "limit": request.limit,
         "mode": "lines" if request.mode == "content" else "files",
         "width": WIDTH,
-        "globs": _globs(request.glob),
+        "globs": with_literal(_globs(request.glob)),
         "query": {
             "pattern": pattern,
             "ignore_case": request.ignore_case,

@@ -125,3 +125,15 @@ def test_the_action_is_a_read_of_the_folder(box: Toolbox) -> None:
     assert action.paths == (str(box.ws / "src"),)
     outside = box.prepare("Glob", pattern="/etc/*.conf")
     assert outside.paths == ("/etc",)
+
+
+def test_brackets_in_a_pattern_may_be_those_of_a_name(box: Toolbox) -> None:
+    for name in ("app/[id]/page.tsx", "app/[...all]/page.tsx", "app/i/page.tsx", "app/x/page.tsx"):
+        box.put(name, "export\n")
+    both = ["app/[id]/page.tsx", "app/i/page.tsx"]
+    assert glob(box, "app/[id]/page.tsx").split("\n") == both
+    assert glob(box, "app/[...all]/*.tsx") == "app/[...all]/page.tsx"
+    found = box.call("Grep", pattern="export", glob="app/[[]id]/*.tsx", output_mode="count")
+    assert found == "app/[id]/page.tsx:1"
+    found = box.call("Grep", pattern="export", glob="app/[...all]/*", output_mode="count")
+    assert found == "app/[...all]/page.tsx:1"
