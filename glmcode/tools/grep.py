@@ -102,8 +102,13 @@ def search_root(ctx: ToolContext, path: str | None) -> tuple[Place, bool]:
     try:
         if place.real.is_dir():
             return place, False
-        if place.real.exists():
+        if place.real.is_file():
             return place, True
+        if place.real.exists():
+            raise ToolError(
+                f"{place.shown} is no regular file (but a FIFO, a socket or a device); "
+                "give a file or a folder as path"
+            )
     except OSError as error:
         raise ToolError(f"{place.shown} cannot be searched: {error.strerror}") from error
     raise missing(ctx, place)

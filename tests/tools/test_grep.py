@@ -256,7 +256,7 @@ def test_a_result_beyond_the_limit_is_spilled_whole(box: Toolbox) -> None:
         ({"pattern": "x\0"}, "error: the pattern holds a NUL character"),
         ({"pattern": "x", "path": "srv"}, "error: srv does not exist; did you mean src?"),
         ({"pattern": "x", "output_mode": "lines"}, "error: output_mode: 'lines' is not one of"),
-        ({"pattern": "x", "path": "pipe"}, "error: the search failed: is a FIFO (named pipe)"),
+        ({"pattern": "x", "path": "pipe"}, "error: pipe is no regular file (but a FIFO, a socket"),
     ],
 )
 def test_arguments_that_make_no_sense_are_errors(
