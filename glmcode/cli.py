@@ -32,18 +32,106 @@ LATER = (
 )
 
 
+class _Stopped(BaseException):
+    """A signal came before the event loop took charge of signals."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 def main() -> int:
     """Entry point of the `glmcode` script; returns the exit code and never raises."""
+    _open_descriptors()
     argv = sys.argv[1:]
+    if _is_headless(argv):
+        _watch_signals()
     try:
         return _dispatch(argv)
     except KeyboardInterrupt:
         return 130
+    except _Stopped as stopped:
+        return _stopped_early(argv, stopped.number)
     except BrokenPipeError:
         _silence_stdout()
         return 1
     except Exception as error:  # the edge: a person reads a sentence, never a traceback
-        return _fault(error)
+        return _fault(argv, error)
+
+
+def _open_descriptors() -> None:
+    """What the caller closed is opened on nothing, so that no file of ours becomes stdout.
+
+    Reading it ends at once and writing to it fails, as on a closed descriptor.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY)  # the lowest free number
+
+
+def _is_headless(argv: list[str]) -> bool:
+    return any(word in ("-p", "--print") for word in _before_dashes(argv))
+
+
+def _watch_signals() -> None:
+    """Until the event loop takes over, a signal ends the run in words, not by its default."""
+    import signal
+
+    def stop(number: int, frame: object) -> None:
+        raise _Stopped(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
+
+
+def _stopped_early(argv: list[str], number: int) -> int:
+    import signal
+
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, signal.SIG_IGN)
+    if number == signal.SIGINT:
+        return _unbegun(argv, "interrupted", 130, "interrupted")
+    return _unbegun(argv, "terminated by a signal", 143, "interrupted")
+
+
+def _unbegun(
+    argv: list[str], error: str, code: int, subtype: str = "error_during_execution"
+) -> int:
+    """End a headless run that has not begun: the sentence, and the result where JSON was asked."""
+    _say(error, code)
+    if not _is_headless(argv):
+        return code
+    from glmcode.stream_json import as_line, unbegun_lines
+
+    try:
+        cwd = os.getcwd()  # noqa: PTH109 (no pathlib for one word)
+    except OSError:
+        cwd = ""
+    lines = unbegun_lines(
+        _wanted_format(argv),
+        cwd=cwd,
+        subtype=subtype,
+        error=error.partition("\n")[0],
+        exit_code=code,
+        duration_s=time.monotonic() - STARTED,
+    )
+    _print("".join(map(as_line, lines)))
+    return code
+
+
+def _wanted_format(argv: list[str]) -> str:
+    """The last format in the arguments that is one, however wrong the rest of them is."""
+    found = "text"
+    words = _before_dashes(argv)
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        value = value if equals else after
+        if name == "--output-format" and value in ("text", "json", "stream-json"):
+            found = value
+    return found
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -91,21 +179,27 @@ def _conversation(argv: list[str]) -> int:
     try:
         arguments: Arguments = parse_arguments(argv)
         if arguments.print_mode:
-            return _headless(arguments)
+            return _headless(argv, arguments)
         return _interactive(arguments)
     except (UsageError, RuleError) as error:
-        return _say(f"{error}\ntry: glmcode --help", 2)
+        return _unbegun(argv, f"{error}\ntry: glmcode --help", 2)
 
 
-def _headless(arguments: Arguments) -> int:
+def _headless(argv: list[str], arguments: Arguments) -> int:
     from glmcode.cli_options import UsageError
-    from glmcode.stdin import StdinError, read_stdin
+    from glmcode.stdin import StdinError, StdinLate, read_stdin
 
     options = _agent_options(arguments)
     prompt = arguments.prompt
     begin_s = 1.0 if prompt not in (None, "-") else 5.0
+    limit = arguments.time_limit
     try:
-        piped, notices = read_stdin(begin_s=begin_s)
+        piped, notices = read_stdin(
+            begin_s=begin_s, deadline=None if limit is None else STARTED + limit
+        )
+    except StdinLate:
+        text = f"stopped: the time limit of {limit:g} s was reached while reading standard input"
+        return _unbegun(argv, text, 53, "error_time_limit")
     except StdinError as error:
         raise UsageError(str(error)) from error
     for notice in (*arguments.notices, *notices):
@@ -175,7 +269,9 @@ def _is_terminal(descriptor: int) -> bool:
 
 def _print(text: str) -> int:
     try:
-        os.write(1, text.encode())
+        data = text.encode("utf-8", "replace")
+        while data:
+            data = data[os.write(1, data) :]
     except OSError:
         return 1
     return 0
@@ -195,7 +291,7 @@ def _silence_stdout() -> None:
     os.dup2(descriptor, 1)
 
 
-def _fault(error: Exception) -> int:
+def _fault(argv: list[str], error: Exception) -> int:
     import traceback
 
     from glmcode.base.paths import private_folder, state_folder
@@ -208,7 +304,9 @@ def _fault(error: Exception) -> int:
         where = f"; details: {path}"
     except OSError:
         pass
-    return _say(f"a fault in glmcode: {type(error).__name__}: {error}{where}", 1)
+    text = f"a fault in glmcode: {type(error).__name__}: {error}{where}"
+    begun = "glmcode.headless" in sys.modules  # then the run has told its own result
+    return _say(text, 1) if begun else _unbegun(argv, text, 1)
 
 
 if __name__ == "__main__":

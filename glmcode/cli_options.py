@@ -198,10 +198,13 @@ def _folder(given: str, flag: str) -> Path:
 def _output_file(given: str | None) -> Path | None:
     if given is None:
         return None
-    path = Path(given).expanduser().absolute()
-    if path.is_dir() or not path.parent.is_dir():
-        raise UsageError(f"-o {given}: not a file in a folder that exists")
-    return path
+    try:
+        path = Path(given).expanduser().absolute()
+        if not path.is_dir() and path.parent.is_dir():
+            return path
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UsageError(f"-o {given}: not a path that can be used ({error})") from error
+    raise UsageError(f"-o {given}: not a file in a folder that exists")
 
 
 def _clean(text: str | None) -> str | None:

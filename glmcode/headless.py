@@ -8,7 +8,8 @@ be asked here, so what needs an answer is denied, the model is told, and the exi
 from __future__ import annotations
 
 import asyncio
-import json
+import atexit
+import os
 import signal
 import time
 from dataclasses import dataclass, replace
@@ -25,10 +26,15 @@ from glmcode.notes import Notes
 from glmcode.opening import OpenError, open_agent
 from glmcode.output_stream import OutputStream
 from glmcode.sessions import new_session_id
-from glmcode.stream_json import Result, delta_line, init_line, message_line, result_line
+from glmcode.stream_json import Result, as_line, delta_line, init_line, message_line, result_line
 from glmcode.tools.specs import ORDER
 
 Format = Literal["text", "json", "stream-json"]
+HURRY_S = 10.0
+"""How long a stopped turn may take to end before another signal hurries it."""
+UNREAD_S = 1.0
+"""How long a reader of stdout that takes nothing is waited for after the run was stopped."""
+
 StopReason = Literal["", "time", "interrupted", "terminated", "output"]
 
 
@@ -66,6 +72,7 @@ class _Run:
         self.run = run
         self.agent: Agent | None = None
         self.stop_reason: StopReason = ""
+        self.stopped_at = 0.0
         self.init_sent = False
         self.steps = 0
         self.notes = Notes(verbose=run.verbose)
@@ -80,14 +87,22 @@ class _Run:
             signal.SIGHUP: "terminated",
         }
         for number, reason in signals.items():
-            loop.add_signal_handler(number, self._stop, reason)
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self._stop, reason)
         if self.run.time_limit is not None:
             left = self.run.started + self.run.time_limit - time.monotonic()
             loop.call_later(max(0.0, left), self._stop, "time")
         await asyncio.wait({self.task})
         end = self._end_of(self.task)
         end = await self._close(end)
-        return self._finish(end)
+        code = await self._finish(end)
+        for number in signals:  # the result is told: nothing changes the exit code now
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
+        if self.stop_reason:
+            atexit._run_exitfuncs()
+            os._exit(code)  # a thread may still look up a host or import: nobody needs it now
+        return code
 
     def _soon(self, loop: asyncio.AbstractEventLoop, reason: StopReason) -> None:
         try:
@@ -96,10 +111,15 @@ class _Run:
             pass  # the loop has ended: there is nothing left to stop
 
     def _stop(self, reason: StopReason) -> None:
+        """Stop once; a second signal counts only where ending takes too long.
+
+        Sooner it would break off the answers to open calls and the end of commands.
+        """
+        now = time.monotonic()
         if not self.stop_reason:
-            self.stop_reason = reason
+            self.stop_reason, self.stopped_at = reason, now
             self.task.cancel()
-        elif reason in ("interrupted", "terminated") and not self.task.done():
+        elif now - self.stopped_at > HURRY_S and not self.task.done():
             self.task.cancel()
 
     async def _turn(self) -> _End:
@@ -156,6 +176,9 @@ class _Run:
             done = task.result()
             if done.code in (Exit.DONE, Exit.UNANSWERED) and self.stop_reason != "output":
                 return done
+        return self._stopped_end()
+
+    def _stopped_end(self) -> _End:
         end = _End(code=Exit.ERROR, subtype="error_during_execution", steps=self.steps)
         end = replace(end, text=self._last_text())
         match self.stop_reason:
@@ -194,7 +217,7 @@ class _Run:
         path = self.run.last_message_file
         if path is not None and end.code in (Exit.DONE, Exit.UNANSWERED):
             try:
-                path.write_text(end.text + "\n", encoding="utf-8")
+                _write(path, (end.text + "\n").encode("utf-8", "replace"))
             except OSError as error:
                 sentence = f"{path} cannot be written: {error.strerror}"
                 return replace(
@@ -202,7 +225,7 @@ class _Run:
                 )
         return end
 
-    def _finish(self, end: _End) -> int:
+    async def _finish(self, end: _End) -> int:
         good = end.code in (Exit.DONE, Exit.UNANSWERED)
         if not self.init_sent:
             self._init(self.options.engine.model, self.options.engine.protocol)
@@ -215,11 +238,23 @@ class _Run:
             self.notes.error(end.error, end.log)
         if end.code is Exit.UNANSWERED and self.agent is not None:
             self.notes.denials(self.agent.denials)
-        self.out.close(timeout_s=2.0 if end.code is Exit.TERMINATED else None)
+        await self._flush()
+        if not self.out.done:
+            stopped = self._stopped_end()
+            self.notes.error(f"{stopped.error}, and nobody read the answer", "")
+            return stopped.code
         if self.out.broken is not None and good:
             self.notes.error(f"the answer could not be written to stdout: {self.out.broken}", "")
             return Exit.ERROR
         return end.code
+
+    async def _flush(self) -> None:
+        """Wait for whoever reads stdout: without end, but after a stop only UNREAD_S."""
+        self.out.close(timeout_s=0.1)
+        waited = 0.0
+        while not self.out.done and not (self.stop_reason and waited > UNREAD_S):
+            await asyncio.sleep(0.05)
+            waited += 0.05 if self.stop_reason else 0.0
 
     def _result(self, end: _End, good: bool) -> Result:
         return Result(
@@ -262,4 +297,13 @@ class _Run:
         self.notes.event(event)
 
     def _json(self, line: dict[str, object], *, droppable: bool = False) -> None:
-        self.out.put(json.dumps(line, ensure_ascii=False) + "\n", droppable=droppable)
+        self.out.put(as_line(line), droppable=droppable)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file; a pipe that nobody reads is an OSError, not a wait without end."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o666)
+    os.set_blocking(descriptor, True)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)

@@ -65,7 +65,7 @@ async def open_client(
             api_key=_api_key(engine),
             model=engine.model or None,
             protocol=_protocol(engine.protocol),
-            tokenizer=Path(engine.tokenizer).expanduser() if engine.tokenizer else None,
+            tokenizer=_tokenizer(engine),
         )
         return await connect(endpoint, load_specs(), emit), None, None
     name = engine.profile or default_profile()
@@ -111,6 +111,13 @@ def _protocol(name: str) -> Literal["tokens", "chat"] | None:
             return name
         case _:
             return None
+
+
+def _tokenizer(engine: EngineSettings) -> Path | None:
+    try:
+        return Path(engine.tokenizer).expanduser() if engine.tokenizer else None
+    except RuntimeError as error:
+        raise OpenError(f"engine.tokenizer {engine.tokenizer}: {error}", usage=True) from error
 
 
 def _api_key(engine: EngineSettings) -> str | None:

@@ -32,10 +32,15 @@ class OutputStream:
             return
         self._queue.put(text.encode("utf-8", "replace"))
 
-    def close(self, timeout_s: float | None = None) -> None:
-        """Wait until everything was written, or could not be, or nobody read it in time."""
+    def close(self, timeout_s: float) -> None:
+        """Take nothing more, and wait a while until everything was written or cannot be."""
         self._queue.put(None)
         self._thread.join(timeout_s)
+
+    @property
+    def done(self) -> bool:
+        """Whether everything was written, or cannot be."""
+        return not self._thread.is_alive()
 
     def _drain(self) -> None:
         while (data := self._queue.get()) is not None:

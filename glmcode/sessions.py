@@ -39,7 +39,7 @@ def sessions_folder(workspace: Path) -> Path:
     """Where the sessions of one workspace lie; readable name plus a hash of the path."""
     import hashlib
 
-    digest = hashlib.sha256(str(workspace).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(os.fsencode(workspace)).hexdigest()[:8]
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", workspace.name)[:40] or "root"
     return state_folder() / "sessions" / f"{name}-{digest}"
 

@@ -10,6 +10,7 @@ import os
 import select
 import stat
 import sys
+import time
 
 BEGIN_S = 1.0
 SILENCE_S = 1.0
@@ -20,15 +21,22 @@ class StdinError(Exception):
     """What came on standard input cannot be used."""
 
 
-def read_stdin(*, begin_s: float = BEGIN_S) -> tuple[str, list[str]]:
-    """The piped text ("" for none) and notices for stderr. Raises StdinError."""
+class StdinLate(Exception):
+    """The time limit was reached before standard input ended."""
+
+
+def read_stdin(*, begin_s: float = BEGIN_S, deadline: float | None = None) -> tuple[str, list[str]]:
+    """The piped text ("" for none) and notices for stderr. Raises StdinError, StdinLate.
+
+    deadline: time.monotonic() at which waiting for more ends, whatever has come.
+    """
     try:
         mode = os.fstat(0).st_mode
     except OSError:
         return "", []
     if stat.S_ISCHR(mode) and os.isatty(0):
         return "", []
-    data, notices = _drain(begin_s)
+    data, notices = _drain(begin_s, deadline)
     text = data.decode("utf-8", "replace")
     if "\ufffd" in text and b"\xef\xbf\xbd" not in data:
         notices.append("standard input is not UTF-8: what could not be read was replaced")
@@ -38,13 +46,18 @@ def read_stdin(*, begin_s: float = BEGIN_S) -> tuple[str, list[str]]:
     return text, notices
 
 
-def _drain(begin_s: float) -> tuple[bytes, list[str]]:
+def _drain(begin_s: float, deadline: float | None) -> tuple[bytes, list[str]]:
     chunks: list[bytes] = []
     size = 0
     wait = begin_s
     while True:
+        left = wait if deadline is None else min(wait, deadline - time.monotonic())
+        if left <= 0:
+            raise StdinLate
         try:
-            ready, _, _ = select.select([0], [], [], wait)
+            ready, _, _ = select.select([0], [], [], left)
+            if not ready and left < wait:
+                raise StdinLate
             if not ready:
                 return b"".join(chunks), [_silent(chunks, wait)]
             chunk = os.read(0, 1 << 20)

@@ -6,12 +6,17 @@ messages are asked for, and always a last line `result`. Pure: builds dictionari
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from glmcode.core.events import Delta
 from glmcode.core.messages import AssistantMessage, Message, ToolMessage, Usage, UserMessage
+
+_LINE_ENDS = re.compile("[\x85\u2028\u2029]")
+"""Characters that JSON leaves as they are and some readers split lines at."""
 
 
 def init_line(
@@ -135,3 +140,37 @@ def result_line(result: Result) -> dict[str, Any]:
     if result.log:
         line["log"] = result.log
     return line
+
+
+def unbegun_lines(
+    output_format: str, *, cwd: str, subtype: str, error: str, exit_code: int, duration_s: float
+) -> list[dict[str, Any]]:
+    """The lines of a run that ended before a session began: in text none, in json the result."""
+    if output_format not in ("json", "stream-json"):
+        return []
+    result = Result(
+        subtype=subtype,
+        is_error=True,
+        text="",
+        error=error,
+        log="",
+        steps=0,
+        duration_s=duration_s,
+        session_id="",
+        usage=Usage(),
+        denials=[],
+        exit_code=exit_code,
+    )
+    lines = [result_line(result)]
+    if output_format == "stream-json":
+        init = init_line(session_id="", cwd=cwd, model="", mode="default", tools=[], protocol="")
+        lines.insert(0, init)
+    return lines
+
+
+def as_line(value: dict[str, Any]) -> str:
+    """One line of JSON, whatever its reader takes for the end of a line."""
+    text = json.dumps(value, ensure_ascii=False)
+    if not text.isascii():
+        text = _LINE_ENDS.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+    return text + "\n"

@@ -184,7 +184,7 @@ def test_the_time_budget_kills_a_running_command(headless: Headless) -> None:
     bash = {"name": "Bash", "arguments": {"command": "echo begun; sleep 555"}}
     with FakeEngine([Reply(calls=[bash])]) as engine:
         done = headless.run(
-            engine, "go", "-y", "--time-limit", "3", "--output-format", "stream-json"
+            engine, "go", "-y", "--time-limit", "10", "--output-format", "stream-json"
         )
     assert done.returncode == 53
     told = lines(done.stdout)
@@ -349,3 +349,193 @@ def test_no_file_of_the_caller_is_left_open_or_changed_by_a_plain_answer(
     with FakeEngine([Reply(text="ok")]) as engine:
         headless.run(engine, "go")
     assert sorted(path.name for path in headless.work.iterdir()) == ["a.py"]
+
+
+FORMATS = ["stream-json", "json", "text"]
+
+
+@pytest.mark.parametrize("output", FORMATS)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["-p"],
+        ["-p", "go", "--nope"],
+        ["-p", "go", "--max-turns", "0"],
+        ["-p", "go", "--allowed-tools", "Bash("],
+        ["-p", "go", "-o", "x" * 300],
+        ["-p", "go", "-o", "~nobody-of-that-name/x"],
+        ["-p", "go", "-C", "/does/not/exist"],
+    ],
+    ids=lambda words: words[-2][:15] if len(words) > 2 else "no prompt",
+)
+def test_a_usage_error_is_told_as_a_result_too(
+    headless: Headless, wrong: list[str], output: str
+) -> None:
+    command = [sys.executable, "-m", "glmcode", *wrong, "--output-format", output]
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        cwd=headless.work,
+        env=headless.environment,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("glmcode: ") and "Traceback" not in done.stderr
+    told = lines(done.stdout)
+    kinds = {"stream-json": ["system", "result"], "json": ["result"], "text": []}[output]
+    assert [line["type"] for line in told] == kinds
+    if told:
+        assert told[-1]["is_error"] and told[-1]["subtype"] == "error_during_execution"
+        assert told[-1]["result"] in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
+def test_a_signal_while_standard_input_is_read_ends_in_a_result(
+    headless: Headless, number: signal.Signals, code: int
+) -> None:
+    command = [sys.executable, "-m", "glmcode", "-p", "-", "--output-format", "stream-json"]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        cwd=headless.work,
+        env=headless.environment,
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write("a prompt that goes on")
+        process.stdin.flush()
+        while not _waits_for_input(process.pid):
+            time.sleep(0.02)
+        process.send_signal(number)
+        told = lines(process.stdout.read())
+        assert process.wait(30) == code
+    assert told[-1]["type"] == "result" and told[-1]["subtype"] == "interrupted"
+
+
+def _waits_for_input(pid: int) -> bool:
+    loaded = Path(f"/proc/{pid}/wchan").read_text()
+    return "select" in loaded or "poll" in loaded
+
+
+def test_the_time_limit_counts_while_standard_input_drips(headless: Headless) -> None:
+    drip = "for i in $(seq 100); do echo x; sleep 0.2; done | "
+    command = f"{sys.executable} -m glmcode -p --time-limit 3 --output-format stream-json"
+    began = time.monotonic()
+    done = subprocess.run(
+        ["bash", "-c", drip + command],
+        capture_output=True,
+        encoding="utf-8",
+        cwd=headless.work,
+        env=headless.environment,
+    )
+    assert time.monotonic() - began < 60
+    assert done.returncode == 53
+    assert lines(done.stdout)[-1]["subtype"] == "error_time_limit"
+
+
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-", "<&- >&-"])
+def test_no_file_of_ours_takes_the_place_of_a_closed_stdout(
+    headless: Headless, closed: str
+) -> None:
+    with FakeEngine(JOB) as engine:
+        words = headless.command(engine, "go", "-y", "--output-format", "stream-json")
+        done = subprocess.run(
+            ["bash", "-c", f'exec "$@" {closed}', "bash", *words],
+            cwd=headless.work,
+            env=headless.environment,
+            timeout=60,
+        )
+        bodies = [step.json["messages"] for step in engine.steps]
+    assert done.returncode == 1
+    assert all(body[0]["role"] == "system" for body in bodies)
+    for journal in headless.journals():
+        assert '"type": "system"' not in journal.read_text()
+
+
+def test_a_closed_stderr_swallows_what_was_meant_for_it_and_nothing_else(
+    headless: Headless,
+) -> None:
+    with FakeEngine(JOB) as engine:
+        words = headless.command(engine, "go", "-y", "--output-format", "stream-json")
+        done = subprocess.run(
+            ["bash", "-c", 'exec "$@" <&- 2>&-', "bash", *words],
+            stdout=subprocess.PIPE,
+            cwd=headless.work,
+            env=headless.environment,
+            timeout=60,
+        )
+    assert done.returncode == 0
+    assert lines(done.stdout.decode())[-1]["subtype"] == "success"
+    assert "Edit:" not in headless.journals()[0].read_text()
+
+
+def test_no_character_of_an_answer_breaks_its_line(headless: Headless) -> None:
+    text = "a\u2028b\u2029c\x85d\x0be"
+    with FakeEngine([Reply(text=text)]) as engine:
+        done = headless.run(engine, "go", "--output-format", "json")
+    assert len(done.stdout.splitlines()) == 1
+    assert json.loads(done.stdout)["result"] == text
+
+
+def test_a_stopped_run_does_not_wait_for_a_reader_that_takes_nothing(headless: Headless) -> None:
+    with FakeEngine([Reply(text="z" * 400_000, chunk=8_000)]) as engine:
+        process = headless.start(engine, "go", "--output-format", "stream-json")
+        deadline = time.monotonic() + 60
+        while not engine.steps or engine.steps[0].answered is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 143
+
+
+def test_a_pipe_that_nobody_reads_is_no_file_for_the_last_message(headless: Headless) -> None:
+    os.mkfifo(headless.work / "fifo")
+    with FakeEngine(JOB) as engine:
+        done = headless.run(engine, "go", "-y", "-o", "fifo")
+    assert done.returncode == 1
+    assert "fifo cannot be written" in done.stderr
+
+
+def test_a_hangup_that_the_caller_ignores_is_ignored(headless: Headless) -> None:
+    with FakeEngine([Reply(text="slow " * 8, gap=0.2)]) as engine:
+        words = headless.command(engine, "go", "--output-format", "json")
+        process = subprocess.Popen(
+            ["bash", "-c", 'trap "" HUP; exec "$@"', "bash", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            cwd=headless.work,
+            env=headless.environment,
+        )
+        while not engine.steps:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGHUP)
+        told, _ = process.communicate(timeout=60)
+    assert json.loads(told)["subtype"] == "success"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_breaks_off_nothing(headless: Headless, number: signal.Signals) -> None:
+    command = "trap '' TERM INT HUP; touch begun; sleep 47.12; sleep 47.13"
+    call = {"name": "Bash", "arguments": {"command": command}}
+    with FakeEngine([Reply(calls=[call]), Reply(text="ok")]) as engine:
+        process = headless.start(engine, "go", "-y", "--output-format", "stream-json")
+        while not (headless.work / "begun").exists():
+            time.sleep(0.01)
+        for _ in range(3):
+            process.send_signal(number)
+            time.sleep(0.02)
+        told, _ = process.communicate(timeout=60)
+    assert [line["type"] for line in lines(told)] == ["system", "assistant", "user", "result"]
+    kinds = [type(message).__name__ for message in fold_messages(headless.journals()[0])]
+    assert kinds == ["UserMessage", "AssistantMessage", "ToolMessage"]
+    deadline = time.monotonic() + 5
+    while b"47.12" in subprocess.run(["ps", "ax"], stdout=subprocess.PIPE).stdout:
+        assert time.monotonic() < deadline, "a command outlived the run"
+        time.sleep(0.05)
