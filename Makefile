@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Many tests wait more than they compute; the real engine is shared by one of the workers.
+WORKERS ?= 4
 
 .PHONY: demo test lint bench soak tiny clean
 
@@ -9,7 +11,7 @@ demo: $(VENV)/.cpu
 	$(BIN)/glmcode demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -80,3 +80,10 @@ def tiny_engine() -> Iterator[TinyEngine]:
             patch.setenv("GLMCODE_HOME", str(folder))
             end_engines(folder)
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share the real engine run in one worker, or each worker would start its own."""
+    for item in items:
+        if "tiny_engine" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("engine"))
