@@ -259,8 +259,10 @@ def test_a_cancelled_close_still_kills(tmp_path: Path) -> None:
     async def main() -> str:
         mine, mark = session(tmp_path), marker()
         await mine.text(
-            f"trap '' TERM; while :; do sleep 0.01; done; : {mark}", run_in_background=True
+            f"trap '' TERM; echo up; while :; do sleep 0.01; done; : {mark}",
+            run_in_background=True,
         )
+        await until(mine, "bash_1", "up")
         closing = asyncio.create_task(mine.close())
         await asyncio.sleep(0.05)
         closing.cancel()
