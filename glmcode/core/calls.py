@@ -69,7 +69,7 @@ async def answer_calls(transcript: Transcript, message: AssistantMessage, loop: 
             group = []
         if call is None:
             after_rejected = True
-            answer = words.rejected_answer(rejected[call_id])
+            answer = words.rejected_answer(rejected[call_id], chat=message.token_ids is None)
             _answer(transcript, loop, call_id, rejected[call_id].name, answer)
         elif reads:
             group.append(call)

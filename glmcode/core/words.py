@@ -42,8 +42,16 @@ _REJECTED = {
 }
 
 
-def rejected_answer(call: RejectedCall) -> str:
-    """The tool message for a call that was rejected."""
+_MALFORMED_JSON = (
+    "not run: the arguments could not be read as one JSON object (each name at most once). "
+    "Write the call again with valid JSON arguments."
+)
+
+
+def rejected_answer(call: RejectedCall, *, chat: bool = False) -> str:
+    """The tool message for a call that was rejected; in `chat` arguments are JSON, not tags."""
+    if chat and call.reason in ("malformed", "ambiguous"):
+        return _MALFORMED_JSON
     return _REJECTED[call.reason]
 
 

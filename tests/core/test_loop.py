@@ -278,6 +278,7 @@ def test_a_denied_action_is_not_committed() -> None:
 def test_calls_before_a_rejected_one_run_and_changes_after_it_do_not() -> None:
     message = AssistantMessage(
         stop="calls",
+        token_ids=(1,),
         calls=(
             ToolCall(id="a", name="Change", arguments={}),
             ToolCall(id="b", name="Change", arguments={}),
@@ -292,6 +293,12 @@ def test_calls_before_a_rejected_one_run_and_changes_after_it_do_not() -> None:
     assert given["a"] == "done a" and given["c"] == "done c"
     assert given["b"] == words.AFTER_REJECTED
     assert given["r"] == words.rejected_answer(message.rejected[0])
+
+
+def test_in_chat_a_rejected_call_is_told_about_json_and_not_about_tags() -> None:
+    call = RejectedCall(id="r", reason="malformed", raw="{")
+    _, transcript = World([AssistantMessage(stop="calls", rejected=(call,)), DONE]).run()
+    assert "JSON" in answers(transcript)["r"] and "<arg_key>" not in answers(transcript)["r"]
 
 
 def test_three_rejected_steps_in_a_row_end_the_turn_as_an_error() -> None:
