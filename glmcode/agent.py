@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from glmcode.base.config import EngineSettings, Mode
@@ -29,10 +30,12 @@ from glmcode.core.transcript import Preamble, Transcript
 from glmcode.engine.client import Client
 from glmcode.permissions import Policy, Rule, decide
 from glmcode.sessions import Journal
-from glmcode.tools import load_tools
+from glmcode.tools import load_tools, warm
 from glmcode.tools.context import ToolContext
 from glmcode.tools.specs import load_specs
 
+WARM_S = 0.03
+"""Seconds after which tools are imported in a thread: when the first request is on its way."""
 NOBODY = (
     "permission was not given, because {why} and nobody can answer here. Go on without it, "
     "or say what should be allowed"
@@ -107,6 +110,7 @@ class Agent:
         self._interrupted = False
         self._ready = ready
         self._check_engine = False
+        self._warmed = False
         self.context = _tool_context(options, self._result_limit)
         self.policy = _policy(options, self.context)
         self.tools: dict[str, Tool] = load_tools(self.context)
@@ -155,6 +159,9 @@ class Agent:
             partial=lambda call_id: self.context.interrupted.pop(call_id, ""),
             steer_in_results=self.client.protocol == "chat",
         )
+        if not self._warmed:
+            self._warmed = True
+            asyncio.get_running_loop().call_later(WARM_S, Thread(target=warm, daemon=True).start)
         turn = run_turn(self.transcript, prompt, loop, max_steps=self.options.max_turns)
         task = self._task = asyncio.ensure_future(turn)
         try:

@@ -43,6 +43,13 @@ def tool_function(name: str) -> Callable[..., Awaitable[Action]]:
     return function
 
 
+def warm() -> None:
+    """Import what the first calls need; run in a thread while the first answer is awaited."""
+    _validator("Read")
+    for name in ("Read", "Edit", "Bash"):
+        tool_function(name)
+
+
 def _bind(spec: ToolSpec, ctx: ToolContext) -> Tool:
     def prepare(
         call_id: str, arguments: Mapping[str, Any], output: Callable[[str], None]
