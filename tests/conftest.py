@@ -21,6 +21,9 @@ from glmcode.engine.halt import halt
 from glmcode.engine.paths import known_engines
 from glmcode.engine.profile import load_profile
 
+# A runner started with nohup hands an ignored hang-up to everything that the tests start.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 ROOT = Path(__file__).resolve().parent.parent
 START_LIMIT_S = 900.0
 
@@ -82,6 +85,7 @@ def tiny_engine() -> Iterator[TinyEngine]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share the real engine run in one worker, or each worker would start its own."""
     for item in items:

@@ -43,11 +43,11 @@ def test_no_text_of_model_file_command_or_person_reaches_the_terminal_as_a_comma
         ready(session)
         session.type(f"\x1b[200~look {EVIL.replace(chr(27), '')}\x1b[201~")
         session.type("\r")
-        for _ in range(2):
+        for done in ("edited bad.txt", "[exit 3"):
             session.wait_for_visible("Allow it?")
-            session.read(0.4)
+            session.read(0.6)
             session.type("1")
-            session.wait_gone("Allow it?")
+            session.wait_for(done)
         session.wait_for("unfinished")
         ready(session)
         session.type("\x04")
