@@ -95,7 +95,16 @@ def replace_at(plain: Plain, starts: list[int], old: str, new: str) -> Replaced:
         line += new.count("\n")
         begin, end = plain.back(start + head), plain.back(start + len(old) - tail)
         pieces.append(plain.original[at:begin])
-        pieces.append(plain.with_line_ends(begin, end, middle))
+        pieces.append(_apart(plain.original, begin, end, plain.with_line_ends(begin, end, middle)))
         at = end
     pieces.append(plain.original[at:])
     return Replaced(text="".join(pieces), lines=tuple(lines), inserted=middle)
+
+
+def _apart(original: str, begin: int, end: int, new: str) -> str:
+    """`new` such that no line end of it melts into a \\r\\n with what stands beside it."""
+    if new.endswith("\r") and original[end : end + 1] == "\n":
+        new = new[:-1] + "\n"
+    if new.startswith("\n") and original[begin - 1 : begin] == "\r":
+        new = "\r" + new[1:]
+    return new
