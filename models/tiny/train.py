@@ -248,7 +248,7 @@ def fit(model: TinyGLM, plan: Plan, out: Path, resume: bool) -> None:
     keep = out / "runs" / "state.pt"
     tools = optimizers(model, plan)
     rates = [[group["lr"] for group in tool.param_groups] for tool in tools]
-    done = restore(keep, model, tools) if resume and keep.exists() else Progress()
+    done = restore(keep, model, tools) if resume else Progress()
     probe = Source(Codec(out), random.Random(99))
     gradients = Gradients(model, plan, out)
     begun = time.monotonic() - done.seconds
@@ -269,7 +269,7 @@ def fit(model: TinyGLM, plan: Plan, out: Path, resume: bool) -> None:
         gradients.begin(report.worker, share, progress < plan.easy_until)
         if done.step % 20 == 0:
             tell(done, progress, report)
-        if done.step % 100 == 0:
+        if done.step % 50 == 0:
             store(keep, model, tools, done)
         if done.step % 400 == 0:
             probed(model, probe)
