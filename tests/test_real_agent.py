@@ -19,7 +19,7 @@ from glmcode.engine.profile import load_profile
 from tests.conftest import TinyEngine
 from tests.repl.pty_driver import PtySession
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engine")]
 SEEDS = range(910_001, 910_009)
 BLOCK = 128
 

@@ -27,7 +27,7 @@ from glmcode.engine.profile import load_profile
 from tests.conftest import START_LIMIT_S, TinyEngine, end_engines, tiny_home
 from tests.engine.engine_kit import until
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engine")]
 
 VALIDATE = """
 import json, sys
