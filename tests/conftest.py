@@ -21,8 +21,10 @@ from glmcode.engine.halt import halt
 from glmcode.engine.paths import known_engines
 from glmcode.engine.profile import load_profile
 
-# A runner started with nohup hands an ignored hang-up to everything that the tests start.
+# A runner started with nohup or in the background hands ignored signals to everything that the
+# tests start.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 START_LIMIT_S = 900.0
