@@ -101,7 +101,7 @@ class Words:
         shapes = [
             f"/tmp/{name}-{odd}", f"/tmp/{odd}", f"/tmp/{name}", f"/tmp/tmp{odd}",
             f"/tmp/tmp{odd}/{name}", f"/tmp/glmcode-{name}-{odd}", f"/home/{user}/{name}",
-            f"/home/{user}/src/{name}", f"/work/{name}", f"/root/{name}", f"/Users/{user}/{name}",
+            f"/home/{user}/src/{name}", f"/srv/{name}", f"/root/{name}", f"/Users/{user}/{name}",
             f"/tmp/pytest-of-{user}/pytest-{rng.randint(0, 99)}/{name}0", f"/var/tmp/{odd}/repo",
         ]  # fmt: skip
         return rng.choice(shapes)

@@ -425,7 +425,7 @@ def test_a_long_command_persists_its_folder_too(tmp_path: Path) -> None:
         await mine.text("mkdir sub; cd sub; exit 0 #" + "x" * 200_000)
         return await mine.text("pwd")
 
-    assert asyncio.run(main()).startswith(f"{tmp_path}/work/sub\n")
+    assert asyncio.run(main()).startswith(f"{tmp_path / 'work' / 'sub'}\n")
 
 
 def test_only_the_given_environment_is_seen(
