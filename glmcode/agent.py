@@ -8,18 +8,16 @@ proposed action and its commit. The agent must not print, read keys, or know exi
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from threading import Thread
 from typing import Any
 
-from glmcode.base.config import EngineSettings, Mode
-from glmcode.base.data import prompt_text
-from glmcode.base.paths import cache_folder
+from glmcode.agent_options import AgentOptions, Answer, Approval, nobody
+from glmcode.agent_setup import first_policy, proposed_rule, system_text, tool_context
+from glmcode.base.config import Mode
 from glmcode.core.calls import Loop, TurnStop, Verdict
 from glmcode.core.events import ApprovalAnswered, ApprovalAsked, TurnFinished
 from glmcode.core.loop import run_turn
@@ -28,11 +26,12 @@ from glmcode.core.model import Emit
 from glmcode.core.tool import Action, Effect, Tool, ToolSpec
 from glmcode.core.transcript import Preamble, Transcript
 from glmcode.engine.client import Client
-from glmcode.permissions import Policy, Rule, decide
+from glmcode.permissions import decide
 from glmcode.sessions import Journal
 from glmcode.tools import load_tools, warm
-from glmcode.tools.context import ToolContext
 from glmcode.tools.specs import load_specs
+
+__all__ = ["Agent", "AgentOptions", "Answer", "Approval", "nobody", "proposed_rule"]
 
 WARM_S = 0.03
 """Seconds after which tools are imported in a thread: when the first request is on its way."""
@@ -41,45 +40,6 @@ NOBODY = (
     "or say what should be allowed"
 )
 INTERRUPTED = "[The previous turn was interrupted by the user.]\n\n"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Approval:
-    """A person's answer. `always` is a rule to allow for the session; advice goes to the model."""
-
-    allowed: bool
-    always: str = ""
-    advice: str = ""
-
-
-Answer = Callable[[ApprovalAsked], Awaitable[Approval | None]]
-"""Ask a person about an action; None means that nobody can answer."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentOptions:
-    """What a front end decides before a conversation begins.
-
-    max_turns counts model steps per turn; result_chars bounds one tool result.
-    """
-
-    workspace: Path
-    engine: EngineSettings = field(default_factory=EngineSettings)
-    mode: Mode = "default"
-    allow: tuple[Rule, ...] = ()
-    ask: tuple[Rule, ...] = ()
-    deny: tuple[Rule, ...] = ()
-    extra_folders: tuple[Path, ...] = ()
-    system_prompt: str | None = None
-    append_system_prompt: str | None = None
-    max_turns: int | None = None
-    result_chars: int = 30_000
-    session_id: str | None = None
-
-
-async def nobody(asked: ApprovalAsked) -> Approval | None:
-    """The answer of a front end without a person."""
-    return None
 
 
 class Agent:
@@ -111,10 +71,10 @@ class Agent:
         self._ready = ready
         self._check_engine = False
         self._warmed = False
-        self.context = _tool_context(options, self._result_limit)
-        self.policy = _policy(options, self.context)
+        self.context = tool_context(options, self._result_limit)
+        self.policy = first_policy(options, self.context)
         self.tools: dict[str, Tool] = load_tools(self.context)
-        preamble = Preamble(specs=load_specs(), system=_system(options))
+        preamble = Preamble(specs=load_specs(), system=system_text(options))
         self.journal = Journal.create(
             self.context.workspace,
             {
@@ -319,46 +279,3 @@ class Agent:
             self.journal.end_turn()
         except TurnStop:
             pass  # the turn already told that the journal cannot be written
-
-
-def proposed_rule(asked: ApprovalAsked) -> str:
-    """The rule that "always" stands for: this kind of command, or edits in the workspace."""
-    if asked.name in ("Edit", "Write"):
-        outside = asked.subject.startswith(("/", ".."))
-        return f"Edit(/{asked.subject})" if outside else "Edit(**)"
-    if asked.name != "Bash":
-        return asked.name
-    words = asked.subject.split()
-    plain = asked.subject.isascii() and not set(asked.subject) & set(";&|`<>()$\n\"'\\*")
-    return (
-        f"Bash({' '.join(words[:2])} *)" if plain and len(words) > 2 else f"Bash({asked.subject})"
-    )
-
-
-def _tool_context(options: AgentOptions, limit: Callable[[], int]) -> ToolContext:
-    environment = dict(os.environ)
-    if options.engine.api_key_env:
-        environment.pop(options.engine.api_key_env, None)
-    return ToolContext(
-        workspace=options.workspace,
-        spill_folder=cache_folder() / "output",
-        environment=environment,
-        result_limit=limit,
-        extra_folders=options.extra_folders,
-    )
-
-
-def _policy(options: AgentOptions, context: ToolContext) -> Policy:
-    return Policy(
-        mode=options.mode,
-        allow=options.allow,
-        ask=options.ask,
-        deny=options.deny,
-        folders=(context.workspace, *options.extra_folders),
-        readable=(context.spill_folder,),
-    )
-
-
-def _system(options: AgentOptions) -> str:
-    text = options.system_prompt if options.system_prompt is not None else prompt_text("system.md")
-    return f"{text}\n\n{options.append_system_prompt}" if options.append_system_prompt else text

@@ -48,7 +48,7 @@ def _unit(path: Path) -> str:
 
 
 def _floor(unit: str) -> int:
-    return FLOORS.get(unit, 4)
+    return 3 if unit.startswith("agent_") else FLOORS.get(unit, 4)
 
 
 def _imports(path: Path) -> Iterator[tuple[str, int]]:

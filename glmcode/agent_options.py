@@ -1,0 +1,54 @@
+"""What a front end decides before a conversation begins, and how a person answers.
+
+Values and types only, so that front ends and the agent share them without importing each
+other. Must not do anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from glmcode.base.config import EngineSettings, Mode
+from glmcode.core.events import ApprovalAsked
+from glmcode.permissions import Rule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """A person's answer. `always` is a rule to allow for the session; advice goes to the model."""
+
+    allowed: bool
+    always: str = ""
+    advice: str = ""
+
+
+Answer = Callable[[ApprovalAsked], Awaitable[Approval | None]]
+"""Ask a person about an action; None means that nobody can answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentOptions:
+    """What a front end decides before a conversation begins.
+
+    max_turns counts model steps per turn; result_chars bounds one tool result.
+    """
+
+    workspace: Path
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    mode: Mode = "default"
+    allow: tuple[Rule, ...] = ()
+    ask: tuple[Rule, ...] = ()
+    deny: tuple[Rule, ...] = ()
+    extra_folders: tuple[Path, ...] = ()
+    system_prompt: str | None = None
+    append_system_prompt: str | None = None
+    max_turns: int | None = None
+    result_chars: int = 30_000
+    session_id: str | None = None
+
+
+async def nobody(asked: ApprovalAsked) -> Approval | None:
+    """The answer of a front end without a person."""
+    return None
