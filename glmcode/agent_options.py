@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from glmcode.base.config import EngineSettings, Mode
+from glmcode.base.config import ContextSettings, EngineSettings, Mode
 from glmcode.core.events import ApprovalAsked
 from glmcode.permissions import Rule
 
@@ -37,6 +37,7 @@ class AgentOptions:
 
     workspace: Path
     engine: EngineSettings = field(default_factory=EngineSettings)
+    context: ContextSettings = field(default_factory=ContextSettings)
     mode: Mode = "default"
     allow: tuple[Rule, ...] = ()
     ask: tuple[Rule, ...] = ()

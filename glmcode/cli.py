@@ -256,6 +256,7 @@ def _agent_options(arguments: Arguments) -> AgentOptions:
         system_prompt=arguments.system_prompt,
         append_system_prompt=arguments.append_system_prompt,
         max_turns=arguments.max_turns,
+        context=arguments.context,
         result_chars=arguments.result_chars,
     )
 

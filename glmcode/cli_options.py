@@ -17,6 +17,7 @@ from glmcode.base.config import (
     PROTOCOLS,
     Config,
     ConfigError,
+    ContextSettings,
     EngineSettings,
     Mode,
     load_config,
@@ -50,6 +51,7 @@ class Arguments:
     system_prompt: str | None
     append_system_prompt: str | None
     engine: EngineSettings
+    context: ContextSettings
     result_chars: int
     verbose: bool
     notices: tuple[str, ...]
@@ -123,6 +125,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         system_prompt=_clean(flags.system_prompt),
         append_system_prompt=_clean(flags.append_system_prompt),
         engine=_engine(flags, config),
+        context=config.context,
         result_chars=config.tools.result_chars,
         verbose=flags.verbose or config.ui.verbose,
         notices=tuple(notices),

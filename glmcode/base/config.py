@@ -26,6 +26,8 @@ MODE_ALIASES: Mapping[str, Mode] = {
     "yolo": "bypassPermissions",
 }
 PROTOCOLS = ("tokens", "chat")
+Reasoning: TypeAlias = Literal["keep", "template"]
+REASONING: tuple[Reasoning, ...] = get_args(Reasoning)
 LISTS = ("allow", "deny", "ask")
 
 
@@ -57,6 +59,19 @@ class PermissionSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContextSettings:
+    """[context]: what the window holds, and what leaves it.
+
+    reasoning: "keep" (verbatim until compaction) or "template" (that of earlier turns is cut
+    when a new message arrives, as the model's own template does). compact: automatically,
+    when the window is nearly full.
+    """
+
+    reasoning: str = "keep"
+    compact: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolSettings:
     """[tools]: result_chars is the most characters of one tool result."""
 
@@ -76,6 +91,7 @@ class Config:
 
     engine: EngineSettings = EngineSettings()
     permissions: PermissionSettings = PermissionSettings()
+    context: ContextSettings = ContextSettings()
     tools: ToolSettings = ToolSettings()
     ui: UiSettings = UiSettings()
 
@@ -83,6 +99,7 @@ class Config:
 _TABLES: Mapping[str, type[Any]] = {
     "engine": EngineSettings,
     "permissions": PermissionSettings,
+    "context": ContextSettings,
     "tools": ToolSettings,
     "ui": UiSettings,
 }
@@ -190,6 +207,10 @@ def _build(merged: dict[str, dict[str, Any]]) -> Config:
     parse_mode(config.permissions.mode)
     if config.engine.protocol and config.engine.protocol not in PROTOCOLS:
         raise ConfigError(f"engine.protocol must be tokens or chat, not {config.engine.protocol!r}")
+    if config.context.reasoning not in REASONING:
+        raise ConfigError(
+            f"context.reasoning must be keep or template, not {config.context.reasoning!r}"
+        )
     if config.tools.result_chars < 200:
         raise ConfigError("tools.result_chars must be at least 200")
     return config
