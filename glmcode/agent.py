@@ -16,10 +16,11 @@ from threading import Thread
 from typing import Any
 
 from glmcode.agent_options import AgentOptions, Answer, Approval, nobody
+from glmcode.agent_resume import begin
 from glmcode.agent_setup import first_policy, proposed_rule, system_text, tool_context
 from glmcode.base.config import Mode
 from glmcode.core.calls import Loop, TurnStop, Verdict
-from glmcode.core.events import ApprovalAnswered, ApprovalAsked, TurnFinished
+from glmcode.core.events import ApprovalAnswered, ApprovalAsked, Notice, TurnFinished
 from glmcode.core.loop import run_turn
 from glmcode.core.messages import AssistantMessage, ToolCall, Usage
 from glmcode.core.model import Emit
@@ -27,7 +28,6 @@ from glmcode.core.tool import Action, Effect, Tool, ToolSpec
 from glmcode.core.transcript import Preamble, Transcript
 from glmcode.engine.client import Client
 from glmcode.permissions import decide
-from glmcode.sessions import Journal
 from glmcode.tools import load_tools, warm
 from glmcode.tools.specs import load_specs
 
@@ -53,7 +53,9 @@ class Agent:
         answer: Answer = nobody,
         ready: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Opens the session's journal; raises JournalError when it cannot be written.
+        """Opens the session's journal, or goes on in that of options.stored.
+
+        Raises JournalError when it cannot be written, SessionError when it cannot be read.
 
         ready is awaited at the start of each turn after the first: it brings a dead engine
         back, or raises ModelError.
@@ -67,27 +69,23 @@ class Agent:
         self._answer = answer
         self._steering: list[str] = []
         self._task: asyncio.Task[TurnFinished] | None = None
-        self._interrupted = False
         self._ready = ready
         self._check_engine = False
         self._warmed = False
         self.context = tool_context(options, self._result_limit)
         self.policy = first_policy(options, self.context)
         self.tools: dict[str, Tool] = load_tools(self.context)
-        preamble = Preamble(specs=load_specs(), system=system_text(options))
-        self.journal = Journal.create(
-            self.context.workspace,
-            {
-                "model": client.model,
-                "protocol": client.protocol,
-                "preamble": {
-                    "tools": [spec.function() for spec in preamble.specs],
-                    "system": preamble.system,
-                },
-            },
-            options.session_id,
-        )
-        self.transcript = Transcript(preamble, record=self.journal.message)
+        start = begin(options, client, self.context, self._preamble, INTERRUPTED)
+        self.journal = start.journal
+        self.policy = replace(self.policy, allow=(*self.policy.allow, *start.grants))
+        self._record = start.record
+        self._interrupted = start.interrupted
+        self.transcript = Transcript(start.preamble, start.record, start.messages)
+        for text in start.notices:
+            emit(Notice(text=text))
+
+    def _preamble(self) -> Preamble:
+        return Preamble(specs=load_specs(), system=system_text(self.options))
 
     @property
     def session_id(self) -> str:
@@ -107,8 +105,9 @@ class Agent:
         """Run one turn. Always emits TurnFinished; raises CancelledError only from outside."""
         if self._task is not None:
             raise RuntimeError("a turn runs already: steer it, or cancel it first")
-        prompt = (INTERRUPTED if self._interrupted else "") + self._opening() + text
-        self._interrupted = False
+        prompt = self._interrupted + self._opening() + text
+        self._interrupted = ""
+        self._record.typed = text
         loop = Loop(
             model=self.client,
             tools=self.tools,
@@ -132,7 +131,7 @@ class Agent:
             raise
         finally:
             self._task = None
-            self._interrupted = not task.done() or task.cancelled()
+            self._interrupted = INTERRUPTED if not task.done() or task.cancelled() else ""
             self._check_engine = True
             self._end_turn()
         if task.cancelled():
@@ -165,7 +164,7 @@ class Agent:
 
         Raises JournalError. This agent stays open: close it with keep_client.
         """
-        options = replace(self.options, session_id=None, mode=self.policy.mode)
+        options = replace(self.options, session_id=None, stored=None, mode=self.policy.mode)
         agent = Agent(options, self.client, self._emit, self._answer, self._ready)
         agent._check_engine = True
         return agent

@@ -13,6 +13,7 @@ from pathlib import Path
 from glmcode.base.config import ContextSettings, EngineSettings, Mode
 from glmcode.core.events import ApprovalAsked
 from glmcode.permissions import Rule
+from glmcode.sessions import StoredSession
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,8 @@ Answer = Callable[[ApprovalAsked], Awaitable[Approval | None]]
 class AgentOptions:
     """What a front end decides before a conversation begins.
 
-    max_turns counts model steps per turn; result_chars bounds one tool result.
+    max_turns counts model steps per turn; result_chars bounds one tool result. stored: a
+    session to go on with (its journal is open and belongs to the agent from then on).
     """
 
     workspace: Path
@@ -48,6 +50,7 @@ class AgentOptions:
     max_turns: int | None = None
     result_chars: int = 30_000
     session_id: str | None = None
+    stored: StoredSession | None = None
 
 
 async def nobody(asked: ApprovalAsked) -> Approval | None:

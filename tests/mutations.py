@@ -137,7 +137,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="a torn journal line is cut off",
-        file="glmcode/sessions.py",
+        file="glmcode/sessions/journal.py",
         old="            self._cut_back()",
         new="            pass",
         tests=("tests/test_sessions.py",),

@@ -46,6 +46,7 @@ class ScriptedModel:
         self.protocol = protocol
         self.protocol_reason = "a scripted model"
         self.model = model
+        self.tokenizer_id = "scripted" if protocol == "tokens" else ""
         self.asked: list[tuple[Message, ...]] = []
         self.closed = False
 

@@ -42,6 +42,7 @@ class Transcript:
         self._record = record
         self._messages: list[Message] = []
         self._open: list[str] = []
+        self._owed: list[Message] = []
         for message in messages:
             self._accept(message)
 
@@ -65,13 +66,20 @@ class Transcript:
     def append(self, message: Message) -> None:
         """Record and append. Raises TranscriptError, or whatever `record` raises."""
         self._check(message)
+        while self._owed:
+            self._record(self._owed[0])
+            del self._owed[0]
         self._record(message)
         self._accept(message)
 
     def append_unrecorded(self, message: Message) -> None:
-        """Append although the journal failed: keeps the pairing rule while a turn dies."""
+        """Append although the journal failed: keeps the pairing rule while a turn dies.
+
+        It is recorded before the next message that can be.
+        """
         self._check(message)
         self._accept(message)
+        self._owed.append(message)
 
     def _check(self, message: Message) -> None:
         match message:

@@ -62,6 +62,11 @@ class Client:
         self._spoken = spoken
         self._transport = transport
 
+    @property
+    def tokenizer_id(self) -> str:
+        """What tells the tokenizer of the ids that are sent: sha256 hex; "" in `chat`."""
+        return getattr(getattr(self._spoken, "tokenizer", None), "fingerprint", "")
+
     async def __call__(
         self, transcript: Transcript, emit: Emit, keep: Callable[[AssistantMessage], None]
     ) -> AssistantMessage:
