@@ -22,13 +22,15 @@ class Walk:
     """One walk from a folder; the counts say afterwards what was passed over.
 
     root: absolute. stopped is asked at every entry; True ends the walk early. links: whether
-    symbolic links to files are given too. ignored and unreadable count entries and folders.
+    symbolic links to files are given too. unwanted: names of folders that are not entered.
+    ignored and unreadable count entries and folders.
     """
 
     root: str
     rules: Rules
     stopped: Callable[[], bool] = lambda: False
     links: bool = False
+    unwanted: frozenset[str] = frozenset()
     ignored: int = 0
     unreadable: int = 0
 
@@ -63,7 +65,7 @@ class Walk:
         start = f"{folder.rstrip('/')}/"
         kept: list[tuple[str, str, bool]] = []
         for name, is_folder in entries:
-            if is_folder is None or name in NEVER:
+            if is_folder is None or name in NEVER or (is_folder and name in self.unwanted):
                 continue
             if rules.ignores(name, start + name, is_folder):
                 self.ignored += 1
