@@ -23,6 +23,7 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/own_time.py
 	$(BIN)/python benchmarks/launch.py
+	$(BIN)/python benchmarks/size.py
 
 soak: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/soak

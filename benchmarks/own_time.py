@@ -22,8 +22,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from results import keep
+
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results.json"
 STEP_PATHS = ("/v1/chat/completions", "/v1/completions", "/inference/v1/generate")
 
 
@@ -117,7 +118,7 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     results["rss_mb_max"] = round(peak, 1)
     print("largest child RSS", f"{peak:.0f} MB")
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    keep(results)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,15 @@ server runs in a thread of its own, so that the code under test keeps its event 
 As a program, for benchmarks and end-to-end tests:
 
     python tests/fake_engine.py --script FILE.json [--port 0 | --socket PATH]
-        [--record FILE.jsonl] [--tokenizer tokenizer.json] [--model glm] [--window 16384]
+        [--record FILE.jsonl] [--slim] [--tokenizer tokenizer.json] [--model glm]
+        [--window 16384]
 
 FILE.json is a list of objects with the fields of Reply. It prints its address on a line of
-its own, then serves until it is killed. Each request becomes a line of the record: `at` and
-`answered` (seconds, one monotonic clock), method, path, body, `grows` (the prompt starts
-with the prompt before and what was kept of its answer; null for the first).
+its own, then serves until it is killed. Each request becomes a line of the record: `at`,
+`received` and `answered` (seconds, one monotonic clock: the head is there, the body is there,
+the answer is out), method, path, body, `grows` (the prompt starts with the prompt before and
+what was kept of its answer; null for the first), `bytes` and `tokens` (of the body, of the
+prompt). --slim leaves the bodies out.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ from types import TracebackType
 from typing import Any
 
 STEP_PATHS = ("/v1/chat/completions", "/v1/completions", "/inference/v1/generate")
+READ_LIMIT = 1 << 24
+"""Larger than any body, so that a client that is measured never waits for our reading."""
 
 
 @dataclass(kw_only=True)
@@ -82,9 +87,11 @@ class Seen:
     headers: dict[str, str]
     body: bytes
     at: float
+    received: float = 0.0
     answered: float | None = None
     aborted: float | None = None
     grows: bool | None = None
+    tokens: int | None = None
 
     @cached_property
     def json(self) -> Any:
@@ -101,6 +108,7 @@ class FakeEngine:
         socket: Path | None = None,
         port: int = 0,
         record: Path | None = None,
+        slim: bool = False,
         tokenizer: Path | None = None,
         model: str = "glm",
         window: int = 16_384,
@@ -109,7 +117,7 @@ class FakeEngine:
     ) -> None:
         replies = [entry if isinstance(entry, Reply) else Reply(**entry) for entry in script]
         self.replies = [reply for reply in replies for _ in range(reply.times)]
-        self.socket, self.port, self.record = socket, port, record
+        self.socket, self.port, self.record, self.slim = socket, port, record, slim
         self.tokenizer: Any = None
         if tokenizer is not None:
             from glmcode.glm.tokenizer import GlmTokenizer
@@ -184,8 +192,8 @@ class FakeEngine:
 
     async def listen(self) -> asyncio.Server:
         if self.socket is not None:
-            return await asyncio.start_unix_server(self._client, str(self.socket))
-        server = await asyncio.start_server(self._client, "127.0.0.1", self.port)
+            return await asyncio.start_unix_server(self._client, str(self.socket), limit=READ_LIMIT)
+        server = await asyncio.start_server(self._client, "127.0.0.1", self.port, limit=READ_LIMIT)
         self.port = server.sockets[0].getsockname()[1]
         return server
 
@@ -215,7 +223,7 @@ class FakeEngine:
         pairs = (line.split(":", 1) for line in lines if ":" in line)
         headers = {name.lower(): value.strip() for name, value in pairs}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
-        seen = Seen(method, path, headers, body, at)
+        seen = Seen(method, path, headers, body, at, time.monotonic())
         self._write_record()
         self.requests.append(seen)
         try:
@@ -363,6 +371,7 @@ class FakeEngine:
         if seen.path == "/v1/chat/completions":
             return _chat_whole(reply) if reply.whole else _chat_chunks(reply, seen.json)
         prompt = seen.json.get("token_ids", seen.json.get("prompt"))
+        seen.tokens = len(prompt)
         ids, finish, stop = self._generated(reply)
         cap = {**seen.json, **seen.json.get("sampling_params", {})}["max_tokens"]
         if len(ids) >= cap:
@@ -399,11 +408,14 @@ class FakeEngine:
             for one in seen:
                 line = {
                     "at": one.at,
+                    "received": one.received,
                     "answered": one.answered,
                     "method": one.method,
                     "path": one.path,
                     "grows": one.grows,
-                    "body": one.json,
+                    "bytes": len(one.body),
+                    "tokens": one.tokens,
+                    "body": None if self.slim else one.json,
                 }
                 file.write(json.dumps(line) + "\n")
 
@@ -541,6 +553,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--socket", type=Path)
     parser.add_argument("--record", type=Path)
+    parser.add_argument("--slim", action="store_true")
     parser.add_argument("--tokenizer", type=Path)
     parser.add_argument("--model", default="glm")
     parser.add_argument("--window", type=int, default=16_384)
@@ -550,6 +563,7 @@ def main() -> None:
         socket=options.socket,
         port=options.port,
         record=options.record,
+        slim=options.slim,
         tokenizer=options.tokenizer,
         model=options.model,
         window=options.window,

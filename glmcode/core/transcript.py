@@ -30,6 +30,7 @@ class Transcript:
     """Append-only messages; `record` is called with each message before it counts.
 
     record writes the journal line and may raise: then the message is not appended.
+    replies: how many assistant messages were ever appended; it only grows.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Transcript:
         self._messages: list[Message] = []
         self._open: list[str] = []
         self._owed: list[Message] = []
+        self.replies = 0
         for message in messages:
             self._accept(message)
 
@@ -101,6 +103,7 @@ class Transcript:
                 self._open.pop(0)
             case AssistantMessage():
                 self._open = list(message.call_ids())
+                self.replies += 1
             case UserMessage():
                 pass
         self._messages.append(message)

@@ -95,13 +95,13 @@ class _Dialect:
         self._messages = state.messages
         self._emit = emit
         self._names = [spec.name for spec in transcript.preamble.specs]
-        self._step = 1 + sum(isinstance(m, AssistantMessage) for m in transcript.messages)
+        self._step = 1 + transcript.replies
         self.prompt_tokens = protocol.prompt_tokens(transcript)
         self.asked_bytes = state.messages.size
 
-    def request(self) -> tuple[str, bytes]:
+    def request(self) -> tuple[str, tuple[bytes, ...]]:
         body = self._messages.body(self._protocol.options())
-        return f"{self._protocol.address.api}/chat/completions", body
+        return f"{self._protocol.address.api}/chat/completions", (body,)
 
     def sink(self) -> ChatSink:
         def make_id(number: int) -> str:

@@ -19,7 +19,7 @@ from glmcode.core.events import DeltasDiscarded, Waiting
 from glmcode.core.messages import AssistantMessage
 from glmcode.core.model import Emit
 from glmcode.engine.faults import Fault, Judge
-from glmcode.engine.http import Response, Transport, TransportError, read_refusal
+from glmcode.engine.http import Body, Response, Transport, TransportError, read_refusal
 from glmcode.engine.retry import Patience
 from glmcode.engine.sse import DONE, ObjectStream, StreamError
 
@@ -59,7 +59,7 @@ class Dialect(Protocol[S_co]):
 
     prompt_tokens: int
 
-    def request(self) -> tuple[str, bytes]:
+    def request(self) -> tuple[str, Body]:
         """Path and body. Raises ModelError."""
         ...
 
@@ -146,13 +146,13 @@ class Exchange:
 
     async def get(self, path: str, emit: Emit) -> bytes:
         """The body of a 200 for a GET, with patience. Raises Fault when it cannot be had."""
-        return await self._small("GET", path, b"", emit)
+        return await self._small("GET", path, (), emit)
 
     async def post(self, path: str, body: bytes, emit: Emit) -> bytes:
         """The body of a 200 for a small POST, with patience. Raises Fault."""
-        return await self._small("POST", path, body, emit)
+        return await self._small("POST", path, (body,), emit)
 
-    async def _small(self, method: str, path: str, body: bytes, emit: Emit) -> bytes:
+    async def _small(self, method: str, path: str, body: Body, emit: Emit) -> bytes:
         patience = Patience(emit)
         while True:
             began = time.monotonic()
@@ -164,7 +164,7 @@ class Exchange:
                     raise
                 await patience.wait(fault, wait)
 
-    async def _within(self, method: str, path: str, body: bytes, connect_s: float) -> bytes:
+    async def _within(self, method: str, path: str, body: Body, connect_s: float) -> bytes:
         """One try; what is no generation must be answered in SMALL_S."""
         try:
             async with asyncio.timeout(SMALL_S):
@@ -185,7 +185,7 @@ class Exchange:
         response.release()
         return data
 
-    async def _open(self, method: str, path: str, body: bytes, connect_s: float) -> Response:
+    async def _open(self, method: str, path: str, body: Body, connect_s: float) -> Response:
         try:
             response = await self._transport.open(method, path, body, connect_s=connect_s)
         except TransportError as error:
@@ -201,7 +201,7 @@ class Exchange:
         raise self._judge.status(response.status, response.headers, said)
 
     async def _once(
-        self, path: str, body: bytes, sink: Sink, clock: Clock, connect_s: float
+        self, path: str, body: Body, sink: Sink, clock: Clock, connect_s: float
     ) -> None:
         response = await self._open("POST", path, body, connect_s)
         ended = False

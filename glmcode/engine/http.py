@@ -15,8 +15,8 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
 
 import h11
 
@@ -28,6 +28,11 @@ REFUSAL_S = 10.0
 REFUSAL_SIZE = 262_144
 READ_SIZE = 65_536
 MAX_HEAD = 131_072
+SMALL_PART = 65_536
+"""Parts of a body below this are joined before they are written, larger ones never copied."""
+
+Body: TypeAlias = Sequence[bytes]
+"""A request's body as parts that follow each other; none: there is no body."""
 
 
 class TransportError(Exception):
@@ -69,7 +74,7 @@ class Transport(Protocol):
     """Requests to one address."""
 
     async def open(
-        self, method: str, path: str, body: bytes, *, connect_s: float = CONNECT_S
+        self, method: str, path: str, body: Body, *, connect_s: float = CONNECT_S
     ) -> Response:
         """Send and wait for the head of the answer. Raises TransportError."""
         ...
@@ -90,14 +95,14 @@ class HttpTransport:
         self._drains: set[asyncio.Task[None]] = set()
 
     async def open(
-        self, method: str, path: str, body: bytes, *, connect_s: float = CONNECT_S
+        self, method: str, path: str, body: Body, *, connect_s: float = CONNECT_S
     ) -> Response:
         """See Transport. A kept connection that proves dead is replaced once, silently."""
         headers = list(self._headers)
         if body:
             headers += [
                 ("content-type", "application/json"),
-                ("content-length", str(len(body))),
+                ("content-length", str(sum(map(len, body)))),
             ]
         request = h11.Request(method=method, target=path, headers=headers)
         while True:
@@ -159,12 +164,18 @@ class _Connection:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
         self._got_bytes = False
 
-    async def ask(self, request: h11.Request, body: bytes) -> h11.Response:
+    async def ask(self, request: h11.Request, body: Body) -> h11.Response:
         self._got_bytes = False
         data = self._http.send(request) or b""
-        if body:
-            data += self._http.send(h11.Data(data=body)) or b""
-        data += self._http.send(h11.EndOfMessage()) or b""
+        for part in body:
+            self._http.send_with_data_passthrough(h11.Data(data=part))
+            if len(part) < SMALL_PART:
+                data += part
+                continue
+            self._writer.write(data)
+            self._writer.write(part)
+            data = b""
+        self._http.send(h11.EndOfMessage())
         self._writer.write(data)
         while True:
             event = await self.next_event()

@@ -27,6 +27,7 @@ from glmcode.engine.endpoint import Address
 from glmcode.engine.http import (
     CONNECT_S,
     DRAIN_S,
+    Body,
     Response,
     TransportError,
     keep_watch,
@@ -62,7 +63,7 @@ class SdkTransport:
         self._kept = False
 
     async def open(
-        self, method: str, path: str, body: bytes, *, connect_s: float = CONNECT_S
+        self, method: str, path: str, body: Body, *, connect_s: float = CONNECT_S
     ) -> Response:
         """See http.Transport. A kept connection that proves dead is replaced once, silently."""
         try:
@@ -76,7 +77,7 @@ class SdkTransport:
             "headers": {**self._headers, **{name: sdk.Omit() for name in self._unwanted}},
         }
         ask = client.post if method == "POST" else client.get
-        content = {"content": body} if body else {}
+        content = {"content": b"".join(body)} if body else {}
         while True:
             try:
                 stream = await ask(

@@ -64,7 +64,7 @@ class TokensProtocol:
     ) -> AssistantMessage:
         """See core.model.Model. Goes on after a length limit, at most MAX_GO_ON times."""
         prompt = self._state(transcript).prompt
-        step = 1 + sum(isinstance(m, AssistantMessage) for m in transcript.messages)
+        step = 1 + transcript.replies
         base: list[int] = []
         usage = Usage()
         for part in range(MAX_GO_ON + 1):
@@ -84,8 +84,8 @@ class TokensProtocol:
         """The tokens of the next prompt, exactly."""
         return self._state(transcript).prompt.request_count
 
-    def body(self, ids: bytes, max_tokens: int) -> tuple[str, bytes]:
-        """Path and body of a request for these ids (a JSON array)."""
+    def body(self, ids: Sequence[bytes], max_tokens: int) -> tuple[str, tuple[bytes, ...]]:
+        """Path and body of a request for these ids: parts of a JSON array, passed on as is."""
         sampling: dict[str, Any] = {
             **CARD_SAMPLING,
             **self.endpoint.sampling,
@@ -104,7 +104,7 @@ class TokensProtocol:
             path, key = f"{self.address.api}/completions", "prompt"
             options |= {"return_token_ids": True, "skip_special_tokens": False, **sampling}
         head = json.dumps(self._wanted(options), separators=(",", ":"))
-        return path, b"".join([head[:-1].encode(), f',"{key}":'.encode(), ids, b"}"])
+        return path, (f'{head[:-1]},"{key}":'.encode(), *ids, b"}")
 
     def max_tokens(self, prompt: TokenPrompt, base: Sequence[int]) -> int:
         """What may be generated. Raises ModelError when nothing may."""
@@ -155,7 +155,7 @@ class _Dialect:
         self._base = base
         self._tries = 0
 
-    def request(self) -> tuple[str, bytes]:
+    def request(self) -> tuple[str, tuple[bytes, ...]]:
         max_tokens = self._protocol.max_tokens(self._prompt, self._base)
         return self._protocol.body(self._prompt.request_ids_json(self._base), max_tokens)
 

@@ -1,7 +1,8 @@
 """The token sequence of a session: it only grows, and nothing in it is encoded twice.
 
-The request's id list is kept as text in an append-only buffer beside the ids, so that a
-step at 200,000 tokens costs what one at 2,000 does, but for copying it to the socket. An
+The request's id list is kept as text beside the ids: sealed pieces that are never copied
+again, and a short growing end, so that a step at 200,000 tokens costs what one at 2,000
+does, but for the socket's own copy. An
 assistant message goes in with the ids that were generated, verbatim, so that each prompt
 begins with the prompt before it and what was answered. Must not change what is in it.
 """
@@ -23,6 +24,9 @@ from glmcode.glm.template import (
 )
 from glmcode.glm.tokenizer import GlmTokenizer
 
+SEALED_BYTES = 65_536
+"""The growing end of the text is sealed when it has this many bytes."""
+
 
 class TokenPrompt:
     """The prompt of one session in the `tokens` protocol.
@@ -35,7 +39,8 @@ class TokenPrompt:
         """thinking: False closes reasoning before it begins and marks user messages."""
         self.tokenizer = tokenizer
         self._ids = array("I")
-        self._json = bytearray(b"[")
+        self._sealed: list[bytes] = []
+        self._end = bytearray(b"[")
         self._in_tool_run = False
         self._set_thinking(thinking)
         self._append(tokenizer.encode(preamble_pieces(preamble)))
@@ -69,9 +74,10 @@ class TokenPrompt:
         """The ids of a request; partial: generated ids that the model goes on from."""
         return [*self._ids, *self._generation, *partial]
 
-    def request_ids_json(self, partial: Iterable[int] = ()) -> bytes:
-        """The same as a JSON array; one copy of the buffer, whatever its length."""
-        return b"".join((self._json, _json([*self._generation, *partial])[:-1], b"]"))
+    def request_ids_json(self, partial: Iterable[int] = ()) -> tuple[bytes, ...]:
+        """The same as a JSON array in parts; only the last of them is made now."""
+        end = b"".join((self._end, _json([*self._generation, *partial])[:-1], b"]"))
+        return (*self._sealed, end)
 
     def extend(self, messages: Sequence[Message]) -> None:
         """Append messages that are new since the last call, and encode only them.
@@ -100,7 +106,8 @@ class TokenPrompt:
         other = object.__new__(TokenPrompt)
         other.tokenizer = self.tokenizer
         other._ids = self._ids[:]
-        other._json = self._json[:]
+        other._sealed = self._sealed[:]
+        other._end = self._end[:]
         other._in_tool_run = self._in_tool_run
         other._set_thinking(self.thinking if thinking is None else thinking)
         return other
@@ -110,7 +117,10 @@ class TokenPrompt:
 
     def _append(self, ids: Sequence[int]) -> None:
         self._ids.extend(ids)
-        self._json += _json(ids)
+        self._end += _json(ids)
+        if len(self._end) >= SEALED_BYTES:
+            self._sealed.append(bytes(self._end))
+            self._end.clear()
 
 
 def _json(ids: Iterable[int]) -> bytes:

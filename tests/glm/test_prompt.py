@@ -46,7 +46,7 @@ def test_each_request_begins_with_the_one_before_and_what_was_generated(
             prompt.extend([message])
         request = prompt.request_ids()
         assert request[: len(before)] == before
-        assert json.loads(prompt.request_ids_json()) == request
+        assert json.loads(b"".join(prompt.request_ids_json())) == request
         assert prompt.request_count == len(request)
         assert len(prompt) == len(prompt.ids)
         answer = (*prompt.answer_prefix, *generated)
@@ -127,7 +127,7 @@ def test_an_answer_that_was_cut_goes_on_from_the_same_ids(tokenizer: GlmTokenize
     prompt = TokenPrompt(tokenizer, PREAMBLE)
     whole = prompt.request_ids([5, 6])
     assert whole == [*prompt.request_ids(), 5, 6]
-    assert json.loads(prompt.request_ids_json([5, 6])) == whole
+    assert json.loads(b"".join(prompt.request_ids_json([5, 6]))) == whole
 
 
 def test_a_fork_grows_apart_and_may_turn_thinking_off(tokenizer: GlmTokenizer) -> None:
