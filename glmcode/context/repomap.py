@@ -13,11 +13,10 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from glmcode.context.languages import language_of
 from glmcode.context.ranking import ranked
 from glmcode.context.rendering import render
-from glmcode.context.sources import read_source, source_files
-from glmcode.context.tags import FileTags, tags_of
+from glmcode.context.sources import source_files
+from glmcode.context.tagging import tags_of_files
 
 PER_FILE = 25
 """Tokens a file earns in a small repository."""
@@ -64,21 +63,7 @@ def repository_map(
         return ""
     top = os.path.realpath(root)
     paths = source_files(root, stopped) if files is None else files
-    tags = _all_tags(top, paths, stopped)
+    tags = tags_of_files(top, paths, stopped)
     if stopped() or not any(one.definitions for one in tags.values()):
         return ""
     return render(ranked(tags, focus), budget, count)
-
-
-def _all_tags(top: str, paths: Sequence[str], stopped: Callable[[], bool]) -> dict[str, FileTags]:
-    found: dict[str, FileTags] = {}
-    for path in paths:
-        if stopped():
-            return {}
-        data = read_source(f"{top}/{path}")
-        if data is None:
-            continue
-        language = language_of(path.rpartition("/")[2], data)
-        if language is not None:
-            found[path] = tags_of(data, language)
-    return found

@@ -8,9 +8,11 @@ Must not touch the disk.
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from dataclasses import dataclass
+from sys import intern
 from typing import TYPE_CHECKING
 
 from glmcode.context.languages import Language, grammar_of, query_of
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from tree_sitter import Node, Tree
 
 PARSE_S = 2.0
-"""Seconds after which a file is given up."""
+"""Seconds of processor time (a busy machine decides nothing) after which a file is given up."""
 MAX_DEFINITIONS = 3_000
 MAX_NAMES = 4_000
 NAME_CHARS = 80
@@ -61,6 +63,29 @@ class FileTags:
 NOTHING = FileTags()
 
 
+def to_bytes(tags: FileTags) -> bytes:
+    """Tags as one JSON value, for a pipe or the cache."""
+    definitions = [[d.line, d.end, d.depth, d.kind, d.name, d.signature] for d in tags.definitions]
+    value = [definitions, tags.references, tags.family]
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def from_bytes(data: bytes) -> FileTags:
+    """The inverse of to_bytes; NOTHING for what is no such value."""
+    try:
+        definitions, references, family = json.loads(data)
+        return FileTags(
+            tuple(
+                Definition(line, end, depth, intern(kind), intern(name), signature)
+                for line, end, depth, kind, name, signature in definitions
+            ),
+            tuple((intern(name), count) for name, count in references),
+            intern(family),
+        )
+    except (ValueError, TypeError):
+        return NOTHING
+
+
 def parse(data: bytes, language: Language, seconds: float = PARSE_S) -> Tree | None:
     """The syntax tree; None when there is no grammar or the time was up."""
     grammar = grammar_of(language)
@@ -68,11 +93,11 @@ def parse(data: bytes, language: Language, seconds: float = PARSE_S) -> Tree | N
         return None
     from tree_sitter import Parser
 
-    until = time.monotonic() + seconds
+    until = time.thread_time() + seconds
     try:
         return Parser(grammar).parse(
             lambda at, point: data[at : at + _CHUNK],
-            progress_callback=lambda at, error: time.monotonic() > until,
+            progress_callback=lambda at, error: time.thread_time() > until,
         )
     except ValueError:
         return None
