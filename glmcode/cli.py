@@ -24,7 +24,6 @@ LATER = (
     "sessions",
     "config",
     "completion",
-    "map",
     "undo",
     "doctor",
     "clean",
@@ -143,7 +142,7 @@ def _dispatch(argv: list[str]) -> int:
     if first in ("-h", "--help", "help") or "--help" in _before_dashes(argv):
         from glmcode.help_text import HELP
 
-        if first not in ("engine", "demo", "debug"):
+        if first not in ("engine", "demo", "debug", "map"):
             return _print(HELP)
     match first:
         case "engine":
@@ -154,6 +153,10 @@ def _dispatch(argv: list[str]) -> int:
             from glmcode.debug import run_debug
 
             return run_debug(argv[1:])
+        case "map":
+            from glmcode.map_command import run_map
+
+            return run_map(argv[1:])
         case "demo":
             from glmcode.demo import run_demo
 

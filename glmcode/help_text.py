@@ -10,6 +10,8 @@ usage:
                                         appended to the prompt, "-" reads the prompt from it
   glmcode engine start|stop|restart|status|logs|plan|profiles
   glmcode demo [--task-seed N] [--keep] a tiny model on the CPU repairs a failing test
+  glmcode map [PATH] [--budget TOKENS] [--focus WORD...]
+                                        what a repository defines, the most used first
   glmcode debug parse|render|tokens     the GLM dialect, for looking closely
   glmcode -- PROMPT                     a prompt that looks like a command or an option
 
