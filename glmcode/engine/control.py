@@ -30,6 +30,21 @@ async def ask(
 
     Raises ControlError.
     """
+    code, text = await fetch(socket, method, route, body, timeout_s)
+    try:
+        return code, json.loads(text)
+    except ValueError:
+        return code, None
+
+
+async def fetch(
+    socket: Path,
+    method: str,
+    route: str,
+    body: Mapping[str, Any] | None = None,
+    timeout_s: float | None = 10.0,
+) -> tuple[int, bytes]:
+    """One request; the status code and the answer as it came. Raises ControlError."""
     try:
         async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_unix_connection(str(socket), limit=_LIMIT)
@@ -44,10 +59,7 @@ async def ask(
         raise ControlError(f"{socket} does not answer") from error
     except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
         raise ControlError(f"{socket}: {error}") from error
-    try:
-        return code, json.loads(text)
-    except ValueError:
-        return code, None
+    return code, text
 
 
 async def follow(

@@ -1,9 +1,9 @@
-"""The relay between a front end and vLLM: every byte passes as it came, both ways at once.
+"""The relay between a front end and vLLM: bodies pass as they came, both ways at once.
 
 Why a relay at all: it knows when a front end is gone, and then closes vLLM's side at once,
 which makes vLLM stop computing; and it can say why there is no answer. It holds at most a
-few blocks per connection: a slow reader slows the writer down. Must not change a message,
-keep one, or know what it is about.
+few blocks per connection: a slow reader slows the writer down. An answer's head gets one
+header more (mark.py). Must not change a message otherwise, keep one, or know what it is about.
 """
 
 from __future__ import annotations
@@ -48,11 +48,13 @@ async def relay(
     head: Head,
     upstream: Path,
     excuse: Excuse,
+    mark: bytes = b"",
 ) -> bool:
     """Pass one request on and its response back; returns whether the connection goes on.
 
-    When the client leaves, vLLM's side is closed at once. When vLLM breaks off, the
-    client's side is closed without the end of the message. Raises WireError.
+    mark: a header's line that is added to the answer. When the client leaves, vLLM's side is
+    closed at once. When vLLM breaks off, the client's side is closed without the end of the
+    message. Raises WireError.
     """
     body = request_body(head)
     try:
@@ -61,7 +63,7 @@ async def relay(
         return await _excused(client, writer, body, excuse)
     up_writer.write(head.raw)
     sending = asyncio.create_task(_send(client, up_writer, body))
-    receiving = asyncio.create_task(_receive(Incoming(up_reader), writer, head.method))
+    receiving = asyncio.create_task(_receive(Incoming(up_reader), writer, head.method, mark))
     try:
         await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
         if not receiving.done() and sending.result() == "gone":
@@ -119,7 +121,9 @@ async def _send(
     return "early" if data else "gone"
 
 
-async def _receive(upstream: Incoming, writer: asyncio.StreamWriter, method: str) -> Outcome:
+async def _receive(
+    upstream: Incoming, writer: asyncio.StreamWriter, method: str, mark: bytes
+) -> Outcome:
     """Pass the response back, block by block as it comes."""
     while True:
         try:
@@ -128,8 +132,10 @@ async def _receive(upstream: Incoming, writer: asyncio.StreamWriter, method: str
             head = None
         if head is None:
             return "silent"
-        writer.write(head.raw)
-        if head.status >= 200:
+        final = head.status >= 200
+        first, end, rest = head.raw.partition(b"\r\n")
+        writer.write(first + end + (mark if final else b"") + rest)
+        if final:
             break
     body = response_body(head, method)
     while not body.done:

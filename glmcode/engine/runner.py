@@ -19,7 +19,8 @@ from pathlib import Path
 
 from glmcode import __version__
 from glmcode.engine.child import Child, end_leftover, spawn
-from glmcode.engine.control import ControlError, ask
+from glmcode.engine.control import ControlError, ask, fetch
+from glmcode.engine.mark import block_size
 from glmcode.engine.paths import EnginePaths
 from glmcode.engine.phases import (
     IMPORTING,
@@ -212,6 +213,7 @@ class Runner:
         window = await self._window()
         if window is None:
             return
+        block = await self._block()
         now = time.monotonic()
         _keep_start(self._paths.last_start, tracker.durations(now))
         self._set(
@@ -222,6 +224,7 @@ class Runner:
                 percent=None,
                 eta_s=None,
                 window=min(window or ready.window, ready.card_window or 1 << 60),
+                block=block,
                 since=time.time(),
                 start_s=round(now - tracker.began, 1),
             )
@@ -239,6 +242,13 @@ class Runner:
             return None
         with contextlib.suppress(KeyError, IndexError, TypeError, ValueError):
             return int(models["data"][0]["max_model_len"])
+        return 0
+
+    async def _block(self) -> int:
+        """Tokens of a block of the prefix cache; 0: vLLM does not say."""
+        with contextlib.suppress(ControlError):
+            code, text = await fetch(self._paths.engine_socket, "GET", "/metrics", timeout_s=5.0)
+            return block_size(text.decode("utf-8", "replace")) if code == 200 else 0
         return 0
 
     def _ended(self, code: int) -> None:

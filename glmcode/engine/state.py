@@ -29,7 +29,8 @@ class EngineStatus:
     to "starting". reason, kind and log (the last lines) belong to "failed"; final: it is
     not started again unless a person asks. window and card_window are in tokens; window is
     0 until it is known. since is a Unix time, start_s the seconds that the last start took,
-    requests the number of those being served. digest tells which settings are running.
+    requests the number of those being served. digest tells which settings are running. block:
+    tokens of a block of the prefix cache, 0 when it is not known.
     """
 
     state: State
@@ -51,6 +52,7 @@ class EngineStatus:
     model: str = ""
     window: int = 0
     card_window: int = 0
+    block: int = 0
     dropped: tuple[str, ...] = ()
     since: float = 0.0
     start_s: float = 0.0

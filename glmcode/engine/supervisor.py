@@ -24,6 +24,7 @@ from pathlib import Path
 
 from glmcode.engine.control import ControlError, ask
 from glmcode.engine.family import adopt_orphans
+from glmcode.engine.mark import GENERATES, EngineMark
 from glmcode.engine.paths import EnginePaths, PathsError, engine_paths, make_folders
 from glmcode.engine.proxy import discard, is_public, relay
 from glmcode.engine.runner import Runner
@@ -49,6 +50,7 @@ class Supervisor:
         self._leave = asyncio.Event()
         self._connections: set[asyncio.Task[None]] = set()
         self._restarting: asyncio.Task[None] | None = None
+        self._served = 0
         self._runner = Runner(paths, paths.name, python, self._notify)
 
     @property
@@ -147,8 +149,11 @@ class Supervisor:
         counts = head.method == "POST"
         if counts:
             self._runner.begin_request()
+        self._served += head.path in GENERATES
+        engine = f"{self.status.engine_pid}-{self.status.since:.0f}"
+        mark = EngineMark(engine, self._served, self.status.block).line()
         try:
-            return await relay(client, writer, head, self._paths.engine_socket, self._excuse)
+            return await relay(client, writer, head, self._paths.engine_socket, self._excuse, mark)
         finally:
             if counts:
                 self._runner.end_request()

@@ -63,6 +63,9 @@ class Server:
             self._answer(writer, {"length": length, "sha": hashlib.sha256(body).hexdigest()})
         elif path == "/v1/models":
             self._answer(writer, {"data": [{"id": "fake", "max_model_len": 9000}]})
+        elif path == "/metrics":
+            text = b'vllm:cache_config_info{block_size="128",cache_dtype="auto"} 1.0\n'
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text))
         else:
             self._answer(writer, {"path": path})
         await writer.drain()

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from glmcode.engine.attach import engine_status, wake
+from glmcode.engine.mark import EngineMark, read_mark
 from glmcode.engine.profile import load_profile
 from glmcode.engine.proxy import is_public
 from tests.engine.engine_kit import Home, new_home, until
@@ -80,6 +81,30 @@ def test_a_body_of_five_megabytes_arrives_as_it_was_sent(up: Home) -> None:
     with client(up) as http:
         said = http.post("/v1/echo", content=body).json()
     assert said == {"length": len(body), "sha": hashlib.sha256(body).hexdigest()}
+
+
+def test_an_answer_tells_which_start_of_the_engine_gave_it_and_how_many_were_asked_for(
+    up: Home,
+) -> None:
+    with client(up) as http:
+        listed = read_mark(http.get("/v1/models").headers["x-glmcode-engine"])
+        marks = [
+            read_mark(http.post("/v1/completions", json={}).headers["x-glmcode-engine"])
+            for _ in range(2)
+        ]
+    assert {mark.engine for mark in marks} == {listed.engine}
+    assert [mark.served - listed.served for mark in marks] == [1, 2]
+    assert marks[0].block == engine_status("fake").block == 128
+    os.kill(engine_status("fake").engine_pid, signal.SIGKILL)
+    until(lambda: engine_status("fake").state == "failed")
+    up.attach()
+    with client(up) as http:
+        after = read_mark(http.post("/v1/completions", json={}).headers["x-glmcode-engine"])
+    assert after.engine != listed.engine
+
+
+def test_a_server_that_is_not_ours_has_no_mark() -> None:
+    assert read_mark(None) == read_mark("something else") == EngineMark()
 
 
 def test_one_connection_serves_many_requests(up: Home) -> None:

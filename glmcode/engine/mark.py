@@ -1,0 +1,48 @@
+"""Which engine answered: one header that the supervisor adds to every answer it passes on.
+
+From two of them a front end can tell why tokens were computed again: another start of the
+engine, or requests of others in between. Pure. Must not judge what it means.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+HEADER = "x-glmcode-engine"
+GENERATES = ("/v1/chat/completions", "/v1/completions", "/inference/v1/generate")
+"""Routes whose requests fill the engine's cache, and are counted."""
+
+_BLOCK = re.compile(r'^vllm:cache_config_info\{[^\n]*\bblock_size="(\d+)"', re.MULTILINE)
+_FORM = re.compile(r"(\S+) served=(\d+) block=(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineMark:
+    """engine: names one start of one engine, "" for a server that is not ours.
+
+    served: requests that were passed on for answers since the supervisor runs, this one
+    included. block: tokens of a block of its prefix cache, 0: not known.
+    """
+
+    engine: str = ""
+    served: int = 0
+    block: int = 0
+
+    def line(self) -> bytes:
+        """The header's line, with its end."""
+        return f"{HEADER}: {self.engine} served={self.served} block={self.block}\r\n".encode()
+
+
+def read_mark(value: str | None) -> EngineMark:
+    """Read the header's value; what is absent or odd says nothing."""
+    found = _FORM.fullmatch(value or "")
+    if found is None:
+        return EngineMark()
+    return EngineMark(found[1], int(found[2]), int(found[3]))
+
+
+def block_size(metrics: str) -> int:
+    """Tokens of a cache block as vLLM's /metrics tells it; 0 when it does not."""
+    found = _BLOCK.search(metrics)
+    return int(found[1]) if found else 0
