@@ -147,6 +147,40 @@ class StepFinished:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFinished:
+    """One request to the model was answered, or broke off (whole: False; its cost is unknown).
+
+    cached_tokens None: the server does not say. prefix: tokens at the head of its prompt that
+    an earlier request of this conversation held; held: those that the engine has after it,
+    kept answer included. segment counts compactions. engine names one start of an engine of
+    ours ("": unknown), served the requests it was given, tries those that we sent since the
+    last of these events, block the tokens of its cache's blocks (0: unknown). The last four
+    are the ledger's: what should have been cached, what was computed again (an estimate of
+    its seconds, None: unknown), and why.
+    """
+
+    kind: Literal["step", "go_on", "compaction"]
+    prompt_tokens: int
+    cached_tokens: int | None
+    output_tokens: int
+    queue_s: float = 0.0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+    prefix: int = 0
+    held: int = 0
+    segment: int = 0
+    engine: str = ""
+    served: int = 0
+    tries: int = 1
+    block: int = 0
+    whole: bool = True
+    expected: int = 0
+    again: int = 0
+    again_s: float | None = None
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TurnFinished:
     """The end of a turn. text is the last assistant text; detail explains an error.
 
@@ -173,6 +207,7 @@ Progress: TypeAlias = (
     | EngineProgress
     | Waiting
     | Retrying
+    | RequestFinished
     | StepFinished
 )
 Event: TypeAlias = Fact | Progress
