@@ -8,17 +8,20 @@ proposed action and its commit. The agent must not print, read keys, or know exi
 from __future__ import annotations
 
 import asyncio
-import sys
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from threading import Thread
 from typing import Any
 
+from glmcode.agent_guide import Room, guided
+from glmcode.agent_head import Ahead, Head, build_head, denial
+from glmcode.agent_mentions import expand
 from glmcode.agent_options import AgentOptions, Answer, Approval, nobody
 from glmcode.agent_resume import begin
-from glmcode.agent_setup import first_policy, proposed_rule, system_text, tool_context
+from glmcode.agent_setup import first_policy, proposed_rule, tool_context
 from glmcode.base.config import Mode
+from glmcode.context.environment import environment
+from glmcode.context.folders import FolderInstructions
 from glmcode.core.calls import Loop, TurnStop, Verdict
 from glmcode.core.events import ApprovalAnswered, ApprovalAsked, Notice, TurnFinished
 from glmcode.core.loop import run_turn
@@ -29,7 +32,6 @@ from glmcode.core.transcript import Preamble, Transcript
 from glmcode.engine.client import Client
 from glmcode.permissions import decide
 from glmcode.tools import load_tools, warm
-from glmcode.tools.specs import load_specs
 
 __all__ = ["Agent", "AgentOptions", "Answer", "Approval", "nobody", "proposed_rule"]
 
@@ -52,13 +54,16 @@ class Agent:
         emit: Emit,
         answer: Answer = nobody,
         ready: Callable[[], Awaitable[None]] | None = None,
+        head: Head | None = None,
+        block: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         """Opens the session's journal, or goes on in that of options.stored.
 
         Raises JournalError when it cannot be written, SessionError when it cannot be read.
 
         ready is awaited at the start of each turn after the first: it brings a dead engine
-        back, or raises ModelError.
+        back, or raises ModelError. head: a new session's preamble, built here if not given.
+        block: gives the environment block for the first message.
         """
         self.options = options
         self.client = client
@@ -72,20 +77,25 @@ class Agent:
         self._ready = ready
         self._check_engine = False
         self._warmed = False
-        self.context = tool_context(options, self._result_limit)
+        self._room = Room(self._result_limit)
+        self.context = tool_context(options, self._room)
         self.policy = first_policy(options, self.context)
+        if head is None and options.stored is None:
+            head = build_head(options)
+        self._block = block or (lambda: asyncio.to_thread(environment, options.workspace))
+        self._guide = self._new_guide(head)
         self.tools: dict[str, Tool] = load_tools(self.context)
-        start = begin(options, client, self.context, self._preamble, INTERRUPTED)
+        if options.context.instructions and options.trusted:
+            self.tools = guided(self.tools, self._guide, self._room)
+        start = begin(options, client, self.context, lambda: _preamble(head), INTERRUPTED)
         self.journal = start.journal
         self.policy = replace(self.policy, allow=(*self.policy.allow, *start.grants))
         self._record = start.record
         self._interrupted = start.interrupted
         self.transcript = Transcript(start.preamble, start.record, start.messages)
-        for text in start.notices:
+        self._remember_folders()
+        for text in (*(head.notices if head else ()), *start.notices):
             emit(Notice(text=text))
-
-    def _preamble(self) -> Preamble:
-        return Preamble(specs=load_specs(), system=system_text(self.options))
 
     @property
     def session_id(self) -> str:
@@ -101,13 +111,40 @@ class Agent:
         """Tokens that the next prompt holds, and the window."""
         return self.client.prompt_tokens(self.transcript), self.client.window
 
-    async def submit(self, text: str) -> TurnFinished:
-        """Run one turn. Always emits TurnFinished; raises CancelledError only from outside."""
+    async def submit(self, text: str, attached: str = "") -> TurnFinished:
+        """Run one turn. Always emits TurnFinished; raises CancelledError only from outside.
+
+        attached: text that came along (piped in); it follows, and nothing in it is a mention.
+        """
         if self._task is not None:
             raise RuntimeError("a turn runs already: steer it, or cancel it first")
-        prompt = self._interrupted + self._opening() + text
-        self._interrupted = ""
-        self._record.typed = text
+        before = len(self.transcript)
+        task = self._task = asyncio.ensure_future(self._turn(text, attached))
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait({task})
+            raise
+        finally:
+            self._task = None
+            if len(self.transcript) > before:
+                self._interrupted = INTERRUPTED if not task.done() or task.cancelled() else ""
+            self._check_engine = True
+            self._end_turn()
+        if task.cancelled():
+            end = TurnFinished(reason="cancelled", steps=0, detail="interrupted")
+            self._emit(end)
+            return end
+        return task.result()
+
+    async def _turn(self, text: str, attached: str) -> TurnFinished:
+        if not self._warmed:
+            self._warmed = True
+            asyncio.get_running_loop().call_later(WARM_S, Thread(target=warm, daemon=True).start)
+        typed = "\n\n".join(part for part in (text, attached) if part)
+        prompt = await self._prompt(text, typed)
+        self._record.typed = typed
         loop = Loop(
             model=self.client,
             tools=self.tools,
@@ -118,27 +155,18 @@ class Agent:
             partial=lambda call_id: self.context.interrupted.pop(call_id, ""),
             steer_in_results=self.client.protocol == "chat",
         )
-        if not self._warmed:
-            self._warmed = True
-            asyncio.get_running_loop().call_later(WARM_S, Thread(target=warm, daemon=True).start)
-        turn = run_turn(self.transcript, prompt, loop, max_steps=self.options.max_turns)
-        task = self._task = asyncio.ensure_future(turn)
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError:
-            task.cancel()
-            await asyncio.wait({task})
-            raise
-        finally:
-            self._task = None
-            self._interrupted = INTERRUPTED if not task.done() or task.cancelled() else ""
-            self._check_engine = True
-            self._end_turn()
-        if task.cancelled():
-            end = TurnFinished(reason="cancelled", steps=0, detail="interrupted")
-            self._emit(end)
-            return end
-        return task.result()
+        return await run_turn(self.transcript, prompt, loop, max_steps=self.options.max_turns)
+
+    async def _prompt(self, text: str, typed: str) -> str:
+        """What the model gets: environment (once: it must not vary the head), text, mentions."""
+        block = "" if len(self.transcript) else f"{await self._block()}\n\n"
+        found = await expand(
+            text, self.context.workspace, self.tools["Read"], self.policy, self._room
+        )
+        for notice in found.notices:
+            self._emit(Notice(text=notice))
+        content = f"\n\n{found.content}" if found.content else ""
+        return f"{self._interrupted}{block}{typed}{content}"
 
     def steer(self, text: str) -> None:
         """Hand text to the running turn: it is appended after the pending tool results."""
@@ -159,13 +187,22 @@ class Agent:
         """Change the permission mode from now on."""
         self.policy = replace(self.policy, mode=mode)
 
-    def renewed(self) -> Agent:
+    async def renewed(self) -> Agent:
         """A new session on the same engine, in the same mode, without the grants of this one.
 
         Raises JournalError. This agent stays open: close it with keep_client.
         """
         options = replace(self.options, session_id=None, stored=None, mode=self.policy.mode)
-        agent = Agent(options, self.client, self._emit, self._answer, self._ready)
+        ahead = Ahead(options)
+        agent = Agent(
+            options,
+            self.client,
+            self._emit,
+            self._answer,
+            self._ready,
+            await ahead.head(),
+            ahead.block,
+        )
         agent._check_engine = True
         return agent
 
@@ -183,15 +220,6 @@ class Agent:
                 await self.client.close()
         finally:
             self.journal.close()
-
-    def _opening(self) -> str:
-        """Folder, date and platform, once, in the first message: they must not vary the head."""
-        if len(self.transcript):
-            return ""
-        return (
-            f"Working directory: {self.context.workspace}\n"
-            f"Date: {time.strftime('%Y-%m-%d')}\nPlatform: {sys.platform}\n\n"
-        )
 
     def _observe(self, event: Any) -> None:
         message = getattr(event, "message", None)
@@ -217,6 +245,20 @@ class Agent:
         if not window:
             return self.options.result_chars
         return max(400, min(self.options.result_chars, (window - used) // 2))
+
+    def _new_guide(self, head: Head | None) -> FolderInstructions:
+        return FolderInstructions(
+            self.options.workspace,
+            self.options.extra_folders,
+            head.files if head else frozenset(),
+            lambda path: denial(self.policy, path),
+        )
+
+    def _remember_folders(self) -> None:
+        """What the transcript holds of folders' instructions is not handed over again."""
+        self._guide.remember(
+            m.text for m in self.transcript.messages if not isinstance(m, AssistantMessage)
+        )
 
     def _take_steering(self) -> list[str]:
         typed, self._steering = self._steering, []
@@ -278,3 +320,8 @@ class Agent:
             self.journal.end_turn()
         except TurnStop:
             pass  # the turn already told that the journal cannot be written
+
+
+def _preamble(head: Head | None) -> Preamble:
+    assert head is not None, "only a stored session has no head"
+    return head.preamble

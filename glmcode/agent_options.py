@@ -35,6 +35,7 @@ class AgentOptions:
 
     max_turns counts model steps per turn; result_chars bounds one tool result. stored: a
     session to go on with (its journal is open and belongs to the agent from then on).
+    trusted: whether the repository's instructions count.
     """
 
     workspace: Path
@@ -49,6 +50,7 @@ class AgentOptions:
     append_system_prompt: str | None = None
     max_turns: int | None = None
     result_chars: int = 30_000
+    trusted: bool = True
     session_id: str | None = None
     stored: StoredSession | None = None
 

@@ -51,7 +51,8 @@ class Recorder:
             if self.typed and self.typed != message.text and message.origin == "person":
                 fields["typed"] = self.typed
             self.typed = ""
-        elif isinstance(message, ToolMessage) and (state := self._changed()):
+        # A mention in a user message is read like a file that a tool read.
+        if isinstance(message, UserMessage | ToolMessage) and (state := self._changed()):
             fields["state"] = state
         self._journal.message(message, fields)
         if "state" in fields:

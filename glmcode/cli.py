@@ -213,7 +213,8 @@ def _headless(argv: list[str], arguments: Arguments) -> int:
     from glmcode.headless import HeadlessOptions, run_headless
 
     run = HeadlessOptions(
-        prompt="\n\n".join(parts),
+        prompt=parts[0],
+        piped="\n\n".join(parts[1:]),
         output_format=arguments.output_format,
         partial=arguments.partial,
         time_limit=arguments.time_limit,

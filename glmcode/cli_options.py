@@ -83,6 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("-C", "--cd", "--cwd", dest="cd")
     add("--system-prompt")
     add("--append-system-prompt")
+    add("--no-instructions", action="store_true")
     add("--profile")
     add("--base-url")
     add("--api-key-env")
@@ -125,7 +126,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         system_prompt=_clean(flags.system_prompt),
         append_system_prompt=_clean(flags.append_system_prompt),
         engine=_engine(flags, config),
-        context=config.context,
+        context=_context(flags, config),
         result_chars=config.tools.result_chars,
         verbose=flags.verbose or config.ui.verbose,
         notices=tuple(notices),
@@ -172,6 +173,10 @@ def _engine(flags: Any, config: Config) -> EngineSettings:
             "such as http://localhost:8000/v1"
         )
     return engine
+
+
+def _context(flags: Any, config: Config) -> ContextSettings:
+    return replace(config.context, instructions=False) if flags.no_instructions else config.context
 
 
 def _workspace(given: str | None) -> Path:

@@ -19,7 +19,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from glmcode.base.config import EngineSettings
+from glmcode.base.config import ContextSettings, EngineSettings
 from glmcode.demo_task import DemoTask, make_task
 from glmcode.exits import Exit
 
@@ -112,6 +112,7 @@ async def _demo(task: DemoTask, seed: int, folder: Path, options: DemoOptions) -
     agent_options = AgentOptions(
         workspace=folder,
         engine=EngineSettings(profile=PROFILE),
+        context=ContextSettings(instructions=False),
         mode="acceptEdits",
         allow=parse_rules([f"Bash({command})"]),
         max_turns=MAX_STEPS,

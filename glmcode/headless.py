@@ -40,9 +40,13 @@ StopReason = Literal["", "time", "interrupted", "terminated", "output"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadlessOptions:
-    """A run: what is asked, how it is answered, and its limits (seconds from process start)."""
+    """A run: what is asked, how it is answered, and its limits (seconds from process start).
+
+    piped: what came on stdin beside a prompt; it is appended, and its `@` means nothing.
+    """
 
     prompt: str
+    piped: str = ""
     output_format: Format = "text"
     partial: bool = False
     time_limit: float | None = None
@@ -128,7 +132,7 @@ class _Run:
         if self.run.verbose:
             client = self.agent.client
             self.notes.say(f"protocol {client.protocol}: {client.protocol_reason}")
-        return self._judge(await self.agent.submit(self.run.prompt))
+        return self._judge(await self.agent.submit(self.run.prompt, self.run.piped))
 
     def _judge(self, end: TurnFinished) -> _End:
         base = _End(

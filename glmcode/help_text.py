@@ -38,6 +38,7 @@ options of the conversation:
   -C, --cd DIR                 work in DIR
   --system-prompt TEXT         in place of glmcode's own system prompt
   --append-system-prompt TEXT  after it
+  --no-instructions            leave every AGENTS.md out
 
 options of the engine:
   --profile NAME               an engine of this machine (glmcode engine profiles)

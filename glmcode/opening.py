@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from glmcode.agent import Agent, AgentOptions, Answer, nobody
+from glmcode.agent_head import Ahead
 from glmcode.base.config import EngineSettings
 from glmcode.core.model import Emit, ModelError
 from glmcode.engine.attach import EngineUnavailable, attach
@@ -40,12 +41,15 @@ class OpenError(Exception):
 
 async def open_agent(options: AgentOptions, emit: Emit, answer: Answer = nobody) -> Agent:
     """Reach an engine and make an agent on it. Raises OpenError, ModelError, JournalError."""
+    ahead = Ahead(options) if options.stored is None else None
     client, ready, profile = await open_client(options.engine, emit)
     if profile is not None:
         limit = min(options.result_chars, profile.results)
         options = replace(options, result_chars=limit)
     try:
-        return Agent(options, client, emit, answer, ready)
+        if ahead is None:
+            return Agent(options, client, emit, answer, ready)
+        return Agent(options, client, emit, answer, ready, await ahead.head(), ahead.block)
     except BaseException:
         await client.close()
         raise

@@ -28,6 +28,7 @@ MODE_ALIASES: Mapping[str, Mode] = {
 PROTOCOLS = ("tokens", "chat")
 Reasoning: TypeAlias = Literal["keep", "template"]
 REASONING: tuple[Reasoning, ...] = get_args(Reasoning)
+MAP = ("on", "off", "auto")
 LISTS = ("allow", "deny", "ask")
 
 
@@ -64,11 +65,14 @@ class ContextSettings:
 
     reasoning: "keep" (verbatim until compaction) or "template" (that of earlier turns is cut
     when a new message arrives, as the model's own template does). compact: automatically,
-    when the window is nearly full.
+    when the window is nearly full. instructions: whether AGENTS.md files are read. map: the
+    repository map in the preamble: "on", "off", or "auto" (as the engine's profile says).
     """
 
     reasoning: str = "keep"
     compact: bool = True
+    instructions: bool = True
+    map: str = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +215,8 @@ def _build(merged: dict[str, dict[str, Any]]) -> Config:
         raise ConfigError(
             f"context.reasoning must be keep or template, not {config.context.reasoning!r}"
         )
+    if config.context.map not in MAP:
+        raise ConfigError(f"context.map must be on, off or auto, not {config.context.map!r}")
     if config.tools.result_chars < 200:
         raise ConfigError("tools.result_chars must be at least 200")
     return config

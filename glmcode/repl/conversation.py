@@ -284,9 +284,13 @@ class Conversation:
         if old is None:
             return
         try:
-            fresh = old.renewed()
+            fresh = await old.renewed()
         except JournalError as error:
             self.say([("error", str(error))])
+            return
+        if old.running:
+            await fresh.close(keep_client=True)
+            self.say([("warning", "not while a turn runs: Esc stops it")])
             return
         self._view = View(self._painter, verbose=self._verbose)
         self.live.tail = self._view.tail

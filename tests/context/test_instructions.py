@@ -76,7 +76,7 @@ def test_a_folder_that_is_not_trusted_says_so_and_only_the_user_counts(
     put(tmp_path / "config" / "AGENTS.md", "user\n")
     put(repo / "AGENTS.md", "root\n")
     found = instructions(repo, tmp_path / "config", trusted=False)
-    assert "user" in found.text and "root" not in found.text
+    assert body(found).count("<instructions") == 1 and "\nuser\n" in body(found)
     assert found.notices == ("the project's AGENTS.md was not read: the folder is not trusted",)
 
 

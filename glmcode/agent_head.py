@@ -1,0 +1,101 @@
+"""What a conversation begins with, got ready while the engine is being reached.
+
+The head (preamble) of a new session and the environment block of its first message are read from
+the disk in threads, so that the launch does not wait for them one after the other. A session that
+is gone on with has its head already and reads nothing here. Must not open sessions or engines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from glmcode.agent_options import AgentOptions
+from glmcode.agent_setup import system_text
+from glmcode.base.paths import config_folder
+from glmcode.context.environment import environment
+from glmcode.context.instructions import Instructions, instructions
+from glmcode.context.preamble import make_preamble
+from glmcode.core.tool import Action, Effect, Preview, ToolResult
+from glmcode.core.transcript import Preamble
+from glmcode.permissions import Policy, decide
+from glmcode.tools.specs import load_specs
+
+T = TypeVar("T")
+
+FRESH_S = 5.0
+"""How old an environment block may be when the first message is sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """A new session's preamble. files: real paths of the instruction files in it.
+
+    notices: what a person should know about it.
+    """
+
+    preamble: Preamble
+    files: frozenset[str] = frozenset()
+    notices: tuple[str, ...] = ()
+
+
+def build_head(options: AgentOptions) -> Head:
+    """Read the instructions and join the parts. Blocks."""
+    policy = Policy(deny=options.deny, folders=(options.workspace, *options.extra_folders))
+    found = Instructions()
+    if options.context.instructions:
+        found = instructions(
+            options.workspace,
+            config_folder(),
+            trusted=options.trusted,
+            refused=lambda path: denial(policy, path),
+        )
+    preamble = make_preamble(load_specs(), system_text(options), instructions=found.text)
+    return Head(preamble=preamble, files=found.files, notices=found.notices)
+
+
+def denial(policy: Policy, path: Path) -> str:
+    """Why a rule denies reading a real path; "" where none does."""
+    judgement = decide(policy, "Read", reading(path))
+    return judgement.why if judgement.decision == "deny" else ""
+
+
+def reading(path: Path) -> Action:
+    """The action that reading a real path would be, for a question about permission."""
+
+    async def never() -> ToolResult:
+        raise AssertionError("a question of permission is not a reading")
+
+    preview = Preview(kind="text", title=f"Read {path}")
+    paths = (str(path),)
+    return Action(effect=Effect.READ, subject=str(path), preview=preview, commit=never, paths=paths)
+
+
+class Ahead:
+    """The readings of one launch, begun when it is made (in a running event loop)."""
+
+    def __init__(self, options: AgentOptions) -> None:
+        self._options = options
+        self._head = _started(lambda: build_head(options))
+        self._block, self._asked_at = self._asked()
+
+    async def head(self) -> Head:
+        """The head of a new session."""
+        return await asyncio.shield(self._head)
+
+    async def block(self) -> str:
+        """The environment block, asked for anew when it is not fresh any more."""
+        if time.monotonic() - self._asked_at > FRESH_S:
+            self._block, self._asked_at = self._asked()
+        return await asyncio.shield(self._block)
+
+    def _asked(self) -> tuple[asyncio.Future[str], float]:
+        return _started(lambda: environment(self._options.workspace)), time.monotonic()
+
+
+def _started(read: Callable[[], T]) -> asyncio.Future[T]:
+    return asyncio.get_running_loop().run_in_executor(None, read)
