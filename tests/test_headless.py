@@ -539,3 +539,30 @@ def test_a_second_signal_breaks_off_nothing(headless: Headless, number: signal.S
     while b"47.12" in subprocess.run(["ps", "ax"], stdout=subprocess.PIPE).stdout:
         assert time.monotonic() < deadline, "a command outlived the run"
         time.sleep(0.05)
+
+
+def test_a_mention_in_the_prompt_is_read_and_told_on_stderr_and_one_in_the_pipe_is_not(
+    headless: Headless,
+) -> None:
+    (headless.work / "b.py").write_bytes(b"y = 2\n")
+    with FakeEngine([Reply(text="ok")]) as engine:
+        done = headless.run(engine, "explain @a.py", input="piped @b.py\n")
+        (request,) = engine.steps
+    assert (done.returncode, done.stdout) == (0, "ok\n")
+    assert done.stderr.splitlines().count("@a.py: read, 1 lines") == 1
+    text = request.json["messages"][-1]["content"]
+    assert text.endswith(
+        "\n\nexplain @a.py\n\npiped @b.py\n\n"
+        "[@a.py, as mentioned above]\n1\tx = 1\n[lines 1-1 of 1]"
+    )
+
+
+def test_instructions_are_in_the_request_unless_they_are_left_out(headless: Headless) -> None:
+    (headless.work / "AGENTS.md").write_bytes(b"use tabs\n")
+    systems = []
+    for flags in ((), ("--no-instructions",), ("--set", "context.instructions=false")):
+        with FakeEngine([Reply(text="ok")]) as engine:
+            assert headless.run(engine, "go", *flags).returncode == 0
+            systems.append(engine.steps[0].json["messages"][0]["content"])
+    assert "use tabs" in systems[0]
+    assert systems[1] == systems[2] and "use tabs" not in systems[1]
