@@ -21,7 +21,6 @@ LATER = (
     "hook",
     "review",
     "commit-message",
-    "sessions",
     "config",
     "completion",
     "undo",
@@ -142,7 +141,7 @@ def _dispatch(argv: list[str]) -> int:
     if first in ("-h", "--help", "help") or "--help" in _before_dashes(argv):
         from glmcode.help_text import HELP
 
-        if first not in ("engine", "demo", "debug", "map"):
+        if first not in ("engine", "demo", "debug", "map", "sessions"):
             return _print(HELP)
     match first:
         case "engine":
@@ -157,6 +156,10 @@ def _dispatch(argv: list[str]) -> int:
             from glmcode.map_command import run_map
 
             return run_map(argv[1:])
+        case "sessions":
+            from glmcode.sessions_commands import run_sessions
+
+            return run_sessions(argv[1:])
         case "demo":
             from glmcode.demo import run_demo
 
@@ -189,6 +192,8 @@ def _conversation(argv: list[str]) -> int:
 
 
 def _headless(argv: list[str], arguments: Arguments) -> int:
+    from dataclasses import replace
+
     from glmcode.cli_options import UsageError
     from glmcode.stdin import StdinError, StdinLate, read_stdin
 
@@ -211,7 +216,12 @@ def _headless(argv: list[str], arguments: Arguments) -> int:
     if not any(part.strip() for part in parts):
         raise UsageError("no prompt: give one as an argument, or pipe it in")
     from glmcode.headless import HeadlessOptions, run_headless
+    from glmcode.resuming import CannotResume, stored_session
 
+    try:
+        stored = stored_session(arguments.resume, arguments.workspace, terminal=False)
+    except CannotResume as error:
+        return _unbegun(argv, str(error), error.code)
     run = HeadlessOptions(
         prompt=parts[0],
         piped="\n\n".join(parts[1:]),
@@ -222,10 +232,12 @@ def _headless(argv: list[str], arguments: Arguments) -> int:
         verbose=arguments.verbose,
         started=STARTED,
     )
-    return run_headless(options, run)
+    return run_headless(replace(options, stored=stored), run)
 
 
 def _interactive(arguments: Arguments) -> int:
+    from dataclasses import replace
+
     from glmcode.cli_options import UsageError
 
     if not (_is_terminal(0) and _is_terminal(1)):
@@ -237,10 +249,17 @@ def _interactive(arguments: Arguments) -> int:
         return _say(NO_ENGINE, 75)
     for notice in arguments.notices:
         _say(notice, 0)
+    from glmcode.resuming import CannotResume, stored_session
+
+    try:
+        stored = stored_session(arguments.resume, arguments.workspace, terminal=True)
+    except CannotResume as error:
+        return _say(str(error), error.code)
     import asyncio
 
     from glmcode.repl.app import run_repl
 
+    options = replace(options, stored=stored)
     return asyncio.run(run_repl(options, prompt=arguments.prompt, verbose=arguments.verbose))
 
 

@@ -32,6 +32,15 @@ class UsageError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """Which session to go on with. session_id: the beginning of an id; "": to be chosen from a
+    list; None: the one used last. fork: in a copy of it."""
+
+    session_id: str | None
+    fork: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Arguments:
     """Parsed arguments with settings folded in; paths are real paths."""
 
@@ -50,6 +59,7 @@ class Arguments:
     add_dirs: tuple[Path, ...]
     system_prompt: str | None
     append_system_prompt: str | None
+    resume: Resume | None
     engine: EngineSettings
     context: ContextSettings
     result_chars: int
@@ -81,6 +91,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--add-dir", action="append", default=[])
     add("--trust", action="store_true")
     add("-C", "--cd", "--cwd", dest="cd")
+    add("-c", "--continue", action="store_true", dest="latest")
+    add("-r", "--resume", nargs="?", const="")
+    add("--fork-session", action="store_true")
     add("--system-prompt")
     add("--append-system-prompt")
     add("--no-instructions", action="store_true")
@@ -125,6 +138,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         add_dirs=tuple(_folder(folder, "--add-dir") for folder in flags.add_dir),
         system_prompt=_clean(flags.system_prompt),
         append_system_prompt=_clean(flags.append_system_prompt),
+        resume=_resume(flags),
         engine=_engine(flags, config),
         context=_context(flags, config),
         result_chars=config.tools.result_chars,
@@ -153,6 +167,26 @@ def _mode(flags: Any, config: Config) -> Mode:
             raise ConfigError("-y and --permission-mode say different things: give one of them")
         return "bypassPermissions"
     return parse_mode(flags.permission_mode or config.permissions.mode)
+
+
+def _resume(flags: Any) -> Resume | None:
+    if not flags.latest and flags.resume is None:
+        if flags.fork_session:
+            raise UsageError("--fork-session copies a session: name it with -c or -r ID")
+        return None
+    if flags.latest and flags.resume is not None:
+        raise UsageError("-c and -r exclude each other: -c goes on with the session used last")
+    if flags.resume == "" and flags.print_mode:
+        raise UsageError(
+            "-r needs the id of a session here (`glmcode sessions list` shows them), "
+            "or use -c for the one used last"
+        )
+    if flags.system_prompt is not None or flags.append_system_prompt is not None:
+        raise UsageError(
+            "a session goes on with the system prompt that it began with: leave out "
+            "--system-prompt and --append-system-prompt, or start a new session"
+        )
+    return Resume(session_id=None if flags.latest else flags.resume, fork=flags.fork_session)
 
 
 def _engine(flags: Any, config: Config) -> EngineSettings:

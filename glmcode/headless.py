@@ -25,7 +25,7 @@ from glmcode.exits import Exit
 from glmcode.notes import Notes
 from glmcode.opening import OpenError, open_agent
 from glmcode.output_stream import OutputStream
-from glmcode.sessions import new_session_id
+from glmcode.sessions import SessionError, new_session_id
 from glmcode.stream_json import Result, as_line, delta_line, init_line, message_line, result_line
 from glmcode.tools.specs import ORDER
 
@@ -72,7 +72,8 @@ def run_headless(options: AgentOptions, run: HeadlessOptions) -> int:
 
 class _Run:
     def __init__(self, options: AgentOptions, run: HeadlessOptions) -> None:
-        self.options = replace(options, session_id=options.session_id or new_session_id())
+        stored = options.stored.session_id if options.stored else None
+        self.options = replace(options, session_id=stored or options.session_id or new_session_id())
         self.run = run
         self.agent: Agent | None = None
         self.stop_reason: StopReason = ""
@@ -170,7 +171,7 @@ class _Run:
                 return replace(
                     failed, code=Exit.USAGE if error.usage else Exit.ERROR, error=str(error)
                 )
-            case TurnStop() as error:
+            case TurnStop() | SessionError() as error:
                 return replace(failed, error=str(error))
             case error:
                 return replace(failed, error=f"a fault in glmcode: {type(error).__name__}: {error}")

@@ -8,6 +8,7 @@ usage:
   glmcode [OPTIONS] [PROMPT]            interactive session
   glmcode -p [OPTIONS] [PROMPT]         one turn, no terminal needed; piped stdin is
                                         appended to the prompt, "-" reads the prompt from it
+  glmcode sessions list|show|export|rm  the conversations that were had
   glmcode engine start|stop|restart|status|logs|plan|profiles
   glmcode demo [--task-seed N] [--keep] a tiny model on the CPU repairs a failing test
   glmcode map [PATH] [--budget TOKENS] [--focus WORD...]
@@ -36,6 +37,10 @@ options of what may be done:
 
 options of the conversation:
   -C, --cd DIR                 work in DIR
+  -c, --continue               go on with the session used last in this folder
+  -r, --resume [ID]            go on with the session whose id begins so; without an id
+                               choose from a list (on a terminal)
+  --fork-session               with -c or -r: go on in a copy, under an id of its own
   --system-prompt TEXT         in place of glmcode's own system prompt
   --append-system-prompt TEXT  after it
   --no-instructions            leave every AGENTS.md out

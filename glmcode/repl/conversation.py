@@ -23,11 +23,12 @@ from glmcode.repl.clean import one_line
 from glmcode.repl.feed import Feed
 from glmcode.repl.paint import Painter, Spans
 from glmcode.repl.question import Question
+from glmcode.repl.replay import going_on, replay
 from glmcode.repl.screen import Hands, Live, Screen
 from glmcode.repl.slash import NO_SHELL, Unknown, find_command, help_rows, status_rows
 from glmcode.repl.status import Status, progress_text
 from glmcode.repl.view import View
-from glmcode.sessions import JournalError
+from glmcode.sessions import JournalError, SessionError
 
 TWICE_S = 2.0
 PROGRESS_LINE_S = 10.0
@@ -158,6 +159,9 @@ class Conversation:
         self._commit(self._view.note(spans))
 
     async def _open(self) -> None:
+        if self.options.stored is not None:
+            self.fit()
+            self._commit(replay(self._view, self.options.stored.conversation))
         try:
             agent = await open_agent(self.options, self.feed.put, self._answer)
         except ModelError as error:
@@ -165,7 +169,7 @@ class Conversation:
             self._cannot_open(str(error), code, error.detail)
         except OpenError as error:
             self._cannot_open(str(error), Exit.USAGE if error.usage else Exit.ERROR)
-        except JournalError as error:
+        except (JournalError, SessionError) as error:
             self._cannot_open(str(error), Exit.ERROR)
         else:
             self.feed.drain()
@@ -173,6 +177,8 @@ class Conversation:
             client = agent.client
             told = f"{client.model}, protocol {client.protocol}: {client.protocol_reason}"
             self.say([("dim", told)])
+            if self.options.stored is not None:
+                self.say([("dim", going_on(self.options.stored))])
 
     def _begin(self, agent: Agent) -> None:
         self.agent = agent
