@@ -142,20 +142,29 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    path = _find(arguments.session)
-    if arguments.format == "json":
-        text = json.dumps(as_json(read_entries(path)), indent=2) + "\n"
-    else:
-        text = "".join(f"{line}\n" for line in markdown_lines(read_entries(path)))
-    data = text.encode("utf-8", "replace")
-    if arguments.output is None:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        return Exit.DONE
+    entries: list[dict[str, Any]] = []
+    fault = ""
     try:
-        Path(arguments.output).expanduser().write_bytes(data)
+        entries.extend(read_entries(_find(arguments.session)))
+    except SessionError as error:
+        fault = str(error)
+    if arguments.format == "json":
+        text = json.dumps(as_json(entries), indent=2) + "\n"
+    else:
+        text = "".join(f"{line}\n" for line in markdown_lines(entries))
+    data = text.encode("utf-8", "replace")
+    try:
+        if arguments.output is None:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(data)
+        else:
+            Path(arguments.output).expanduser().write_bytes(data)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise _Stop(f"{arguments.output} cannot be written: {error.strerror}") from error
+    if fault:
+        raise _Stop(fault)
     return Exit.DONE
 
 
