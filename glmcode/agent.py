@@ -200,7 +200,7 @@ class Agent:
             self._emit,
             self._answer,
             self._ready,
-            await ahead.head(),
+            await ahead.head(self.client, self._emit),
             ahead.block,
         )
         agent._check_engine = True

@@ -14,14 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from glmcode.agent_map import MapAhead
 from glmcode.agent_options import AgentOptions
 from glmcode.agent_setup import system_text
 from glmcode.base.paths import config_folder
 from glmcode.context.environment import environment
 from glmcode.context.instructions import Instructions, instructions
 from glmcode.context.preamble import make_preamble
+from glmcode.core.model import Emit
 from glmcode.core.tool import Action, Effect, Preview, ToolResult
 from glmcode.core.transcript import Preamble
+from glmcode.engine.client import Client
 from glmcode.permissions import Policy, decide
 from glmcode.tools.specs import load_specs
 
@@ -44,18 +47,30 @@ class Head:
 
 
 def build_head(options: AgentOptions) -> Head:
-    """Read the instructions and join the parts. Blocks."""
-    policy = Policy(deny=options.deny, folders=(options.workspace, *options.extra_folders))
-    found = Instructions()
-    if options.context.instructions:
-        found = instructions(
-            options.workspace,
-            config_folder(),
-            trusted=options.trusted,
-            refused=lambda path: denial(policy, path),
-        )
-    preamble = make_preamble(load_specs(), system_text(options), instructions=found.text)
+    """The head without a map. Blocks."""
+    return _head(options, _instructions(options), "")
+
+
+def _head(options: AgentOptions, found: Instructions, repository_map: str) -> Head:
+    preamble = make_preamble(
+        load_specs(),
+        system_text(options),
+        instructions=found.text,
+        repository_map=repository_map,
+    )
     return Head(preamble=preamble, files=found.files, notices=found.notices)
+
+
+def _instructions(options: AgentOptions) -> Instructions:
+    if not options.context.instructions:
+        return Instructions()
+    policy = Policy(deny=options.deny, folders=(options.workspace, *options.extra_folders))
+    return instructions(
+        options.workspace,
+        config_folder(),
+        trusted=options.trusted,
+        refused=lambda path: denial(policy, path),
+    )
 
 
 def denial(policy: Policy, path: Path) -> str:
@@ -80,12 +95,23 @@ class Ahead:
 
     def __init__(self, options: AgentOptions) -> None:
         self._options = options
-        self._head = _started(lambda: build_head(options))
+        self._instructions = _started(lambda: _instructions(options))
         self._block, self._asked_at = self._asked()
+        self._map = MapAhead(options.workspace) if options.context.map != "off" else None
 
-    async def head(self) -> Head:
-        """The head of a new session."""
-        return await asyncio.shield(self._head)
+    async def head(self, client: Client, emit: Emit, *, mapped: bool = True) -> Head:
+        """The head of a new session; mapped: whether the engine's profile has a map."""
+        text = ""
+        if self._map is not None and mapped:
+            text = await self._map.text(client.text_tokens, client.window, emit)
+        else:
+            self.stop()
+        return _head(self._options, await self._instructions, text)
+
+    def stop(self) -> None:
+        """Nobody waits any more: what takes long ends early."""
+        if self._map is not None:
+            self._map.stop()
 
     async def block(self) -> str:
         """The environment block, asked for anew when it is not fresh any more."""

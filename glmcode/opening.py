@@ -42,17 +42,32 @@ class OpenError(Exception):
 async def open_agent(options: AgentOptions, emit: Emit, answer: Answer = nobody) -> Agent:
     """Reach an engine and make an agent on it. Raises OpenError, ModelError, JournalError."""
     ahead = Ahead(options) if options.stored is None else None
-    client, ready, profile = await open_client(options.engine, emit)
-    if profile is not None:
-        limit = min(options.result_chars, profile.results)
-        options = replace(options, result_chars=limit)
+    try:
+        client, ready, profile = await open_client(options.engine, emit)
+    except BaseException:
+        if ahead is not None:
+            ahead.stop()
+        raise
+    options = _fitted(options, profile)
     try:
         if ahead is None:
             return Agent(options, client, emit, answer, ready)
-        return Agent(options, client, emit, answer, ready, await ahead.head(), ahead.block)
+        mapped = options.context.map == "on"
+        head = await ahead.head(client, emit, mapped=mapped)
+        return Agent(options, client, emit, answer, ready, head, ahead.block)
     except BaseException:
         await client.close()
         raise
+
+
+def _fitted(options: AgentOptions, profile: Profile | None) -> AgentOptions:
+    """The options as the engine's profile bounds them."""
+    context = options.context
+    if context.map == "auto":
+        wanted = profile is None or profile.map
+        context = replace(context, map="on" if wanted else "off")
+    limit = options.result_chars if profile is None else profile.results
+    return replace(options, context=context, result_chars=min(options.result_chars, limit))
 
 
 Ready = Callable[[], Awaitable[None]]

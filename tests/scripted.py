@@ -70,6 +70,10 @@ class ScriptedModel:
         """A rough count, four characters a token: enough for tests of budgets."""
         return sum(len(repr(message)) for message in transcript.messages) // 4
 
+    def text_tokens(self, text: str) -> int:
+        """As in a client without a tokenizer."""
+        return -(-len(text.encode("utf-8", "replace")) // 3)
+
     async def close(self) -> None:
         """Remember that it was closed."""
         self.closed = True

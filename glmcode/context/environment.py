@@ -21,6 +21,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from glmcode.context.instructions import repository_root
+
 LIMIT_S = 2.0
 STATUS_LINES = 20
 COMMITS = 5
@@ -76,6 +78,9 @@ def environment(workspace: Path, limit_s: float = LIMIT_S) -> str:
         f"Date: {time.strftime('%Y-%m-%d')}",
         f"Platform: {sys.platform}",
     ]
+    root = repository_root(workspace)
+    if root != workspace:
+        lines.append(f"Repository root: {os.path.relpath(root, workspace)}")
     return "\n".join([*lines, *git_lines(workspace, limit_s)])
 
 

@@ -36,6 +36,9 @@ PROBE = (
 )
 """Text with and without tags; a server with the same tokenizer gives the same ids for it."""
 
+BYTES_PER_TOKEN = 3
+"""Of code and prose, on the safe side, where no tokenizer is at hand."""
+
 _WINDOW_KEYS = ("max_model_len", "context_length", "context_window", "max_context_length")
 _NO_LIST = (400, 404, 405, 501)
 
@@ -66,6 +69,13 @@ class Client:
     def tokenizer_id(self) -> str:
         """What tells the tokenizer of the ids that are sent: sha256 hex; "" in `chat`."""
         return getattr(getattr(self._spoken, "tokenizer", None), "fingerprint", "")
+
+    def text_tokens(self, text: str) -> int:
+        """Tokens of a text: exact in `tokens`, else one for every three bytes, rounded up."""
+        tokenizer: GlmTokenizer | None = getattr(self._spoken, "tokenizer", None)
+        if tokenizer is not None:
+            return len(tokenizer.encode_text(text))
+        return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)
 
     async def __call__(
         self, transcript: Transcript, emit: Emit, keep: Callable[[AssistantMessage], None]
