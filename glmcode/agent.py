@@ -13,17 +13,18 @@ from dataclasses import replace
 from threading import Thread
 from typing import Any
 
+from glmcode.agent_compaction import Window, carried_from, settled
 from glmcode.agent_guide import Room, guided
 from glmcode.agent_head import Ahead, Head, build_head, denial
 from glmcode.agent_mentions import expand
 from glmcode.agent_options import AgentOptions, Answer, Approval, nobody
-from glmcode.agent_resume import begin
+from glmcode.agent_resume import Beginning, begin
 from glmcode.agent_setup import first_policy, proposed_rule, tool_context
 from glmcode.base.config import Mode
 from glmcode.context.environment import environment
 from glmcode.context.folders import FolderInstructions
 from glmcode.core.calls import Loop, TurnStop, Verdict
-from glmcode.core.events import ApprovalAnswered, ApprovalAsked, Notice, TurnFinished
+from glmcode.core.events import ApprovalAnswered, ApprovalAsked, Compacted, Notice, TurnFinished
 from glmcode.core.loop import run_turn
 from glmcode.core.messages import AssistantMessage, ToolCall, Usage
 from glmcode.core.model import Emit
@@ -73,11 +74,12 @@ class Agent:
         self._emit = emit
         self._answer = answer
         self._steering: list[str] = []
-        self._task: asyncio.Task[TurnFinished] | None = None
+        self._returned: list[str] = []
+        self._task: asyncio.Task[TurnFinished] | asyncio.Task[bool] | None = None
         self._ready = ready
         self._check_engine = False
         self._warmed = False
-        self._room = Room(self._result_limit)
+        self._room = Room(lambda: self.window.result_chars())
         self.context = tool_context(options, self._room)
         self.policy = first_policy(options, self.context)
         if head is None and options.stored is None:
@@ -88,14 +90,27 @@ class Agent:
         if options.context.instructions and options.trusted:
             self.tools = guided(self.tools, self._guide, self._room)
         start = begin(options, client, self.context, lambda: _preamble(head), INTERRUPTED)
+        self._begin(start)
+        for text in (*(head.notices if head else ()), *start.notices):
+            emit(Notice(text=text))
+
+    def _begin(self, start: Beginning) -> None:
+        """Take over what a conversation begins with, new or stored."""
         self.journal = start.journal
         self.policy = replace(self.policy, allow=(*self.policy.allow, *start.grants))
         self._record = start.record
         self._interrupted = start.interrupted
         self.transcript = Transcript(start.preamble, start.record, start.messages)
         self._remember_folders()
-        for text in (*(head.notices if head else ()), *start.notices):
-            emit(Notice(text=text))
+        self.window = Window(
+            self.options,
+            self.client,
+            self.transcript,
+            self.journal,
+            self.context,
+            self._observe,
+            carried_from(start.compaction),
+        )
 
     @property
     def session_id(self) -> str:
@@ -118,17 +133,14 @@ class Agent:
         """
         if self._task is not None:
             raise RuntimeError("a turn runs already: steer it, or cancel it first")
-        before = len(self.transcript)
-        task = self._task = asyncio.ensure_future(self._turn(text, attached))
+        before = self.transcript.segment, len(self.transcript)
+        task = asyncio.ensure_future(self._turn(text, attached))
+        self._task = task
         try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError:
-            task.cancel()
-            await asyncio.wait({task})
-            raise
+            await settled(task)
         finally:
             self._task = None
-            if len(self.transcript) > before:
+            if (self.transcript.segment, len(self.transcript)) != before:
                 self._interrupted = INTERRUPTED if not task.done() or task.cancelled() else ""
             self._check_engine = True
             self._end_turn()
@@ -144,15 +156,21 @@ class Agent:
             asyncio.get_running_loop().call_later(WARM_S, Thread(target=warm, daemon=True).start)
         typed = "\n\n".join(part for part in (text, attached) if part)
         prompt = await self._prompt(text, typed)
+        refused = await self.window.admit(prompt, self._bring_back)
+        if refused is not None:
+            self._returned.append(text)
+            self._emit(refused)
+            return refused
         self._record.typed = typed
         loop = Loop(
-            model=self.client,
+            model=self.window.reply,
             tools=self.tools,
             authorize=self._authorize,
             emit=self._observe,
             before_step=self._before_step,
             steering=self._take_steering,
             partial=lambda call_id: self.context.interrupted.pop(call_id, ""),
+            fit=self.window.fit,
             steer_in_results=self.client.protocol == "chat",
         )
         return await run_turn(self.transcript, prompt, loop, max_steps=self.options.max_turns)
@@ -168,13 +186,32 @@ class Agent:
         content = f"\n\n{found.content}" if found.content else ""
         return f"{self._interrupted}{block}{typed}{content}"
 
+    async def compact(self, focus: str = "") -> bool:
+        """Compact now; whether there is a new segment. Everything said goes out as events.
+
+        Raises CancelledError only from outside; `cancel` ends it and leaves all as it was.
+        """
+        if self._task is not None:
+            raise RuntimeError("a turn runs already: cancel it first")
+        task = asyncio.ensure_future(self.window.asked(focus, self._bring_back))
+        self._task = task
+        try:
+            await settled(task)
+        finally:
+            self._task = None
+            self._check_engine = True
+            self._end_turn()
+        return not task.cancelled() and task.result()
+
     def steer(self, text: str) -> None:
         """Hand text to the running turn: it is appended after the pending tool results."""
         self._steering.append(text)
 
     def take_back(self) -> list[str]:
-        """What was handed to `steer` and has not reached the model; it is then forgotten here."""
-        return self._take_steering()
+        """What the person said and the model did not get; it is then forgotten here."""
+        returned, self._returned = self._returned, []
+        unread, self._steering = self._steering, []
+        return returned + unread
 
     def cancel(self) -> bool:
         """Cancel the running turn; what was generated is kept. False when none runs."""
@@ -225,26 +262,20 @@ class Agent:
         message = getattr(event, "message", None)
         if isinstance(message, AssistantMessage):
             self.usage = self.usage.plus(message.usage)
+        if isinstance(event, Compacted):
+            self.usage = self.usage.plus(event.usage)
+            self._remember_folders()
         self._emit(event)
 
-    async def _before_step(self, transcript: Transcript) -> None:
+    async def _bring_back(self) -> None:
+        """See that the engine is there, once a turn. Raises ModelError."""
         if self._check_engine and self._ready is not None:
             await self._ready()
         self._check_engine = False
-        used, window = self.context_tokens()
-        if window and used + min(1024, window // 16) > window:
-            raise TurnStop(
-                f"the conversation holds {used:,} of {window:,} tokens: no room for an answer; "
-                "start a new session (/clear) or ask for less at once",
-                "context_full",
-            )
 
-    def _result_limit(self) -> int:
-        """Characters a tool result may hold now: the setting, or half of what is left."""
-        used, window = self.context_tokens()
-        if not window:
-            return self.options.result_chars
-        return max(400, min(self.options.result_chars, (window - used) // 2))
+    async def _before_step(self, transcript: Transcript) -> None:
+        await self._bring_back()
+        await self.window.before_step()
 
     def _new_guide(self, head: Head | None) -> FolderInstructions:
         return FolderInstructions(
@@ -262,7 +293,9 @@ class Agent:
 
     def _take_steering(self) -> list[str]:
         typed, self._steering = self._steering, []
-        return typed
+        taken, returned = self.window.taken(typed)
+        self._returned += returned
+        return taken
 
     async def _authorize(self, call: ToolCall, spec: ToolSpec, action: Action) -> Verdict:
         judgement = decide(self.policy, call.name, action)

@@ -12,7 +12,7 @@ reach an engine or show anything.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ class Beginning:
     """What an agent begins with. grants: rules that a person gave earlier in the session.
 
     interrupted: what the next message of the person must tell the model first, or "".
-    notices: what the person should know.
+    compaction: the last one's stored line. notices: what the person should know.
     """
 
     journal: Journal
@@ -91,6 +91,7 @@ class Beginning:
     record: Recorder
     messages: tuple[Message, ...] = ()
     grants: tuple[Rule, ...] = ()
+    compaction: Mapping[str, Any] = field(default_factory=dict)
     interrupted: str = ""
     notices: tuple[str, ...] = ()
 
@@ -168,6 +169,7 @@ def _go_on(
         record=Recorder(stored.journal, context),
         messages=messages,
         grants=grants,
+        compaction=told.compaction,
         interrupted=_interrupted(messages, interrupted),
         notices=tuple(notices),
     )

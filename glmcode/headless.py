@@ -18,7 +18,7 @@ from typing import Literal
 
 from glmcode.agent import Agent, AgentOptions
 from glmcode.core.calls import TurnStop
-from glmcode.core.events import Appended, Delta, Event, TurnFinished
+from glmcode.core.events import Appended, Compacted, Delta, Event, TurnFinished
 from glmcode.core.messages import Usage
 from glmcode.core.model import ModelError
 from glmcode.exits import Exit
@@ -26,7 +26,15 @@ from glmcode.notes import Notes
 from glmcode.opening import OpenError, open_agent
 from glmcode.output_stream import OutputStream
 from glmcode.sessions import SessionError, new_session_id
-from glmcode.stream_json import Result, as_line, delta_line, init_line, message_line, result_line
+from glmcode.stream_json import (
+    Result,
+    as_line,
+    compacted_line,
+    delta_line,
+    init_line,
+    message_line,
+    result_line,
+)
 from glmcode.tools.specs import ORDER
 
 Format = Literal["text", "json", "stream-json"]
@@ -297,6 +305,8 @@ class _Run:
                 line = message_line(event.message, session_id)
                 if line is not None:
                     self._json(line)
+            elif isinstance(event, Compacted):
+                self._json(compacted_line(event, session_id))
             elif isinstance(event, Delta) and self.run.partial:
                 self._json(delta_line(event, session_id), droppable=True)
         self.notes.event(event)

@@ -15,6 +15,8 @@ from typing import Any
 from glmcode.core.events import (
     Appended,
     CallStarted,
+    Compacted,
+    Compacting,
     EngineProgress,
     Event,
     Notice,
@@ -33,6 +35,21 @@ def call_line(event: CallStarted) -> str:
     """One line for a call that begins: its tool and what it is about."""
     title = (event.preview.title.splitlines() or [""])[0]
     return title if title.startswith(event.name) else f"{event.name}: {title}"
+
+
+def compacting_text(event: Compacting) -> str:
+    """What is said while a summary is asked for."""
+    of = f" of {event.window:,}" if event.window else ""
+    return f"compacting the conversation ({event.tokens:,}{of} tokens)"
+
+
+def compacted_text(event: Compacted) -> str:
+    """One line for a compaction that was done, with what it cost."""
+    how = "" if event.summary else " without a summary"
+    new = event.usage.prompt_tokens - event.usage.cached_tokens
+    cost = f"; asking took {new:,} new tokens and {event.usage.output_tokens:,} of answer"
+    told = cost if event.usage.prompt_tokens else ""
+    return f"compacted{how}: {event.before:,} tokens became {event.after:,}{told}"
 
 
 class Notes:
@@ -77,6 +94,10 @@ class Notes:
                 self.say(f"trying again in {event.wait_s:.1f} s: {event.why}")
             case Notice():
                 self.say(event.text)
+            case Compacting():
+                self.say(compacting_text(event))
+            case Compacted():
+                self.say(compacted_text(event))
             case EngineProgress():
                 self._progress(event)
             case Waiting():

@@ -16,7 +16,7 @@ from typing import Literal
 
 from glmcode.agent import Agent, AgentOptions, Answer, nobody
 from glmcode.agent_head import Ahead
-from glmcode.base.config import EngineSettings
+from glmcode.base.config import ContextSettings, EngineSettings, Reasoning
 from glmcode.core.model import Emit, ModelError
 from glmcode.engine.attach import EngineUnavailable, attach
 from glmcode.engine.client import Client, Endpoint, connect
@@ -43,7 +43,7 @@ async def open_agent(options: AgentOptions, emit: Emit, answer: Answer = nobody)
     """Reach an engine and make an agent on it. Raises OpenError, ModelError, JournalError."""
     ahead = Ahead(options) if options.stored is None else None
     try:
-        client, ready, profile = await open_client(options.engine, emit)
+        client, ready, profile = await open_client(options.engine, emit, options.context)
     except BaseException:
         if ahead is not None:
             ahead.stop()
@@ -75,9 +75,10 @@ Ready = Callable[[], Awaitable[None]]
 
 
 async def open_client(
-    engine: EngineSettings, emit: Emit
+    engine: EngineSettings, emit: Emit, context: ContextSettings
 ) -> tuple[Client, Ready | None, Profile | None]:
     """The client; for an engine of ours also how to bring it back, and its profile."""
+    reasoning: Reasoning = "template" if context.reasoning == "template" else "keep"
     if engine.base_url:
         endpoint = Endpoint(
             base_url=engine.base_url,
@@ -85,6 +86,8 @@ async def open_client(
             model=engine.model or None,
             protocol=_protocol(engine.protocol),
             tokenizer=_tokenizer(engine),
+            window=context.window or None,
+            reasoning=reasoning,
         )
         return await connect(endpoint, load_specs(), emit), None, None
     name = engine.profile or default_profile()
@@ -112,9 +115,10 @@ async def open_client(
         model=address.model,
         protocol=_protocol(engine.protocol or profile.protocol),
         tokenizer=address.tokenizer,
-        window=address.window,
+        window=min(address.window, context.window or address.window),
         sampling=profile.sampling,
         step_cap=profile.step_cap,
+        reasoning=reasoning,
     )
     return await connect(endpoint, load_specs(), emit), ready, profile
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from glmcode.core.events import Delta
+from glmcode.core.events import Compacted, Delta
 from glmcode.core.messages import AssistantMessage, Message, ToolMessage, Usage, UserMessage
 
 _LINE_ENDS = re.compile("[\x85\u2028\u2029]")
@@ -81,6 +81,23 @@ def usage_of(usage: Usage) -> dict[str, int]:
         "input_tokens": max(0, usage.prompt_tokens - usage.cached_tokens),
         "cache_read_input_tokens": usage.cached_tokens,
         "output_tokens": usage.output_tokens,
+    }
+
+
+def compacted_line(event: Compacted, session_id: str) -> dict[str, Any]:
+    """A compaction."""
+    return {
+        "type": "system",
+        "subtype": "compact_boundary",
+        "session_id": session_id,
+        "compact_metadata": {
+            "trigger": "manual" if event.why == "asked" else "auto",
+            "why": event.why,
+            "pre_tokens": event.before,
+            "post_tokens": event.after,
+            "mechanical": not event.summary,
+        },
+        "usage": usage_of(event.usage),
     }
 
 

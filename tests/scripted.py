@@ -40,6 +40,7 @@ class ScriptedModel:
         window: int = 16_384,
         protocol: str = "tokens",
         model: str = "scripted",
+        summaries: Iterable[Entry] = (),
     ) -> None:
         self.script = list(script)
         self.window = window
@@ -47,6 +48,10 @@ class ScriptedModel:
         self.protocol_reason = "a scripted model"
         self.model = model
         self.tokenizer_id = "scripted" if protocol == "tokens" else ""
+        self.step_cap = 32_768
+        self.free = 0
+        self.summaries = list(summaries)
+        self.questions: list[str] = []
         self.asked: list[tuple[Message, ...]] = []
         self.closed = False
 
@@ -68,7 +73,35 @@ class ScriptedModel:
 
     def prompt_tokens(self, transcript: Transcript) -> int:
         """A rough count, four characters a token: enough for tests of budgets."""
-        return sum(len(repr(message)) for message in transcript.messages) // 4
+        return sum(self.count(transcript, message) for message in transcript.messages)
+
+    def count(self, transcript: Transcript, message: Message) -> int:
+        """The same for one message."""
+        return len(repr(message)) // 4
+
+    def head_tokens(self, transcript: Transcript) -> int:
+        """The preamble counts nothing here."""
+        return 0
+
+    def leave_free(self, tokens: int) -> None:
+        """Remember what answers shall leave free."""
+        self.free = tokens
+
+    async def ask(
+        self, transcript: Transcript, question: str, max_tokens: int, emit: Emit
+    ) -> AssistantMessage:
+        """The next of `summaries`; `questions` holds what was asked."""
+        self.questions.append(question)
+        if len(self.questions) > len(self.summaries):
+            raise ScriptExhausted(f"{len(self.questions)} questions")
+        entry = self.summaries[len(self.questions) - 1]
+        await asyncio.sleep(0)
+        if isinstance(entry, BaseException):
+            raise entry
+        if isinstance(entry, AssistantMessage):
+            return entry
+        message = entry(transcript, emit, lambda kept: None)
+        return await message if inspect.isawaitable(message) else message
 
     def text_tokens(self, text: str) -> int:
         """As in a client without a tokenizer."""

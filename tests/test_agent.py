@@ -52,9 +52,10 @@ class Held:
         work: Path,
         script: list[Entry],
         answers: list[Approval | None] | None = None,
+        window: int = 16_384,
         **options: Any,
     ) -> None:
-        self.model = ScriptedModel(script)
+        self.model = ScriptedModel(script, window=window)
         self.events: list[Event] = []
         self.asked: list[ApprovalAsked] = []
         given = AgentOptions(workspace=work, **options)
@@ -231,11 +232,12 @@ def test_the_key_of_the_server_never_reaches_a_command(
     assert "s3cr3t" not in held.results()[0]
 
 
-def test_a_conversation_that_fills_the_window_ends_with_its_token_count(work: Path) -> None:
-    held = Held(work, [says("never")])
-    held.model.window = 50
-    (end,) = held.run("x" * 400)
-    assert end.reason == "context_full" and "50 tokens" in end.detail
+def test_a_message_larger_than_the_window_is_refused_with_both_numbers(work: Path) -> None:
+    held = Held(work, [says("never")], window=1_000)
+    (end,) = held.run("x" * 8_000)
+    assert end.reason == "context_full" and not held.model.asked
+    assert "this message has 2,0" in end.detail and "the window's 1,000" in end.detail
+    assert held.agent.take_back() == ["x" * 8_000] and not held.agent.transcript.messages
 
 
 @pytest.mark.parametrize(

@@ -67,12 +67,15 @@ class ContextSettings:
     when a new message arrives, as the model's own template does). compact: automatically,
     when the window is nearly full. instructions: whether AGENTS.md files are read. map: the
     repository map in the preamble: "on", "off", or "auto" (as the engine's profile says).
+    window: use at most so many tokens; 0: all that the engine or server has (for a server that
+    does not say how many, it is learned from the first prompt that is too long).
     """
 
     reasoning: str = "keep"
     compact: bool = True
     instructions: bool = True
     map: str = "auto"
+    window: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +220,8 @@ def _build(merged: dict[str, dict[str, Any]]) -> Config:
         )
     if config.context.map not in MAP:
         raise ConfigError(f"context.map must be on, off or auto, not {config.context.map!r}")
+    if config.context.window and config.context.window < 4_096:
+        raise ConfigError("context.window must be 0 (all there is) or at least 4096")
     if config.tools.result_chars < 200:
         raise ConfigError("tools.result_chars must be at least 200")
     return config

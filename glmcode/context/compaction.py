@@ -1,14 +1,57 @@
-"""Compaction: the question that is asked of the model.
+"""Compaction: the question, the judgement of its answer, and the segment that replaces all.
 
-Pure: values in, values out. Must not ask a model, write a journal or count tokens.
+A segment is one user message (summary, the person's requests, files, todo list) and a tail
+of whole steps, which keep their token ids. Without a usable summary it is mechanical: the
+same message without one, with more of the person's words. Pure: values in, values out; how
+tokens are counted is handed in. Must not ask a model or write a journal.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
 from glmcode.base.data import prompt_text
+from glmcode.context.budget import shrink
+from glmcode.core.messages import AssistantMessage, Message, ToolMessage, UserMessage
 
 TOKENS_PER_WORD = 2
 """Tokens that a word of a summary takes, with its share of paths and names: on the safe side."""
+SHORT_TOKENS = 400
+"""An earlier message of the person longer than this is shortened."""
+MOST_FILES = 60
+_FRAME_TOKENS = 256
+"""Tokens of a segment's own words, on the safe side."""
+
+Count = Callable[[Message], int]
+
+_HEAD = "[This conversation was compacted: this message stands for all that was said before it.]"
+_MECHANICAL = "[No summary could be made. Look at the files again for what you need to know.]"
+_GO_ON = (
+    "Go on with the work from here. The contents of files are not part of this message: read "
+    "a file again before you change it."
+)
+_CUT = "\n[… {} characters left out …]\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """What outlives every compaction: the person's words so far, and files with what was done.
+
+    requests: every message of the person before the segment's tail, oldest first. files: path
+    -> "read" or "changed", the last touched last.
+    """
+
+    requests: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """What a segment may hold, in tokens: its message and tail together, and the tail alone."""
+
+    whole: int
+    tail: int
 
 
 def instruction(max_tokens: int, focus: str = "") -> str:
@@ -19,3 +62,138 @@ def instruction(max_tokens: int, focus: str = "") -> str:
     words = max(50, max_tokens // TOKENS_PER_WORD // 50 * 50)
     text = f"{prompt_text('compact.md')}\n\nWrite at most {words} words."
     return f"{text}\n\nThe user asks to keep in particular: {focus}" if focus.strip() else text
+
+
+def judged(reply: AssistantMessage) -> tuple[str, str]:
+    """(summary, fault) of an answer to the question; one of them is "". Its calls are ignored."""
+    text = reply.text.strip()
+    match reply.stop:
+        case "length":
+            return "", "the summary was longer than it may be"
+        case "repetition":
+            return "", "the summary repeated itself"
+        case _ if not text:
+            return "", "the summary was empty"
+    return text, ""
+
+
+def touched(messages: Sequence[Message], keys: Mapping[str, str]) -> dict[str, str]:
+    """Paths that calls named and that were answered without an error, the last touched last.
+
+    keys: tool name -> what it does to a file ("read" or "changed").
+    """
+    good = {m.call_id for m in messages if isinstance(m, ToolMessage) and not m.is_error}
+    files: dict[str, str] = {}
+    for message in messages:
+        for call in message.calls if isinstance(message, AssistantMessage) else ():
+            path = call.arguments.get("file_path")
+            if call.name in keys and call.id in good and isinstance(path, str):
+                before = files.pop(path, "")
+                files[path] = "changed" if before == "changed" else keys[call.name]
+    return files
+
+
+def carry(before: Carried, messages: Sequence[Message], keys: Mapping[str, str]) -> Carried:
+    """What is carried on when these messages go."""
+    said = [m.text for m in messages if isinstance(m, UserMessage) and m.origin == "person"]
+    files = dict(before.files)
+    for path, done in touched(messages, keys).items():
+        earlier = files.pop(path, "")
+        files[path] = "changed" if earlier == "changed" else done
+    return Carried(requests=(*before.requests, *said), files=files)
+
+
+def tail_start(messages: Sequence[Message], count: Count, limit: int) -> int:
+    """Where a tail of at most `limit` tokens begins: at a step's boundary, never at results."""
+    start, tokens = len(messages), 0
+    for place in range(len(messages) - 1, -1, -1):
+        tokens += count(messages[place])
+        if tokens > limit:
+            break
+        if not isinstance(messages[place], ToolMessage):
+            start = place
+    return start
+
+
+def segment(
+    messages: Sequence[Message],
+    carried: Callable[[Sequence[Message]], Carried],
+    summary: str,
+    todos: Sequence[str],
+    count: Count,
+    sizes: Sizes,
+) -> tuple[list[Message], int]:
+    """The messages of the new segment, and how many of the old ones its tail holds.
+
+    carried: what is carried on when the messages before the tail go. summary "": mechanical.
+    """
+    words = carried(messages).requests[-1:]
+    taken = sum(count(UserMessage(text=text)) for text in (summary, *words))
+    start = tail_start(messages, count, min(sizes.tail, sizes.whole - _FRAME_TOKENS - taken))
+    tail = messages[start:]
+    known = carried(messages[:start])
+    room = sizes.whole - sum(map(count, tail))
+    asked = any(isinstance(m, UserMessage) and m.origin == "person" for m in tail)
+    text = _message(known, summary, todos, room, count, asked=asked, goes_on=not _ended(messages))
+    return [UserMessage(text=text, origin="glmcode"), *tail], len(tail)
+
+
+def _ended(messages: Sequence[Message]) -> bool:
+    last = messages[-1] if messages else None
+    return isinstance(last, AssistantMessage) and not last.call_ids()
+
+
+def _message(
+    known: Carried,
+    summary: str,
+    todos: Sequence[str],
+    room: int,
+    count: Count,
+    *,
+    asked: bool,
+    goes_on: bool,
+) -> str:
+    """The text of the segment's message. asked: the last request stands in the tail."""
+    requests = list(known.requests)
+    last = "" if asked or not requests else requests.pop()
+    parts = [_HEAD, summary or _MECHANICAL]
+    said = _earlier(requests, room // (8 if summary else 3), count)
+    if said:
+        parts.append("# What the user said before, oldest first\n" + "\n\n".join(said))
+    if known.files:
+        lines = [f"{path} ({done})" for path, done in known.files.items()][-MOST_FILES:]
+        listed = _within("\n".join(lines), room // 8, count)
+        parts.append("# Files that were touched, the last one last\n" + listed)
+    if todos:
+        listed = _within("\n".join(todos), room // 8, count)
+        parts.append("# The todo list\n" + listed)
+    if last:
+        words = _within(last, room // 2, count)
+        parts.append("# The user's last request, word for word\n" + words)
+    return "\n\n".join([*parts, _GO_ON] if goes_on else parts)
+
+
+def _earlier(requests: Sequence[str], room: int, count: Count) -> list[str]:
+    """The first request, which holds the environment, and the latest others, as they fit."""
+    kept: dict[int, str] = {}
+    order = [0, *range(len(requests) - 1, 0, -1)] if requests else []
+    for place in order:
+        text = _within(requests[place], min(SHORT_TOKENS, room // 2), count)
+        room -= count(UserMessage(text=text))
+        if room < 0 or not text:
+            break
+        kept[place] = text
+    return [kept[place] for place in sorted(kept)]
+
+
+def _within(text: str, limit: int, count: Count) -> str:
+    """The text, or its head and tail where it is longer than `limit` tokens."""
+
+    def make(characters: int) -> str:
+        if characters >= len(text):
+            return text
+        head, tail = characters - characters // 3, characters // 3
+        left = len(text) - characters
+        return text[:head] + _CUT.format(f"{left:,}") + text[len(text) - tail :]
+
+    return shrink(make, len(text), lambda made: count(UserMessage(text=made)), limit)

@@ -40,9 +40,9 @@ class Loop:
     """What the world lends to a turn.
 
     before_step may raise TurnStop or ModelError. authorize decides, asks and journals the
-    intent; may raise TurnStop. steering returns what the person typed since it was last
-    asked. partial returns what an interrupted call had printed. emit and partial must
-    neither block nor raise.
+    intent; may raise TurnStop. fit cuts a result to what is left of the window. steering
+    returns what the person typed since it was last asked. partial returns what an interrupted
+    call had printed. emit, fit and partial must neither block nor raise.
     """
 
     model: Model
@@ -52,6 +52,7 @@ class Loop:
     before_step: Callable[[Transcript], Awaitable[None]]
     steering: Callable[[], list[str]] = lambda: []
     partial: Callable[[str], str] = lambda call_id: ""
+    fit: Callable[[ToolMessage], ToolMessage] = lambda message: message
     steer_in_results: bool = False
 
 
@@ -100,7 +101,8 @@ async def _run_group(transcript: Transcript, group: Sequence[ToolCall], loop: Lo
         for call, task in zip(group, tasks, strict=True):
             if task.done() and not task.cancelled() and task.exception() is None:
                 answer, for_user = task.result()
-                append(transcript, _with_steering(transcript, answer, loop), loop, for_user)
+                answer = _with_steering(transcript, loop.fit(answer), loop)
+                append(transcript, answer, loop, for_user)
             elif not task.done() or task.cancelled():
                 _answer(transcript, loop, call.id, call.name, _cancelled(call.id, loop))
             else:
@@ -167,7 +169,7 @@ def _with_steering(transcript: Transcript, answer: ToolMessage, loop: Loop) -> T
 
 def _answer(transcript: Transcript, loop: Loop, call_id: str, name: str, text: str) -> None:
     answer = ToolMessage(call_id=call_id, name=name, text=text, is_error=True)
-    append(transcript, _with_steering(transcript, answer, loop), loop)
+    append(transcript, _with_steering(transcript, loop.fit(answer), loop), loop)
 
 
 def _message(call: ToolCall, text: str) -> ToolMessage:

@@ -1,8 +1,8 @@
 """Events: everything a front end may learn about a turn, as frozen values.
 
-Two kinds. Facts (Appended, ApprovalAsked, ApprovalAnswered, Notice, TurnFinished) must
-arrive; progress (the rest) may be dropped when a front end is slow. All are JSON by
-construction. Events describe; they must not carry behaviour or open resources.
+Two kinds. Facts (Appended, ApprovalAsked, ApprovalAnswered, Compacted, Notice,
+TurnFinished) must arrive; progress (the rest) may be dropped when a front end is slow. All
+are JSON by construction. Events describe; they must not carry behaviour or open resources.
 """
 
 from __future__ import annotations
@@ -132,6 +132,29 @@ class Retrying:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Compacting:
+    """A summary is asked for, because the window is nearly full or a person wants it."""
+
+    tokens: int
+    window: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compacted:
+    """The transcript has a new segment. before and after are tokens of a prompt.
+
+    why: "automatic", "asked" or "full" (the hard limit). summary: "" when none could be made
+    and the segment is mechanical. usage: what asking for the summary cost.
+    """
+
+    before: int
+    after: int
+    why: Literal["automatic", "asked", "full"]
+    summary: str
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
     """Something a person should know; never sent to the model."""
 
@@ -196,13 +219,14 @@ class TurnFinished:
     log: str = ""
 
 
-Fact: TypeAlias = Appended | ApprovalAsked | ApprovalAnswered | Notice | TurnFinished
+Fact: TypeAlias = Appended | ApprovalAsked | ApprovalAnswered | Compacted | Notice | TurnFinished
 Progress: TypeAlias = (
     TurnStarted
     | StepStarted
     | Delta
     | DeltasDiscarded
     | CallStarted
+    | Compacting
     | ToolOutput
     | EngineProgress
     | Waiting

@@ -1,5 +1,8 @@
 """The transcript: an append-only list of messages under a frozen preamble.
 
+A compaction begins a new segment: other messages under the same preamble, in the same object,
+because a running turn holds it. `segment` counts them, so that whoever renders notices.
+
 The pairing rule is enforced when a message is written, never repaired afterwards: while
 an assistant message has unanswered calls, only their tool messages are accepted, so every
 prefix that is ever sent is well formed. Must not render, count or store anything itself.
@@ -7,7 +10,8 @@ prefix that is ever sent is well formed. Must not render, count or store anythin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from glmcode.core.messages import AssistantMessage, Message, ToolMessage, UserMessage
@@ -26,11 +30,21 @@ class Preamble:
     system: str
 
 
+_NUMBERED = re.compile(r"call_(\d+)_")
+
+
+def _number(call_id: str) -> int:
+    """The reply's number in an id that we made, else 0."""
+    match = _NUMBERED.match(call_id)
+    return int(match[1]) if match else 0
+
+
 class Transcript:
     """Append-only messages; `record` is called with each message before it counts.
 
     record writes the journal line and may raise: then the message is not appended.
-    replies: how many assistant messages were ever appended; it only grows.
+    replies: how many assistant messages there ever were; it only grows, and is never below a
+    number that stands in a call's id, so that new ids made from it are new.
     """
 
     def __init__(
@@ -45,6 +59,7 @@ class Transcript:
         self._open: list[str] = []
         self._owed: list[Message] = []
         self.replies = 0
+        self.segment = 0
         for message in messages:
             self._accept(message)
 
@@ -83,6 +98,20 @@ class Transcript:
         self._accept(message)
         self._owed.append(message)
 
+    def restart(self, messages: Sequence[Message], record: Callable[[], None]) -> None:
+        """Replace all messages by a new segment; `record` is called before it counts.
+
+        Raises TranscriptError when calls are open, here or at the segment's end, and whatever
+        `record` raises: then nothing has changed.
+        """
+        fresh = Transcript(self.preamble, messages=tuple(messages))
+        if self._open or fresh.open_calls:
+            raise TranscriptError(f"unanswered calls: {', '.join(self._open or fresh._open)}")
+        record()
+        self._messages = fresh._messages
+        self._owed.clear()
+        self.segment += 1
+
     def _check(self, message: Message) -> None:
         match message:
             case ToolMessage():
@@ -103,7 +132,7 @@ class Transcript:
                 self._open.pop(0)
             case AssistantMessage():
                 self._open = list(message.call_ids())
-                self.replies += 1
+                self.replies = max([self.replies + 1, *map(_number, self._open)])
             case UserMessage():
                 pass
         self._messages.append(message)

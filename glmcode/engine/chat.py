@@ -7,16 +7,17 @@ was added since. Must not open connections or wait.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from glmcode.core.events import Notice
-from glmcode.core.messages import AssistantMessage
+from glmcode.core.messages import AssistantMessage, Message
 from glmcode.core.model import Emit
-from glmcode.core.transcript import Transcript
-from glmcode.engine.chat_messages import ChatMessages
+from glmcode.core.transcript import Preamble, Transcript
+from glmcode.engine.chat_messages import ChatMessages, encode, message_object
 from glmcode.engine.chat_reply import ChatSink
 from glmcode.engine.endpoint import Address, Endpoint
 from glmcode.engine.exchange import Exchange
@@ -29,23 +30,28 @@ BYTES_PER_TOKEN = 3.5
 class _State:
     """What is known of one transcript: its bytes, and the last count that a server gave.
 
-    known: tokens of the first `at` bytes of the messages.
+    known: tokens of the first `at` bytes of the messages. segment: which they are of.
     """
 
     messages: ChatMessages
     known: int = 0
     at: int = 0
+    segment: int = 0
 
 
 @dataclass(slots=True)
 class ChatProtocol:
-    """core.model.Model over chat completions."""
+    """core.model.Model over chat completions.
+
+    reserve: as in `tokens`; nothing is done with it, the server decides how long it answers.
+    """
 
     exchange: Exchange
     endpoint: Endpoint
     address: Address
     judge: Judge
     model: str
+    reserve: int = 0
     dropped: set[str] = field(default_factory=set)
     states: WeakKeyDictionary[Transcript, _State] = field(default_factory=WeakKeyDictionary)
 
@@ -62,10 +68,35 @@ class ChatProtocol:
             state.at = dialect.asked_bytes
         return message
 
+    async def ask(
+        self, transcript: Transcript, question: str, max_tokens: int, emit: Emit
+    ) -> AssistantMessage:
+        """One answer to a question that is not part of the transcript."""
+        state = self._state(transcript)
+        dialect = _Dialect(self, state, transcript, emit, question, max_tokens)
+        sink, clock = await self.exchange.reply(dialect, emit, lambda message: None)
+        return sink.message(clock)
+
     def prompt_tokens(self, transcript: Transcript) -> int:
         """The server's last count, and an estimate for what came after it."""
         state = self._state(transcript)
-        return state.known + round((state.messages.size - state.at) / BYTES_PER_TOKEN)
+        return state.known + max(0, round((state.messages.size - state.at) / BYTES_PER_TOKEN))
+
+    def head_tokens(self, transcript: Transcript) -> int:
+        """An estimate of the tokens of its preamble."""
+        return self.preamble_tokens(transcript.preamble)
+
+    def count(self, transcript: Transcript, message: Message) -> int:
+        """An estimate of the tokens that a message would take."""
+        return math.ceil(len(encode(message_object(message))) / BYTES_PER_TOKEN)
+
+    def reasoning_tokens(self, message: AssistantMessage) -> int:
+        """An estimate of how many of a reply's tokens are its reasoning."""
+        return round(len(message.reasoning.encode("utf-8", "replace")) / BYTES_PER_TOKEN)
+
+    def preamble_tokens(self, preamble: Preamble) -> int:
+        """An estimate of the tokens of a preamble."""
+        return round(ChatMessages(preamble).size / BYTES_PER_TOKEN)
 
     def options(self) -> dict[str, Any]:
         """The request without tools and messages."""
@@ -80,27 +111,44 @@ class ChatProtocol:
     def _state(self, transcript: Transcript) -> _State:
         state = self.states.get(transcript)
         if state is None:
-            state = self.states[transcript] = _State(ChatMessages(transcript.preamble))
+            keep = self.endpoint.reasoning == "keep"
+            messages = ChatMessages(transcript.preamble, keep_reasoning=keep)
+            state = self.states[transcript] = _State(messages)
+        if state.segment != transcript.segment:
+            state.messages.restart()
+            state.known = state.at = 0
+            state.segment = transcript.segment
         state.messages.extend(transcript.since(state.messages.count))
         return state
 
 
 class _Dialect:
-    """exchange.Dialect for one reply."""
+    """exchange.Dialect for one reply; question: asked after the transcript's messages."""
 
     def __init__(
-        self, protocol: ChatProtocol, state: _State, transcript: Transcript, emit: Emit
+        self,
+        protocol: ChatProtocol,
+        state: _State,
+        transcript: Transcript,
+        emit: Emit,
+        question: str | None = None,
+        max_tokens: int | None = None,
     ) -> None:
         self._protocol = protocol
         self._messages = state.messages
         self._emit = emit
         self._names = [spec.name for spec in transcript.preamble.specs]
         self._step = 1 + transcript.replies
+        self._question = question
+        self._max_tokens = max_tokens
         self.prompt_tokens = protocol.prompt_tokens(transcript)
         self.asked_bytes = state.messages.size
 
     def request(self) -> tuple[str, tuple[bytes, ...]]:
-        body = self._messages.body(self._protocol.options())
+        options = self._protocol.options()
+        if self._max_tokens is not None and "max_tokens" not in self._protocol.dropped:
+            options["max_tokens"] = self._max_tokens
+        body = self._messages.body(options, self._question)
         return f"{self._protocol.address.api}/chat/completions", (body,)
 
     def sink(self) -> ChatSink:
@@ -113,6 +161,8 @@ class _Dialect:
         if fault.status not in (400, 422):
             return False
         optional = {"stream_options": "include_usage"}
+        if self._max_tokens is not None:
+            optional["max_tokens"] = "max_completion_tokens"
         optional |= {name: name for name in self._protocol.endpoint.sampling}
         named = {
             name for name, other in optional.items() if name in fault.body or other in fault.body

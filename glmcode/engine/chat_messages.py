@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from glmcode.core.messages import AssistantMessage, Message, ToolMessage, UserMessage
@@ -28,29 +29,57 @@ _THINK = re.compile(r"(\s*)<think>(.*?)(?:</think>(\s*)(.*)|$)", re.DOTALL)
 class ChatMessages:
     """The encoded head and messages of one conversation."""
 
-    def __init__(self, preamble: Preamble) -> None:
+    def __init__(self, preamble: Preamble, *, keep_reasoning: bool = True) -> None:
+        """keep_reasoning: False leaves out that of earlier turns once a user message follows."""
         tools = [spec.function() for spec in preamble.specs]
         self.tools = encode(tools) if tools else b""
         self._parts: list[bytes] = []
         if preamble.system:
             self._parts.append(encode({"role": "system", "content": preamble.system}))
+        self._head = len(self._parts)
+        self._keep_reasoning = keep_reasoning
+        self._reasoned: dict[int, AssistantMessage] = {}
         self.count = 0
-        self.size = len(self.tools) + sum(len(part) for part in self._parts)
+        self.size = self._measure()
+
+    def _measure(self) -> int:
+        return len(self.tools) + sum(len(part) for part in self._parts)
 
     def extend(self, messages: Sequence[Message]) -> None:
         """Append messages that the transcript gained."""
         for message in messages:
+            if not self._keep_reasoning:
+                self._cut_reasoning(message)
             part = encode(message_object(message))
             self._parts.append(part)
             self.size += len(part)
         self.count += len(messages)
 
-    def body(self, options: Mapping[str, Any]) -> bytes:
-        """The whole request: options first, then tools and messages."""
+    def restart(self) -> None:
+        """Back to the head: a new segment follows."""
+        del self._parts[self._head :]
+        self._reasoned.clear()
+        self.count, self.size = 0, self._measure()
+
+    def _cut_reasoning(self, message: Message) -> None:
+        if isinstance(message, AssistantMessage) and message.reasoning:
+            self._reasoned[len(self._parts)] = message
+        if not isinstance(message, UserMessage):
+            return
+        for place, reply in self._reasoned.items():
+            self._parts[place] = encode(message_object(replace(reply, reasoning="")))
+        self._reasoned.clear()
+        self.size = self._measure()
+
+    def body(self, options: Mapping[str, Any], question: str | None = None) -> bytes:
+        """The whole request: options first, then tools and messages (and a last question)."""
         parts = [encode(options)[:-1]]
         if self.tools:
             parts += [b',"tools":', self.tools]
-        return b"".join([*parts, b',"messages":[', b",".join(self._parts), b"]}"])
+        messages = self._parts
+        if question is not None:
+            messages = [*messages, encode(message_object(UserMessage(text=question)))]
+        return b"".join([*parts, b',"messages":[', b",".join(messages), b"]}"])
 
 
 def encode(value: Any) -> bytes:
@@ -73,7 +102,7 @@ def message_object(message: Message) -> dict[str, Any]:
 def _assistant(message: AssistantMessage) -> dict[str, Any]:
     made: dict[str, Any] = {"role": "assistant", "content": message.text}
     field = message.reasoning_field
-    if field is not None and field.startswith(IN_CONTENT):
+    if field is not None and field.startswith(IN_CONTENT) and message.reasoning:
         made["content"] = join_think(message.reasoning, message.text, field)
     elif field is not None and message.reasoning:
         made[field] = message.reasoning

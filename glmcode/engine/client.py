@@ -15,10 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glmcode.core.messages import AssistantMessage
+from glmcode.core.events import Delta, DeltasDiscarded, Event
+from glmcode.core.messages import AssistantMessage, Message
 from glmcode.core.model import Emit, ModelError
 from glmcode.core.tool import ToolSpec
-from glmcode.core.transcript import Transcript
+from glmcode.core.transcript import Preamble, Transcript
 from glmcode.engine.endpoint import Address, Endpoint, ProtocolName, address_of
 from glmcode.engine.exchange import Exchange
 from glmcode.engine.faults import Fault, Judge
@@ -47,7 +48,8 @@ class Client:
     """core.model.Model on one endpoint.
 
     protocol and protocol_reason: which of the two is spoken, and why. model: the served
-    name. window: tokens of the context window; 0 when the server does not say.
+    name. window: tokens of the context window; 0 when the server does not say. step_cap:
+    the most tokens of one answer.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Client:
         self.protocol_reason = reason
         self.model = spoken.model
         self.window = window
+        self.step_cap = spoken.endpoint.step_cap
         self._spoken = spoken
         self._transport = transport
 
@@ -86,6 +89,41 @@ class Client:
     def prompt_tokens(self, transcript: Transcript) -> int:
         """Tokens of the next prompt: exact in `tokens`, else the last usage and an estimate."""
         return self._spoken.prompt_tokens(transcript)
+
+    async def ask(
+        self, transcript: Transcript, question: str, max_tokens: int, emit: Emit
+    ) -> AssistantMessage:
+        """The answer to a question after the transcript, which stays as it is.
+
+        What streams is not shown, its calls mean nothing, and when it breaks off nothing is
+        kept. Raises ModelError, CancelledError.
+        """
+
+        def quiet(event: Event) -> None:
+            if not isinstance(event, Delta | DeltasDiscarded):
+                emit(event)
+
+        return await self._spoken.ask(transcript, question, max_tokens, quiet)
+
+    def leave_free(self, tokens: int) -> None:
+        """Answers leave this many tokens of the window free, where they can."""
+        self._spoken.reserve = tokens
+
+    def count(self, transcript: Transcript, message: Message) -> int:
+        """Tokens that a message would take there: exact in `tokens`, else an estimate."""
+        return self._spoken.count(transcript, message)
+
+    def head_tokens(self, transcript: Transcript) -> int:
+        """Tokens of its preamble."""
+        return self._spoken.head_tokens(transcript)
+
+    def preamble_tokens(self, preamble: Preamble) -> int:
+        """Tokens that another preamble would take."""
+        return self._spoken.preamble_tokens(preamble)
+
+    def reasoning_tokens(self, message: AssistantMessage) -> int:
+        """How many of a reply's tokens are its reasoning."""
+        return self._spoken.reasoning_tokens(message)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -27,7 +27,8 @@ class Endpoint:
     tokenizer: a tokenizer.json or its folder, for `tokens`. window: context tokens, None
     asks the server. sampling: temperature, top_p, top_k, min_p, repetition_penalty, ...
     step_cap: the most tokens of one reply. headers ride on every request. key_name: the
-    variable that holds the key, for messages.
+    variable that holds the key, for messages. reasoning: "template" does not send that of
+    earlier turns again.
     """
 
     socket: Path | None = None
@@ -40,6 +41,7 @@ class Endpoint:
     window: int | None = None
     sampling: Mapping[str, float | int] = field(default_factory=dict)
     step_cap: int = STEP_CAP
+    reasoning: Literal["keep", "template"] = "keep"
     headers: Mapping[str, str] = field(default_factory=dict)
 
 

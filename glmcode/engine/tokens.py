@@ -15,16 +15,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
-from glmcode.core.messages import AssistantMessage, Usage
+from glmcode.core.messages import AssistantMessage, Message, Usage, UserMessage
 from glmcode.core.model import Emit, ModelError
-from glmcode.core.transcript import Transcript
+from glmcode.core.transcript import Preamble, Transcript
 from glmcode.engine.endpoint import Address, Endpoint
-from glmcode.engine.exchange import Exchange
+from glmcode.engine.exchange import Clock, Exchange
 from glmcode.engine.faults import Fault, Judge
 from glmcode.engine.profile import CARD_SAMPLING
 from glmcode.engine.token_reply import TokenSink
 from glmcode.engine.usage import read_usage
-from glmcode.glm.prompt import TokenPrompt
+from glmcode.glm.prompt import TokenPrompt, reasoning_span
 from glmcode.glm.tokenizer import GlmTokenizer
 
 MAX_GO_ON = 2
@@ -37,15 +37,19 @@ _NO_ROUTE = (403, 404, 405, 501)
 
 @dataclass(slots=True)
 class _State:
-    """A transcript as ids: the prompt, and how many messages it holds."""
+    """A transcript as ids: the prompt, and how many messages of which segment it holds."""
 
     prompt: TokenPrompt
     count: int = 0
+    segment: int = 0
 
 
 @dataclass(slots=True)
 class TokensProtocol:
-    """core.model.Model over token ids. window 0: unknown, the server decides."""
+    """core.model.Model over token ids. window 0: unknown, the server decides.
+
+    reserve: tokens that an answer leaves free where it can, for what comes after it.
+    """
 
     exchange: Exchange
     endpoint: Endpoint
@@ -56,6 +60,7 @@ class TokensProtocol:
     tokenizer: GlmTokenizer
     schemas: Mapping[str, Mapping[str, Any]]
     route: Literal["generate", "completions"] = "generate"
+    reserve: int = 0
     dropped: set[str] = field(default_factory=set)
     states: WeakKeyDictionary[Transcript, _State] = field(default_factory=WeakKeyDictionary)
 
@@ -70,19 +75,44 @@ class TokensProtocol:
         for part in range(MAX_GO_ON + 1):
             dialect = _Dialect(self, prompt, emit, step, base)
             sink, clock = await self.exchange.reply(dialect, emit, keep)
-            cost = read_usage(sink.usage, sink.metrics, clock)
-            made = cost.output_tokens or len(sink.ids) - len(base)
-            cost = replace(cost, prompt_tokens=dialect.prompt_tokens, output_tokens=made)
+            cost = dialect.cost(sink, clock)
             usage = cost if part == 0 else _both(usage, cost)
-            if sink.finish != "length" or sink.in_call or self._room(prompt, sink.ids) < 1:
+            if sink.finish != "length" or sink.in_call or self.room(prompt, sink.ids) < 1:
                 break
             if part < MAX_GO_ON:
                 base = sink.ids
         return sink.message(usage)
 
+    async def ask(
+        self, transcript: Transcript, question: str, max_tokens: int, emit: Emit
+    ) -> AssistantMessage:
+        """One answer, without reasoning, to a question on a fork: the prompt so far is cached."""
+        fork = self._state(transcript).prompt.fork(thinking=False)
+        fork.extend([UserMessage(text=question)])
+        dialect = _Dialect(self, fork, emit, 0, (), said=fork.answer_prefix, cap=max_tokens)
+        sink, clock = await self.exchange.reply(dialect, emit, lambda message: None)
+        return sink.message(dialect.cost(sink, clock))
+
     def prompt_tokens(self, transcript: Transcript) -> int:
         """The tokens of the next prompt, exactly."""
         return self._state(transcript).prompt.request_count
+
+    def head_tokens(self, transcript: Transcript) -> int:
+        """The tokens of its preamble."""
+        return self._state(transcript).prompt.head_count
+
+    def count(self, transcript: Transcript, message: Message) -> int:
+        """The tokens that a message would take in this transcript."""
+        return self._state(transcript).prompt.count(message)
+
+    def reasoning_tokens(self, message: AssistantMessage) -> int:
+        """How many of a reply's tokens are its reasoning."""
+        start, end = reasoning_span(self.tokenizer, message.token_ids or ())
+        return end - start
+
+    def preamble_tokens(self, preamble: Preamble) -> int:
+        """The tokens that another preamble would take."""
+        return len(TokenPrompt(self.tokenizer, preamble))
 
     def body(self, ids: Sequence[bytes], max_tokens: int) -> tuple[str, tuple[bytes, ...]]:
         """Path and body of a request for these ids: parts of a JSON array, passed on as is."""
@@ -108,7 +138,7 @@ class TokensProtocol:
 
     def max_tokens(self, prompt: TokenPrompt, base: Sequence[int]) -> int:
         """What may be generated. Raises ModelError when nothing may."""
-        room = self._room(prompt, base)
+        room = self.room(prompt, base)
         if room < 1:
             held = prompt.request_count + len(base)
             raise ModelError(
@@ -116,9 +146,10 @@ class TokensProtocol:
                 "is no room for an answer. Start a new session (/clear) or ask for less at once",
                 kind="context_full",
             )
-        return min(room, self.endpoint.step_cap)
+        return min(max(room - self.reserve, room // 2, 1), self.endpoint.step_cap)
 
-    def _room(self, prompt: TokenPrompt, base: Sequence[int]) -> int:
+    def room(self, prompt: TokenPrompt, base: Sequence[int]) -> int:
+        """Tokens left of the window; the step cap where it is not known."""
         held = prompt.request_count + len(base)
         return self.window - held if self.window else self.endpoint.step_cap
 
@@ -128,8 +159,12 @@ class TokensProtocol:
     def _state(self, transcript: Transcript) -> _State:
         state = self.states.get(transcript)
         if state is None:
-            prompt = TokenPrompt(self.tokenizer, transcript.preamble)
+            reasoning = self.endpoint.reasoning
+            prompt = TokenPrompt(self.tokenizer, transcript.preamble, reasoning=reasoning)
             state = self.states[transcript] = _State(prompt)
+        if state.segment != transcript.segment:
+            state.prompt.restart()
+            state.count, state.segment = 0, transcript.segment
         if state.count < len(transcript):
             state.prompt.extend(transcript.since(state.count))
             state.count = len(transcript)
@@ -137,7 +172,11 @@ class TokensProtocol:
 
 
 class _Dialect:
-    """exchange.Dialect for one request of a reply."""
+    """exchange.Dialect for one request of a reply.
+
+    base: what was generated before and is sent again. said: what the prompt has put into the
+    model's mouth. cap: the most tokens that are wanted.
+    """
 
     def __init__(
         self,
@@ -146,6 +185,9 @@ class _Dialect:
         emit: Emit,
         step: int,
         base: Sequence[int],
+        *,
+        said: Sequence[int] = (),
+        cap: int | None = None,
     ) -> None:
         self.prompt_tokens = prompt.request_count + len(base)
         self._protocol = protocol
@@ -153,10 +195,20 @@ class _Dialect:
         self._emit = emit
         self._step = step
         self._base = base
+        self._said = said
+        self._cap = cap
         self._tries = 0
+
+    def cost(self, sink: TokenSink, clock: Clock) -> Usage:
+        """What the request cost."""
+        cost = read_usage(sink.usage, sink.metrics, clock)
+        made = cost.output_tokens or len(sink.ids) - len(self._base) - len(self._said)
+        return replace(cost, prompt_tokens=self.prompt_tokens, output_tokens=made)
 
     def request(self) -> tuple[str, tuple[bytes, ...]]:
         max_tokens = self._protocol.max_tokens(self._prompt, self._base)
+        if self._cap is not None:
+            max_tokens = min(self._protocol.room(self._prompt, self._base), self._cap)
         return self._protocol.body(self._prompt.request_ids_json(self._base), max_tokens)
 
     def sink(self) -> TokenSink:
@@ -168,7 +220,7 @@ class _Dialect:
             protocol.tokenizer,
             protocol.schemas,
             lambda index: f"call_{self._step}_{index + 1}",
-            self._base,
+            (*self._said, *self._base),
             replay=self._tries > 1,
         )
 

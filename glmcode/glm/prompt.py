@@ -4,13 +4,17 @@ The request's id list is kept as text beside the ids: sealed pieces that are nev
 again, and a short growing end, so that a step at 200,000 tokens costs what one at 2,000
 does, but for the socket's own copy. An
 assistant message goes in with the ids that were generated, verbatim, so that each prompt
-begins with the prompt before it and what was answered. Must not change what is in it.
+begins with the prompt before it and what was answered. Two things take ids out again, and
+neither encodes: `restart` (a compaction) goes back to the preamble, and with the reasoning
+policy `template` a user message cuts the spans of earlier reasoning, as the model's own
+template does. Must not change what is in it otherwise.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
+from typing import Literal, TypeAlias
 
 from glmcode.core.messages import AssistantMessage, Message, ToolMessage, UserMessage
 from glmcode.core.transcript import Preamble
@@ -27,6 +31,17 @@ from glmcode.glm.tokenizer import GlmTokenizer
 SEALED_BYTES = 65_536
 """The growing end of the text is sealed when it has this many bytes."""
 
+Reasoning: TypeAlias = Literal["keep", "template"]
+
+
+def reasoning_span(tokenizer: GlmTokenizer, ids: Sequence[int]) -> tuple[int, int]:
+    """Where the reasoning of an answer stands in its ids, without its tags; (0, 0): nowhere."""
+    opening, closing = tokenizer.control_id("<think>"), tokenizer.control_id("</think>")
+    if opening not in ids or closing not in ids:
+        return 0, 0
+    start, end = ids.index(opening) + 1, ids.index(closing)
+    return (start, end) if start < end else (0, 0)
+
 
 class TokenPrompt:
     """The prompt of one session in the `tokens` protocol.
@@ -35,15 +50,27 @@ class TokenPrompt:
     generation prompt, which becomes part of the base with the assistant message.
     """
 
-    def __init__(self, tokenizer: GlmTokenizer, preamble: Preamble, thinking: bool = True) -> None:
-        """thinking: False closes reasoning before it begins and marks user messages."""
+    def __init__(
+        self,
+        tokenizer: GlmTokenizer,
+        preamble: Preamble,
+        thinking: bool = True,
+        reasoning: Reasoning = "keep",
+    ) -> None:
+        """thinking: False closes reasoning before it begins and marks user messages.
+
+        reasoning: "template" cuts that of earlier turns when a user message arrives.
+        """
         self.tokenizer = tokenizer
         self._ids = array("I")
         self._sealed: list[bytes] = []
         self._end = bytearray(b"[")
         self._in_tool_run = False
+        self._reasoning = reasoning
+        self._spans: list[slice] = []
         self._set_thinking(thinking)
         self._append(tokenizer.encode(preamble_pieces(preamble)))
+        self._head = len(self._ids)
 
     def _set_thinking(self, thinking: bool) -> None:
         self.thinking = thinking
@@ -53,6 +80,23 @@ class TokenPrompt:
     def __len__(self) -> int:
         """Tokens of the base: preamble and messages, without the generation prompt."""
         return len(self._ids)
+
+    @property
+    def head_count(self) -> int:
+        """Tokens of the preamble."""
+        return self._head
+
+    def count(self, message: Message) -> int:
+        """Tokens that a message will take, at most (a tool result may need one less)."""
+        match message:
+            case UserMessage():
+                return len(self.tokenizer.encode(user_pieces(message, self.thinking)))
+            case ToolMessage():
+                return len(self.tokenizer.encode(tool_run_pieces([message])))
+            case AssistantMessage(token_ids=None):
+                return len(self.tokenizer.encode(assistant_pieces(message)))
+            case AssistantMessage(token_ids=ids):
+                return len(self._role) + len(ids or ())
 
     @property
     def ids(self) -> list[int]:
@@ -87,6 +131,8 @@ class TokenPrompt:
         for message in messages:
             match message:
                 case UserMessage():
+                    if self._reasoning == "template":
+                        self._cut_reasoning()
                     self._write(user_pieces(message, self.thinking))
                 case ToolMessage():
                     self._write(tool_run_pieces([message], opened=self._in_tool_run))
@@ -95,20 +141,49 @@ class TokenPrompt:
             self._in_tool_run = isinstance(message, ToolMessage)
 
     def _extend_assistant(self, message: AssistantMessage) -> None:
+        ids: Sequence[int]
         if message.token_ids is None:
-            self._write(assistant_pieces(message))
+            ids = self.tokenizer.encode(assistant_pieces(message))
         else:
-            self._append(self._role)
-            self._append(message.token_ids)
+            ids = [*self._role, *message.token_ids]
+        if self._reasoning == "template":
+            start, end = reasoning_span(self.tokenizer, ids)
+            at = len(self._ids)
+            self._spans.append(slice(at + start, at + end))
+        self._append(ids)
+
+    def _cut_reasoning(self) -> None:
+        for span in reversed(self._spans):
+            del self._ids[span]
+        self._spell_again()
+
+    def restart(self) -> None:
+        """Back to the preamble, whose ids stay as they are."""
+        del self._ids[self._head :]
+        self._in_tool_run = False
+        self._spell_again()
+
+    def _spell_again(self) -> None:
+        """The text of the ids that are left; no id is encoded or changed."""
+        self._spans.clear()
+        self._sealed.clear()
+        self._end = bytearray(b"[")
+        self._spell(self._ids)
 
     def fork(self, thinking: bool | None = None) -> TokenPrompt:
-        """A copy that grows apart from this one; thinking: for its new messages."""
+        """A copy that grows apart from this one; thinking: for its new messages.
+
+        It keeps all reasoning: its prompt begins with this one's, whatever is said next.
+        """
         other = object.__new__(TokenPrompt)
         other.tokenizer = self.tokenizer
         other._ids = self._ids[:]
         other._sealed = self._sealed[:]
         other._end = self._end[:]
         other._in_tool_run = self._in_tool_run
+        other._head = self._head
+        other._reasoning = "keep"
+        other._spans = []
         other._set_thinking(self.thinking if thinking is None else thinking)
         return other
 
@@ -117,6 +192,9 @@ class TokenPrompt:
 
     def _append(self, ids: Sequence[int]) -> None:
         self._ids.extend(ids)
+        self._spell(ids)
+
+    def _spell(self, ids: Iterable[int]) -> None:
         self._end += _json(ids)
         if len(self._end) >= SEALED_BYTES:
             self._sealed.append(bytes(self._end))

@@ -13,6 +13,8 @@ from glmcode.core.events import (
     Appended,
     ApprovalAsked,
     CallStarted,
+    Compacted,
+    Compacting,
     Delta,
     EngineProgress,
     Event,
@@ -60,6 +62,10 @@ class Status:
                 self.enter("working", now)
             case TurnFinished():
                 self.enter("idle", now)
+            case Compacting():
+                self.doing = "compacting"
+            case Compacted():
+                self.doing = ""
             case StepStarted():
                 self.doing = "asking the model"
             case Delta():

@@ -15,6 +15,8 @@ from glmcode.core.events import (
     Appended,
     ApprovalAsked,
     CallStarted,
+    Compacted,
+    Compacting,
     Delta,
     DeltasDiscarded,
     Event,
@@ -29,6 +31,7 @@ from glmcode.core.events import (
 from glmcode.core.messages import AssistantMessage, Message, ToolMessage, UserMessage
 from glmcode.core.tool import Preview
 from glmcode.core.words import framed
+from glmcode.notes import compacted_text
 from glmcode.repl.calls import Calls
 from glmcode.repl.paint import Painter, Spans
 from glmcode.repl.reply import Reply
@@ -85,6 +88,10 @@ class View:
                 return self._once(event.why, [("warning", f"{event.why}; {wait}")])
             case Notice():
                 return self._once(event.text, [("warning", event.text)])
+            case Compacting():
+                self._said.clear()
+            case Compacted():
+                return self._part("note", self.painter.spans([("dim", compacted_text(event))]))
             case StepFinished() if self._verbose:
                 return self._part("note", self._step_line(event))
             case TurnFinished():

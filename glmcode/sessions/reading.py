@@ -58,7 +58,8 @@ class Conversation:
 
     writers: for each message the index of its writer in `known_writers`. typed: message index
     -> what the person typed. open_calls: those of the last step without a result, in order.
-    seen: path -> sha256 hex of the content the model knows. end: bytes of whole lines;
+    seen: path -> sha256 hex of the content the model knows. compaction: the last one's line,
+    without its messages. end: bytes of whole lines;
     head: bytes of the header's line.
     """
 
@@ -75,6 +76,7 @@ class Conversation:
     seen: dict[str, str] = field(default_factory=dict)
     cwd: str | None = None
     todos: list[dict[str, str]] = field(default_factory=list)
+    compaction: Mapping[str, Any] = field(default_factory=dict)
     end: int = 0
 
     @property
@@ -149,6 +151,9 @@ class _Fold:
                 self._writer(entry["engine"])
             case "compaction":
                 self._restart([message_from_json(value) for value in entry["messages"]])
+                if "seen" in entry:
+                    self._forget(set(entry["seen"]))
+                told.compaction = {k: v for k, v in entry.items() if k != "messages"}
             case "rewind":
                 self._rewind(entry["keep"])
             case _:
@@ -236,6 +241,10 @@ class _Fold:
         self._settle()
         for message in messages:
             self._add(message)
+
+    def _forget(self, known: set[str]) -> None:
+        """Files that the segment no longer shows must be read again before a change."""
+        self.told.seen = {p: d for p, d in self.told.seen.items() if p in known}
 
     def _rewind(self, keep: int) -> None:
         """Back to the first messages; what later ones taught the model it no longer knows."""

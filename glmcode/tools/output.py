@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -37,6 +38,23 @@ def bounded(ctx: ToolContext, text: str, *, name: str, keep: Keep = "both") -> s
     spill.write(text)
     spill.close()
     return _clip(text, text, len(text), text.count("\n"), limit, keep, spill.where())
+
+
+def recut(folder: Path, text: str, name: str) -> Callable[[int], str]:
+    """A result that is still too long, cut to a number of characters; saved once, whole."""
+    spill: list[Spill] = []
+
+    def cut(limit: int) -> str:
+        if limit >= len(text):
+            return text
+        if not spill:
+            spill.append(Spill(folder, name))
+            spill[0].write(text)
+            spill[0].close()
+        lines = text.count("\n")
+        return _clip(text, text, len(text), lines, limit, "both", spill[0].where())
+
+    return cut
 
 
 class Spill:

@@ -70,6 +70,7 @@ def test_permission_lists_of_all_layers_are_joined(tmp_path: Path) -> None:
         ('[tools]\nresult_chars = "many"\n', "must be of type int"),
         ("[tools]\nresult_chars = true\n", "must be of type int"),
         ("[context]\nreasoning = 'cut'\n", "must be keep or template"),
+        ("[context]\nwindow = 100\n", "at least 4096"),
         ('[permissions]\ndeny = "Write"\n', "must be a list"),
         ('[permissions]\nmode = "yes"\n', "unknown permission mode"),
         ("[tools\n", "cannot be read"),
