@@ -128,17 +128,22 @@ def test_the_head_is_that_of_the_session_even_when_glmcode_has_another_by_now(
 
 
 def test_a_file_that_was_read_and_is_unchanged_needs_no_new_read(tmp_path: Path) -> None:
-    script = [READ, Reply(text="One."), EDIT, Reply(text="Two."), EDIT, Reply(text="Three.")]
+    again = {"file_path": "a.py", "old_string": "x = 2", "new_string": "x = 3"}
+    second = Reply(calls=[{"name": "Edit", "arguments": again}])
+    script = [READ, Reply(text="One."), EDIT, Reply(text="Two.")]
+    script += [second, Reply(text="Three."), EDIT, Reply(text="Four.")]
     with FakeEngine(script, tokenizer=TOKENIZER, window=200_000) as engine:
         runs = Runs(tmp_path, engine)
         path = runs.path(runs.run("read it")["session_id"])
         runs.run("-c", "edit it")
         assert (runs.work / "a.py").read_bytes() == b"x = 2\n"
+        runs.run("-c", "edit it once more")
+        assert (runs.work / "a.py").read_bytes() == b"x = 3\n"
         (runs.work / "a.py").write_bytes(b"x = 1  # by an editor\n")
         runs.run("-c", "edit it again")
     answers = [m for m in fold(path).messages if isinstance(m, ToolMessage)]
-    assert not answers[1].is_error
-    assert answers[2].is_error and "changed since" in answers[2].text
+    assert [answer.is_error for answer in answers] == [False, False, False, True]
+    assert "changed since" in answers[3].text
     assert (runs.work / "a.py").read_bytes() == b"x = 1  # by an editor\n"
 
 
