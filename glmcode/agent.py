@@ -19,7 +19,7 @@ from glmcode.agent_head import Ahead, Head, build_head, denial
 from glmcode.agent_mentions import expand
 from glmcode.agent_options import AgentOptions, Answer, Approval, nobody
 from glmcode.agent_resume import Beginning, begin
-from glmcode.agent_setup import first_policy, proposed_rule, tool_context
+from glmcode.agent_setup import first_policy, proposed_rule, tool_context, warm
 from glmcode.base.config import Mode
 from glmcode.context.environment import environment
 from glmcode.context.folders import FolderInstructions
@@ -32,7 +32,7 @@ from glmcode.core.tool import Action, Effect, Tool, ToolSpec
 from glmcode.core.transcript import Preamble, Transcript
 from glmcode.engine.client import Client
 from glmcode.permissions import decide
-from glmcode.tools import load_tools, warm
+from glmcode.tools import load_tools
 
 __all__ = ["Agent", "AgentOptions", "Answer", "Approval", "nobody", "proposed_rule"]
 

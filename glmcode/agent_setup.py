@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from glmcode.agent_options import AgentOptions
 from glmcode.base.data import prompt_text
 from glmcode.base.paths import cache_folder
 from glmcode.core.events import ApprovalAsked
 from glmcode.permissions import Policy
+from glmcode.tools import warm as warm_tools
 from glmcode.tools.context import ToolContext
+
+if TYPE_CHECKING:
+    from glmcode.context.parsing import Parsing
 
 
 def tool_context(options: AgentOptions, limit: Callable[[], int]) -> ToolContext:
@@ -27,7 +33,23 @@ def tool_context(options: AgentOptions, limit: Callable[[], int]) -> ToolContext
         environment=environment,
         result_limit=limit,
         extra_folders=options.extra_folders,
+        outline=lambda path, text, room: _parsing().outline(path, text, room),
+        syntax=lambda path, before, after: _parsing().new_errors(path, before, after),
     )
+
+
+@lru_cache(maxsize=1)
+def _parsing() -> Parsing:
+    """The parser of this process: one worker for all its sessions."""
+    from glmcode.context.parsing import Parsing
+
+    return Parsing()
+
+
+def warm() -> None:
+    """Have ready what the first calls need; run in a thread while the first answer is awaited."""
+    warm_tools()
+    _parsing().warm()
 
 
 def first_policy(options: AgentOptions, context: ToolContext) -> Policy:

@@ -44,6 +44,7 @@ from glmcode.tools.paths import Place, locate
 
 _T = TypeVar("_T")
 _SETTLE_S = 5.0
+_LISTED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,9 +135,27 @@ def _commit(ctx: ToolContext, change: Change, stopped: Callable[[], bool]) -> st
     except FileFault as error:
         raise ToolError(f"{place.shown} {error}") from error
     ctx.seen[str(real)] = digest
-    if not made:
-        return change.said
-    return f"{change.said} (made folder {ctx.shown(made[-1])})"
+    said = f"{change.said} (made folder {ctx.shown(made[-1])})" if made else change.said
+    return said + _new_errors(ctx, change)
+
+
+def _new_errors(ctx: ToolContext, change: Change) -> str:
+    """The syntax errors that the change made, as one more line; "" where there is none."""
+    before = change.before.data if change.before else None
+    found = ctx.syntax(change.place.real, before, change.data)
+    if not found:
+        return ""
+    places = [
+        f"line {line}, column {column}" + (f' (missing "{missing}")' if missing else "")
+        for line, column, missing in found[:_LISTED]
+    ]
+    if len(found) > _LISTED:
+        places.append(f"{len(found) - _LISTED} more")
+    plural = "s" if len(found) > 1 else ""
+    return (
+        f"\n[the change stands, but it made {'' if plural else 'a '}syntax error{plural}: "
+        f"{'; '.join(places)}. Look there, and correct it with Edit]"
+    )
 
 
 @contextmanager

@@ -7,7 +7,7 @@ It must not decide permission, and tools must not keep state anywhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,11 @@ class ToolContext:
     todos: the last TodoWrite list.
     interrupted: call id -> what a cancelled command had printed (bounded), for the answer to
         its call; whoever reads it takes it out.
+    outline: asked with a path, its text (line ends as \\n) and the most characters: the file's
+        definitions, one a line, each with the number of its line; "" where there is none.
+    syntax: asked with a path, its bytes before a change (None: a new file) and after it: line,
+        column (from 1) and what is missing, or "", of each syntax error that the change made.
+        Both answer in bounded time and do not raise.
     """
 
     workspace: Path
@@ -48,6 +53,10 @@ class ToolContext:
     shells: dict[str, Any] = field(default_factory=dict)
     todos: list[dict[str, str]] = field(default_factory=list)
     interrupted: dict[str, str] = field(default_factory=dict)
+    outline: Callable[[Path, str, int], str] = lambda path, text, room: ""
+    syntax: Callable[[Path, bytes | None, bytes], Sequence[tuple[int, int, str]]] = (
+        lambda path, before, after: ()
+    )
 
     def resolve(self, path: str) -> Path:
         """An absolute, lexically normalised path; `~` is expanded; symlinks are kept.

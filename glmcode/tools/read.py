@@ -1,6 +1,7 @@
 """Read: a text file with numbered lines, as much as a result may hold.
 
-`N<TAB>line`, then one line in brackets that says what was shown and how to go on. A file is
+`N<TAB>line`, then one line in brackets that says what was shown and how to go on. Of a large file
+that is asked for as a whole, the outline comes first and then its beginning. A file is
 looked at before it is opened, binary content is named and not shown, and long lines are cut with
 a note. What was read is remembered by content, whole or in part, so that Edit and Write know
 whether the file is still the same. Must not change anything.
@@ -24,8 +25,14 @@ from glmcode.tools.paths import Place, folder_instead, is_folder, locate, missin
 
 LINES = 2_000
 LINE_WIDTH = 2_000
+OUTLINE_FROM = 20_000
+"""Characters (some thousand tokens) from which a file that is read whole is outlined."""
+OUTLINE_CHARS = 6_000
+BEGINNING_CHARS = 8_000
 _TAIL = 300
 _MIN_ROOM = 200
+_OUTLINED = "[a large file of {total} lines; its outline:]"
+_BEGINNING = "[and its beginning:]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +45,7 @@ class _Lines:
     notes: tuple[str, ...] = ()
     digest: str | None = None
     size: int = 0
+    outline: str = ""
 
 
 async def prepare(
@@ -55,7 +63,8 @@ async def prepare(
     preview = Preview(kind="text", title=f"Read {place.shown}", body=_range(offset, limit))
 
     async def commit() -> ToolResult:
-        found = await settled(lambda stopped: _read(ctx, place, first, wanted, stopped))
+        whole = offset is None and limit is None
+        found = await settled(lambda stopped: _read(ctx, place, first, wanted, whole, stopped))
         text = bounded(ctx, _answer(found, place, ctx.result_limit()), name="read", keep="head")
         if found.digest is not None and (found.lines or found.total == 0):
             ctx.seen[str(place.real)] = found.digest
@@ -106,7 +115,12 @@ def _readable(ctx: ToolContext, given: str) -> Place:
 
 
 def _read(
-    ctx: ToolContext, place: Place, first: int, wanted: int, stopped: Callable[[], bool]
+    ctx: ToolContext,
+    place: Place,
+    first: int,
+    wanted: int,
+    whole: bool,
+    stopped: Callable[[], bool],
 ) -> _Lines:
     try:
         snapshot = load(place.real)
@@ -126,12 +140,17 @@ def _read(
         notes.append("not UTF-8: shown as latin-1")
     elif text.encoding != "utf-8":
         notes.append(text.encoding.upper())
+    outline = ""
+    if whole and len(text.text) > OUTLINE_FROM:
+        room = min(OUTLINE_CHARS, ctx.result_limit() // 3)
+        outline = ctx.outline(place.real, "\n".join(lines) + "\n", room)
     return _Lines(
         first=first,
         lines=lines[first - 1 : first - 1 + wanted],
         total=len(lines),
         notes=tuple(notes),
         digest=snapshot.digest,
+        outline=outline,
     )
 
 
@@ -168,6 +187,10 @@ def _answer(found: _Lines, place: Place, room: int) -> str:
             f"{found.total} line{'' if found.total == 1 else 's'}]"
         )
     room = max(room - _TAIL, _MIN_ROOM)
+    head: list[str] = []
+    if found.outline:
+        head = [_OUTLINED.format(total=found.total), found.outline, _BEGINNING]
+        room = max(min(room - len("\n".join(head)), BEGINNING_CHARS), _MIN_ROOM)
     out: list[str] = []
     cut: list[int] = []
     used = 0
@@ -184,7 +207,7 @@ def _answer(found: _Lines, place: Place, room: int) -> str:
                 cut.pop()
             break
         out.append(shown)
-    return "\n".join([*out, _last_line(found, place, found.first + len(out) - 1, cut)])
+    return "\n".join([*head, *out, _last_line(found, place, found.first + len(out) - 1, cut)])
 
 
 def _last_line(found: _Lines, place: Place, last: int, cut: list[int]) -> str:
@@ -192,6 +215,8 @@ def _last_line(found: _Lines, place: Place, last: int, cut: list[int]) -> str:
     parts = [f"lines {found.first}-{last}{total}"]
     if found.total is None or last < found.total:
         parts.append(f"continue with offset={last + 1}")
+    if found.outline:
+        parts.append("for a definition, set offset to its line and limit to some lines")
     if cut:
         name = shlex.quote(place.shown)
         parts.append(

@@ -1,10 +1,11 @@
-"""The process that parses: it is given contents of files and answers with their tags.
+"""The process that parses: it is given contents of files and answers with what stands in them.
 
 A process of its own because a grammar is C code that meets whatever stands in a file: it may
 crash, take for ever or eat memory, and a process can be killed. It also leaves the caller's
-interpreter free. A batch comes on standard input as one JSON line [[language, size], ...] and
-then the contents; for each file one line with a size and then that many bytes go out. Started
-by tag_pool.py without site packages. Must not open a file.
+interpreter free. A batch comes on standard input as one JSON line [what, [[language, size], ...]]
+and then the contents; for each file one line with a size and then that many bytes go out. `what`
+is "tags" (the answer is tags.to_bytes) or "errors" (errors.to_bytes). Started by
+worker_process.py without site packages. Must not open a file.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import resource
 import sys
 from typing import BinaryIO
 
+from glmcode.context import errors, tags
 from glmcode.context.languages import BY_NAME
-from glmcode.context.tags import tags_of, to_bytes
 
 _MEMORY = 2 << 30
 
@@ -26,14 +27,22 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     while line := source.readline():
+        what, files = json.loads(line)
         # All of a batch is read before anything is answered, so that neither side can wait
         # for the other with a full pipe.
-        batch = [(name, _exactly(source, size)) for name, size in json.loads(line)]
+        batch = [(name, _exactly(source, size)) for name, size in files]
         for name, data in batch:
-            answer = to_bytes(tags_of(data, BY_NAME[name]))
+            answer = _answer(what, name, data)
             sink.write(b"%d\n" % len(answer))
             sink.write(answer)
             sink.flush()
+
+
+def _answer(what: str, name: str, data: bytes) -> bytes:
+    language = BY_NAME[name]
+    if what == "errors":
+        return errors.to_bytes(errors.errors_of(data, language))
+    return tags.to_bytes(tags.tags_of(data, language))
 
 
 def _exactly(source: BinaryIO, size: int) -> bytes:
