@@ -66,7 +66,7 @@ def test_the_demo_repairs_repositories_it_never_saw_and_every_full_block_is_cach
         assert steps
         for (prompt, _, answer), (_, cached, _) in itertools.pairwise(steps):
             assert cached >= (prompt + answer - 1) // BLOCK * BLOCK - BLOCK
-    assert solved >= 4  # measured 5 of 8 with these weights; the aim is 7
+    assert solved >= 7  # 50 of 50 other seeds with these weights
 
 
 def test_the_demo_works_with_a_nonce_in_every_name(

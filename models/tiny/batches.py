@@ -59,7 +59,7 @@ class Source:
     def _refill(self, tokens: int, easy: bool) -> None:
         """Draw conversations, group them by length, and shuffle the groups."""
         draw = data.easy_conversation if easy else data.conversation
-        made = [self.codec.encode(draw(self.rng, self.words)) for _ in range(96)]
+        made = [self.codec.encode(draw(self.rng, self.words)) for _ in range(max(96, tokens // 80))]
         waiting = self._waiting[easy]
         group: list[Row] = []
         for row in sorted(made, key=lambda row: len(row[0])):

@@ -6,6 +6,7 @@ encoded in one piece, here and when glmcode serves the model.
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
 
 
@@ -20,13 +21,22 @@ class Piece:
 
 @dataclass(slots=True)
 class Conversation:
-    """Builds the pieces from the first user message on."""
+    """Builds the pieces from the first user message on.
+
+    requests and deeds keep what was asked and which calls were made, for a summary.
+    """
 
     pieces: list[Piece] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    deeds: list[tuple[str, str]] = field(default_factory=list)
     _open: bool = False
+    _steps: list[tuple[int, int]] = field(default_factory=list)
+    _asked: int = 0
 
     def user(self, text: str) -> None:
-        """A request of the person."""
+        """A request of the person; what stands before its last blank line is no request."""
+        self.requests.append(text.split("\n\n")[-1])
+        self._asked = len(self.pieces)
         if not self._open:
             self._control("<|user|>")
         self._text("\n" + text)
@@ -34,6 +44,7 @@ class Conversation:
 
     def call(self, name: str, thought: str, **arguments: str) -> None:
         """The model thinks and calls a tool, then stops with <|observation|>."""
+        self.deeds.append((name, next(iter(arguments.values()), "")))
         self._think(thought)
         self._text("\n", True)
         self._control("<tool_call>", True)
@@ -53,6 +64,21 @@ class Conversation:
         self._control("<tool_response>")
         self._text(f"\n{text}\n")
         self._control("</tool_response>")
+        self._steps.append((len(self.pieces), len(self.deeds)))
+
+    def cut(self, rng: random.Random) -> bool:
+        """Forget what follows a random tool result of the last request; whether all remained."""
+        spot, deeds = rng.choice(self._steps)
+        if spot < self._asked:
+            return True
+        del self.pieces[spot:]
+        del self.deeds[deeds:]
+        self._open = False
+        return False
+
+    def no_think(self) -> None:
+        """The person's message ends with GLM's mark for an answer without reasoning."""
+        self._control("/nothink")
 
     def say(self, text: str, thought: str = "") -> None:
         """The model ends its turn with a sentence and <|user|>."""

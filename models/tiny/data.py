@@ -14,9 +14,9 @@ import re
 from dataclasses import dataclass, replace
 
 from glmcode import demo_task
-from models.tiny import outputs
+from models.tiny import longer, outputs
+from models.tiny.asking import CREATE, FIND, FIX, FIX_BARE, RUN, SET, asked, command
 from models.tiny.conversation import Conversation, Piece
-from models.tiny.requests import CREATE, FIND, FIX, FIX_BARE, RUN, SET, asked, command
 from models.tiny.words import Words
 
 DEFAULT_COMMAND = "python -m pytest -q"
@@ -40,16 +40,25 @@ class Repair:
 
 
 def conversation(rng: random.Random, words: Words) -> list[Piece]:
-    """One training conversation: a fix, or one to three short tasks in a row."""
+    """One training conversation: a fix, a chain, or short tasks in a row; perhaps a summary."""
     talk = Conversation()
     words.restart()
-    if rng.random() < 0.68:
+    kind = rng.random()
+    if kind < 0.62:
         fix(rng, words, talk)
         if rng.random() < 0.06:
             short(rng, words, talk, first=False)
+    elif kind < 0.68:
+        longer.chain(rng, words, talk)
+        if rng.random() < 0.3:
+            short(rng, words, talk, first=False)
     else:
-        for number in range(rng.choice([1, 2, 2, 3])):
+        for number in range(rng.choice([1, 2, 2, 3, 3, 8])):
             short(rng, words, talk, first=number == 0)
+    if rng.random() < 0.08:
+        longer.summary(rng, words, talk)
+        if rng.random() < 0.3:
+            short(rng, words, talk, first=False)
     return talk.pieces
 
 
@@ -127,8 +136,8 @@ def repair(rng: random.Random, words: Words, module: str, line: str) -> Repair:
         new=new,
         failed=outputs.bash(rng, outputs.failed_run(rng, words, failure, pytest), 1),
         found=found(rng, words, function, f"{path}:{start}:{lines[start - 1]}"),
-        read=outputs.read(lines),
-        edited=outputs.edited(path, lines.index(old) + 1),
+        read=outputs.read(rng, lines),
+        edited=outputs.edited(rng, path, lines.index(old) + 1),
         passed=outputs.bash(rng, outputs.passed_run(rng, words, failure.total, pytest), 0),
     )
 
@@ -265,7 +274,7 @@ def set_constant(rng: random.Random, words: Words, talk: Conversation, first: bo
     request = rng.choice(SET).format(name=name, path=path, value=value)
     talk.user(asked(rng, words, request, first))
     talk.call("Read", "", file_path=path)
-    talk.result(outputs.noted(rng, words, outputs.read(lines)))
+    talk.result(outputs.noted(rng, words, outputs.read(rng, lines)))
     talk.call(
         "Edit",
         f"{name} should be {value}",
@@ -277,7 +286,7 @@ def set_constant(rng: random.Random, words: Words, talk: Conversation, first: bo
         talk.result("not run: the user said no")
         talk.say(f"The edit of {path} was refused: nothing is changed.")
         return None
-    talk.result(outputs.noted(rng, words, outputs.edited(path, lines.index(old) + 1)))
+    talk.result(outputs.noted(rng, words, outputs.edited(rng, path, lines.index(old) + 1)))
     talk.say(f"{name} in {path} is now {value}.")
     return None
 

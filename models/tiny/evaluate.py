@@ -26,14 +26,14 @@ import httpx
 import torch
 
 from glmcode import demo_task
-from models.tiny import data, head, outputs
+from models.tiny import data, head, longer, outputs
 from models.tiny.conversation import Conversation, Piece
 from models.tiny.export import load
 from models.tiny.model import KeysValues, TinyGLM
 from models.tiny.vocabulary import Codec
 from models.tiny.words import Words
 
-KINDS = ("demo", "nonce", "fix", "set", "where", "write", "run")
+KINDS = ("demo", "nonce", "fix", "set", "where", "write", "run", "chain", "summary")
 STOPS = ("<|endoftext|>", "<|user|>", "<|observation|>", "<|assistant|>", "<|system|>")
 FIRST_SEED = 100_000
 Answer = Callable[[list[int], int], list[int]]
@@ -88,8 +88,15 @@ def _short(kind: str) -> Callable[[random.Random, Words, Conversation], object]:
         "where": data.where,
         "write": data.write,
         "run": data.run,
+        "chain": longer.chain,
+        "summary": _summed_up,
     }
     return table[kind]
+
+
+def _summed_up(rng: random.Random, words: Words, talk: Conversation) -> None:
+    rng.choice((data.fix, data.set_constant, longer.chain))(rng, words, talk)
+    longer.summary(rng, words, talk)
 
 
 def spans(answers: list[bool]) -> list[tuple[int, int]]:
@@ -130,8 +137,8 @@ def demo_pieces(task: demo_task.DemoTask) -> list[Piece]:
         new=fixed[number],
         failed=f"{failed}\n[exit 1 in 0.2 s]",
         found=f"{path}:{start + 1}:{broken[start]}",
-        read=outputs.read(broken[:-1]),
-        edited=outputs.edited(path, number + 1),
+        read=outputs.read(None, broken[:-1]),
+        edited=outputs.edited(None, path, number + 1),
         passed=f"{passed}\n[exit 0 in 0.2 s]",
     )
     talk = Conversation()

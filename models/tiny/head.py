@@ -78,7 +78,26 @@ def varied_head(rng: random.Random, words: Words) -> list[Piece]:
         specs = rng.sample(specs, rng.randint(4, len(specs)))
     for spec in specs:
         _vary_spec(rng, words, spec)
+    if rng.random() < 0.2:
+        for _ in range(rng.randint(1, 3)):
+            specs.insert(rng.randint(0, len(specs)), _invented(rng, words))
     return head_pieces(specs, _vary_system(rng, words, system), tags)
+
+
+def _invented(rng: random.Random, words: Words) -> dict[str, Any]:
+    """A tool that does not exist: new ones will join the real ones."""
+
+    def sentence() -> str:
+        return " ".join(words.noun() for _ in range(rng.randint(3, 12))).capitalize() + "."
+
+    properties = {
+        words.noun(): {"type": rng.choice(["string", "integer"]), "description": sentence()}
+        for _ in range(rng.randint(1, 3))
+    }
+    name = words.verb().capitalize() + words.noun().capitalize()
+    schema = {"type": "object", "properties": properties, "required": list(properties)[:1]}
+    function = {"name": name, "description": sentence(), "parameters": schema}
+    return {"type": "function", "function": function}
 
 
 def _vary_spec(rng: random.Random, words: Words, spec: dict[str, Any]) -> None:
@@ -96,7 +115,9 @@ def _vary_spec(rng: random.Random, words: Words, spec: dict[str, Any]) -> None:
 
 def _vary_system(rng: random.Random, words: Words, system: str) -> str:
     lines = system.split("\n")
-    if rng.random() < 0.8:
+    if rng.random() < 0.06:
+        lines = list(EXTRA[: rng.randint(1, 6)])
+    elif rng.random() < 0.8:
         share = rng.choice([0.3, 0.6, 0.9, 0.95])
         lines = [line for line in lines if rng.random() < share] or lines[:1]
     if rng.random() < 0.3:
@@ -104,10 +125,10 @@ def _vary_system(rng: random.Random, words: Words, system: str) -> str:
     lines = [_vary_line(rng, words, line) if rng.random() < 0.3 else line for line in lines]
     if rng.random() < 0.3:
         title = rng.choice(["# Instructions (AGENTS.md)", "# AGENTS.md", "Project instructions:"])
-        lines += ["", title, *rng.sample(EXTRA, rng.randint(1, 4))]
+        lines += ["", title, *rng.sample(EXTRA, rng.randint(1, 8))]
     if rng.random() < 0.25:
         lines += ["", rng.choice(["# Repository map", "# Map", "Files of the repository:"])]
-        for _ in range(rng.randint(1, 6)):
+        for _ in range(rng.choice([2, 6, 6, 30])):
             lines.append(f"{words.folder()}{words.module()}.py")
             lines += [f"  def {words.function()}" for _ in range(rng.randint(0, 2))]
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
+from torch.nn.attention.bias import causal_lower_right
 
 KeysValues = tuple[Tensor, Tensor]
 MAX_POSITIONS = 16_384
@@ -67,6 +68,10 @@ def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     before, length = k.shape[2] - q.shape[2], q.shape[2]
     if before == 0:
         return functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+    if q.device.type == "cuda":
+        mask = causal_lower_right(length, before + length)
+        kind = v.dtype
+        return functional.scaled_dot_product_attention(q.to(kind), k.to(kind), v, attn_mask=mask)
     parts = []
     for start in range(0, length, CHUNK):
         end = min(length, start + CHUNK)

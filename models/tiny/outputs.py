@@ -36,14 +36,25 @@ def bash(rng: random.Random, output: str, status: int) -> str:
     return f"{output}\n{gap}{last}" if output else last
 
 
-def read(lines: list[str]) -> str:
-    """A whole file as Read shows it."""
-    body = "\n".join(f"{i}\t{line}" for i, line in enumerate(lines, 1))
-    return f"{body}\n[lines 1-{len(lines)} of {len(lines)}]"
+def read(rng: random.Random | None, lines: list[str]) -> str:
+    """A whole file as Read shows it; with `rng`, now and then in another form."""
+    size = len(lines)
+    form = rng.random() if rng else 1.0
+    mark = ": " if rng and form < 0.02 else "\t"
+    body = "\n".join(f"{i}{mark}{line}" for i, line in enumerate(lines, 1))
+    if form < 0.01:
+        return body
+    last = f"[{size} lines]" if form < 0.03 else f"[lines 1-{size} of {size}]"
+    return f"{body}\n{last}"
 
 
-def edited(path: str, line: int) -> str:
-    """Edit's result for one line."""
+def edited(rng: random.Random | None, path: str, line: int) -> str:
+    """Edit's result for one line; with `rng`, now and then in another form."""
+    form = rng.random() if rng else 1.0
+    if form < 0.01:
+        return f"edited {path}"
+    if form < 0.03:
+        return f"edited {path}: 1 replacement (line {line})"
     return f"edited {path}: 1 replacement at line {line} (+1 -1)"
 
 
@@ -57,8 +68,17 @@ def noted(rng: random.Random, words: Words, result: str) -> str:
         f"[note: {rng.randint(10, 90)} % of the context is used]",
         f"[note: {words.noun()} {words.noun()} {words.noun()}]",
         f"[hook: {words.noun()} passed]",
+        f"[no new syntax errors in {words.noun()}.py]",
+        f"[instructions of {words.folder()}AGENTS.md]\n{_sentences(rng, words)}",
     )
     return f"{result}\n{rng.choice(notes)}"
+
+
+def _sentences(rng: random.Random, words: Words) -> str:
+    return "\n".join(
+        " ".join(words.noun() for _ in range(rng.randint(2, 6))).capitalize() + "."
+        for _ in range(rng.randint(1, 4))
+    )
 
 
 def failed_run(rng: random.Random, words: Words, failure: Failure, pytest: bool) -> str:

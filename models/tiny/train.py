@@ -25,6 +25,7 @@ import torch.nn.functional as functional
 from torch import Tensor, multiprocessing, nn
 
 from models.tiny import card, data, evaluate, export, head, vocabulary
+from models.tiny.accelerator import OnDevice, Report
 from models.tiny.batches import Batch, Source
 from models.tiny.model import Shape, TinyGLM
 from models.tiny.vocabulary import Codec
@@ -37,6 +38,8 @@ Line: TypeAlias = "connection.Connection[Any, Any]"
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How long and how: `tokens` in all, at most `minutes`; rates for Muon and AdamW.
+
+    makers: processes that make batches for an accelerator.
 
     Shares of the whole: single short tasks alone until `easy_until`, short heads alone until
     `short_until` and `full_share` of full heads after it, full learning rate until `hold`.
@@ -53,16 +56,7 @@ class Plan:
     short_until: float = 0.4
     full_share: float = 0.4
     seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a worker did."""
-
-    worker: int
-    tokens: int
-    loss: float
-    written: float
+    makers: int = 2
 
 
 def build_tokenizer(out: Path, size: int, conversations: int = 4000) -> Codec:
@@ -103,7 +97,7 @@ def optimizers(model: TinyGLM, plan: Plan) -> list[torch.optim.Optimizer]:
 
 def losses(model: TinyGLM, batch: Batch) -> tuple[Tensor, Tensor]:
     """The loss to follow, and the mean loss on what the model writes."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(batch.ids.device.type, torch.bfloat16):
         _, past = model(batch.head)
         hidden, _ = model(batch.ids[:, :-1], past)
         counted = batch.weights[:, 1:] > 0
@@ -118,6 +112,8 @@ def losses(model: TinyGLM, batch: Batch) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def solved(model: TinyGLM, batch: Batch) -> int:
     """How many rows have every written token right."""
+    device = next(model.parameters()).device
+    batch = Batch(*(t.to(device) for t in (batch.head, batch.ids, batch.weights)))
     model.eval()
     _, past = model(batch.head)
     hidden, _ = model(batch.ids[:, :-1], past)
@@ -248,9 +244,14 @@ def fit(model: TinyGLM, plan: Plan, out: Path, resume: bool) -> None:
     keep = out / "runs" / "state.pt"
     tools = optimizers(model, plan)
     rates = [[group["lr"] for group in tool.param_groups] for tool in tools]
+    device = next(model.parameters()).device
     done = restore(keep, model, tools) if resume else Progress()
     probe = Source(Codec(out), random.Random(99))
-    gradients = Gradients(model, plan, out)
+    gradients: Gradients | OnDevice = (
+        Gradients(model, plan, out)
+        if device.type == "cpu"
+        else OnDevice(model, out, plan.batch, plan.makers, plan.seed, losses)
+    )
     begun = time.monotonic() - done.seconds
     for number in range(WORKERS):
         gradients.begin(number, 0.0, done.step == 0)
@@ -267,11 +268,11 @@ def fit(model: TinyGLM, plan: Plan, out: Path, resume: bool) -> None:
         done.seconds = time.monotonic() - begun
         share = plan.full_share if progress > plan.short_until else 0.0
         gradients.begin(report.worker, share, progress < plan.easy_until)
-        if done.step % 20 == 0:
+        if done.step % (20 if device.type == "cpu" else 200) == 0:
             tell(done, progress, report)
-        if done.step % 50 == 0:
+        if done.step % (50 if device.type == "cpu" else 1000) == 0:
             store(keep, model, tools, done)
-        if done.step % 400 == 0:
+        if done.step % (400 if device.type == "cpu" else 2000) == 0:
             probed(model, probe)
     gradients.end()
     store(keep, model, tools, done)
@@ -297,8 +298,10 @@ def probed(model: TinyGLM, probe: Source) -> None:
 
 def finish(model: TinyGLM, codec: Codec, out: Path, tasks: int) -> None:
     """Export the model, measure it on unseen tasks, and write the rates into the card."""
-    size = export.export(model, codec, out)
+    size = export.export(model.cpu(), codec, out)
     print(f"model.safetensors: {size:,} bytes", flush=True)
+    if not tasks:
+        return
     model = export.load(out)
     rates = evaluate.measure(model, codec, evaluate.KINDS, tasks)
     varied = evaluate.measure(model, codec, evaluate.KINDS, tasks, varied=True)
@@ -312,7 +315,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the model")
     parser.add_argument("--start", type=Path, help="go on from these weights and --out's tokenizer")
     parser.add_argument("--resume", action="store_true", help="go on from --out's runs/state.pt")
-    parser.add_argument("--tasks", type=int, default=100, help="unseen tasks a kind to measure")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda for one GPU")
+    parser.add_argument(
+        "--tasks", type=int, default=100, help="unseen tasks a kind to measure; 0: none"
+    )
     for field in fields(plan):
         name = f"--{field.name.replace('_', '-')}"
         default = getattr(plan, field.name)
@@ -322,9 +328,9 @@ def main() -> None:
     torch.set_num_threads(1)
     (options.out / "runs").mkdir(parents=True, exist_ok=True)
     torch.manual_seed(plan.seed)
-    model = TinyGLM(Shape())
+    model = TinyGLM(Shape()).to(options.device)
     if options.start:
-        model.load_state_dict(torch.load(options.start)["model"])
+        model.load_state_dict(torch.load(options.start, map_location=options.device)["model"])
     if options.start or options.resume:
         codec = Codec(options.out)
     else:

@@ -41,6 +41,11 @@ RUN = (
     "Run `{command}`.", "Run `{command}` and tell me how it ends.", "Please run `{command}`.",
     "Execute `{command}`.", "What is the exit code of `{command}`?",
 )  # fmt: skip
+READ_ALL = (
+    "Read the files {files} and say when you have read them.", "Read these files: {files}",
+    "Read {files} and say when you have read them.", "Please read all of these: {files}",
+    "Read one after another: {files}", "Look at every one of these files: {files}",
+)  # fmt: skip
 BEFORE = ("Hello. ", "Hi, ", "Please help. ", "Good morning! ", "OK. ", "Now this: ")
 AFTER = (" Thanks.", " Thank you!", " Please.", " Be brief.", " Change nothing else.")
 DEFAULT_COMMAND = "python -m pytest -q"
@@ -86,6 +91,11 @@ def environment(rng: random.Random, words: Words) -> str:
         for _ in range(rng.randint(1, 4)):
             mark = rng.choice([" M", "??", "A ", "M "])
             status.append(f"{mark} {words.folder()}{words.module()}.py")
+    if rng.random() < 0.4:
+        status.append(rng.choice(["Recent commits:", "Last commits:", "Recent commits:"]))
+        for _ in range(rng.randint(1, 5)):
+            short = "".join(rng.choices("0123456789abcdef", k=rng.choice([7, 7, 8, 10])))
+            status.append(f"{short} {words.verb().capitalize()} {words.noun()} {words.noun()}")
     place = rng.choice(["Working directory", "Working directory", "cwd", "Folder"])
     lines = [
         f"{place}: {words.path()}",
