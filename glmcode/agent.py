@@ -155,8 +155,18 @@ class Agent:
             self._warmed = True
             asyncio.get_running_loop().call_later(WARM_S, Thread(target=warm, daemon=True).start)
         typed = "\n\n".join(part for part in (text, attached) if part)
-        prompt = await self._prompt(text, typed)
-        refused = await self.window.admit(prompt, self._bring_back)
+        known = dict(self.context.seen)
+        refused: TurnFinished | None = None
+        admitted = False
+        try:
+            prompt = await self._prompt(text, typed)
+            refused = await self.window.admit(prompt, self._bring_back)
+            admitted = refused is None
+        finally:
+            if not admitted:  # the model never gets what was mentioned
+                seen = self.context.seen
+                self.context.seen = {p: d for p, d in seen.items() if known.get(p) == d}
+                self._remember_folders()
         if refused is not None:
             self._returned.append(text)
             self._emit(refused)

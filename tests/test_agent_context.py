@@ -376,3 +376,11 @@ def test_what_a_mention_taught_survives_a_resume(work: Path) -> None:
     again = Held(work, [calls(("Edit", edit)), says("b")], stored=stored, mode="acceptEdits")
     again.run("now change it")
     assert again.results()[0].startswith("edited a.py")
+
+
+def test_a_mention_in_a_message_that_is_refused_does_not_count_as_read(work: Path) -> None:
+    edit = {"file_path": "a.py", "old_string": "x = 1", "new_string": "x = 2"}
+    held = Held(work, [calls(("Edit", edit)), says("b")], mode="acceptEdits")
+    first, second = held.run("@a.py " + "word " * 60_000, "change a.py")
+    assert (first.reason, second.reason) == ("context_full", "done")
+    assert held.results()[0].startswith("not run: ") and (work / "a.py").read_text() == "x = 1\n"
