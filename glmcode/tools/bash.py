@@ -210,10 +210,15 @@ def _check_command(command: str) -> None:
         )
 
 
+HUGE_S = 10**30
+"""Beyond this a whole number says no more, and one of 400 digits fits no float."""
+
+
 def _time_limit(timeout: float | None, in_background: bool, notes: list[str]) -> float | None:
     """Seconds; None for a background command without a limit. Raises ToolError."""
     if timeout is None:
         return None if in_background else DEFAULT_S
+    timeout = max(-HUGE_S, min(timeout, HUGE_S)) if isinstance(timeout, int) else timeout
     if math.isnan(timeout) or timeout <= 0:
         raise ToolError(
             f"timeout {timeout:g} is no time: give seconds above 0 (at most {MOST_S:g}), "

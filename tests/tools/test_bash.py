@@ -223,6 +223,10 @@ def test_a_timeout_that_is_no_time_is_refused(timeout: float, tmp_path: Path) ->
         asyncio.run(mine.text("true", timeout=timeout))
 
 
+def test_a_timeout_of_400_digits_is_shortened_like_any_other(tmp_path: Path) -> None:
+    assert "is more than the 600 s allowed: 600 used" in told(tmp_path, "true", timeout=10**400)
+
+
 @pytest.mark.parametrize("timeout", [601, 120_000, float("inf"), 10**30])
 def test_a_timeout_that_is_too_long_is_shortened_and_said(timeout: float, tmp_path: Path) -> None:
     text = told(tmp_path, "echo a", timeout=timeout)
