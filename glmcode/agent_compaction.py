@@ -18,6 +18,7 @@ from typing import Any, Literal
 from glmcode.agent_options import AgentOptions
 from glmcode.context.budget import UNKNOWN, Budget, budget_of, shrink
 from glmcode.context.compaction import (
+    TOO_LONG,
     Carried,
     Sizes,
     carry,
@@ -51,6 +52,8 @@ SHOW_WHOLE = {"Read": "read", "Write": "changed"}
 KEPT_SHARE = (2, 3)
 """Of what lies between the preamble and the trigger, the most that a segment takes."""
 TAIL_SHARE = 5
+HELD_SHARE = 3
+"""A tail is at most the one part of the window, and the other part of what there is."""
 AGAIN_SHARE = 16
 """After a failure the question is asked again when this share of the window was filled."""
 LEARNED = (9, 10)
@@ -162,7 +165,7 @@ class Window:
         head = self.client.head_tokens(self._transcript)
         if self.budget.overrun(head, need) > 0:
             return self._too_large(need, head)
-        if self._automatic and self.used + need > self.budget.trigger and self._worth():
+        if self._automatic and self.used + need > self.budget.trigger and self._worth(3):
             await ready()
             full = self.budget.overrun(self.used, need) > 0
             await self.compact("full" if full else "automatic", full=full)
@@ -210,10 +213,15 @@ class Window:
             text = FULL.format(used=used, window=self.budget.window, advice=advice)
             raise TurnStop(text, "context_full")
 
-    def _worth(self) -> bool:
-        """Whether a compaction would free anything that counts."""
-        messages = self.used - self.client.head_tokens(self._transcript)
-        return messages > self._sizes().whole
+    def _worth(self, part: int = 1) -> bool:
+        """Whether the messages are more than a part of what a segment may take."""
+        return self._held() > self._sizes().whole // part
+
+    def _held(self) -> int:
+        """Tokens of the messages: in `chat` estimated as new ones are, not by the last usage."""
+        if self.client.protocol == "tokens":
+            return self.used - self.client.head_tokens(self._transcript)
+        return sum(map(self._tokens, self._transcript.messages))
 
     def _may_ask(self) -> bool:
         again = self.budget.window // AGAIN_SHARE
@@ -269,8 +277,7 @@ class Window:
             if not full:
                 return False
         messages, tail = self._segment(summary)
-        after = self.client.head_tokens(self._transcript) + sum(map(self._tokens, messages))
-        if after >= before:
+        if sum(map(self._tokens, messages)) >= self._held():
             self._emit(Notice(text="compaction: there is nothing to gain yet"))
             return False
         self._restart(messages, tail, {"why": why, "summary": summary, "before": before})
@@ -294,7 +301,10 @@ class Window:
             if full and error.kind == "unavailable":
                 raise
             return "", f"no summary came: {error}", Usage()
-        return *judged(reply), reply.usage
+        summary, fault = judged(reply)
+        if self._tokens(UserMessage(text=summary)) > 2 * max(budget.summary, budget.least):
+            summary, fault = "", TOO_LONG
+        return summary, fault, reply.usage
 
     def _segment(self, summary: str) -> tuple[list[Message], int]:
         messages = self._transcript.messages
@@ -311,7 +321,9 @@ class Window:
             window = trigger = self.used
         of, parts = KEPT_SHARE
         room = max(0, trigger - self.client.head_tokens(self._transcript))
-        return Sizes(whole=room * of // parts, tail=window // TAIL_SHARE)
+        tail = min(window // TAIL_SHARE, max(0, self._held()) // HELD_SHARE)
+        most = self.budget.limit - self.client.head_tokens(self._transcript)
+        return Sizes(whole=room * of // parts, tail=tail, most=most)
 
     def _restart(self, messages: Sequence[Message], tail: int, told: Mapping[str, Any]) -> None:
         """The journal's line, then the new segment, then what the model no longer sees."""

@@ -9,7 +9,7 @@ tokens are counted is handed in. Must not ask a model or write a journal.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from glmcode.base.data import prompt_text
 from glmcode.context.budget import shrink
@@ -25,6 +25,7 @@ _FRAME_TOKENS = 256
 
 Count = Callable[[Message], int]
 
+TOO_LONG = "the summary was longer than it may be"
 _HEAD = "[This conversation was compacted: this message stands for all that was said before it.]"
 _MECHANICAL = "[No summary could be made. Look at the files again for what you need to know.]"
 _GO_ON = (
@@ -48,10 +49,14 @@ class Carried:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """What a segment may hold, in tokens: its message and tail together, and the tail alone."""
+    """What a segment may hold, in tokens: its message and tail together, and the tail alone.
+
+    most: of both together, where the person's words would have to be cut otherwise.
+    """
 
     whole: int
     tail: int
+    most: int
 
 
 def instruction(max_tokens: int, focus: str = "") -> str:
@@ -69,7 +74,7 @@ def judged(reply: AssistantMessage) -> tuple[str, str]:
     text = reply.text.strip()
     match reply.stop:
         case "length":
-            return "", "the summary was longer than it may be"
+            return "", TOO_LONG
         case "repetition":
             return "", "the summary repeated itself"
         case _ if not text:
@@ -133,8 +138,15 @@ def segment(
     tail = messages[start:]
     known = carried(messages[:start])
     room = sizes.whole - sum(map(count, tail))
+    fresh = isinstance(messages[-1], UserMessage) if messages else False
+    longest = sizes.most - _FRAME_TOKENS - count(UserMessage(text=summary)) if fresh else room // 2
     asked = any(isinstance(m, UserMessage) and m.origin == "person" for m in tail)
-    text = _message(known, summary, todos, room, count, asked=asked, goes_on=not _ended(messages))
+    last = "" if asked or not known.requests else _within(known.requests[-1], longest, count)
+    earlier = known.requests if asked else known.requests[:-1]
+    parts = _message(replace(known, requests=earlier), summary, todos, room, count)
+    parts += ["# The user's last request, word for word\n" + last] if last else []
+    parts += [] if _ended(messages) else [_GO_ON]
+    text = "\n\n".join(parts)
     return [UserMessage(text=text, origin="glmcode"), *tail], len(tail)
 
 
@@ -149,15 +161,10 @@ def _message(
     todos: Sequence[str],
     room: int,
     count: Count,
-    *,
-    asked: bool,
-    goes_on: bool,
-) -> str:
-    """The text of the segment's message. asked: the last request stands in the tail."""
-    requests = list(known.requests)
-    last = "" if asked or not requests else requests.pop()
+) -> list[str]:
+    """The parts of the segment's message, but for the last request."""
     parts = [_HEAD, summary or _MECHANICAL]
-    said = _earlier(requests, room // (8 if summary else 3), count)
+    said = _earlier(known.requests, room // (8 if summary else 3), count)
     if said:
         parts.append("# What the user said before, oldest first\n" + "\n\n".join(said))
     if known.files:
@@ -167,10 +174,7 @@ def _message(
     if todos:
         listed = _within("\n".join(todos), room // 8, count)
         parts.append("# The todo list\n" + listed)
-    if last:
-        words = _within(last, room // 2, count)
-        parts.append("# The user's last request, word for word\n" + words)
-    return "\n\n".join([*parts, _GO_ON] if goes_on else parts)
+    return parts
 
 
 def _earlier(requests: Sequence[str], room: int, count: Count) -> list[str]:

@@ -20,3 +20,15 @@ def make_preamble(
     """The head of every prompt of a session; parts that are empty leave no trace."""
     parts = [part for part in (system, instructions, repository_map) if part]
     return Preamble(specs=tuple(specs), system="\n\n".join(parts))
+
+
+def system_parts(system: str, instructions: str, repository_map: str) -> tuple[str, str, str]:
+    """A system message taken apart again: system prompt, instructions, repository map.
+
+    The others are the headings that the two parts begin with; a part that is not there is "".
+    """
+    at_map = system.rfind(f"\n\n{repository_map}")
+    before = system if at_map < 0 else system[:at_map]
+    at = before.find(f"\n\n{instructions}")
+    first = before if at < 0 else before[:at]
+    return first, before[len(first) :], system[len(before) :]

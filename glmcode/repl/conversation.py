@@ -20,12 +20,13 @@ from glmcode.core.model import ModelError
 from glmcode.exits import Exit
 from glmcode.opening import OpenError, open_agent
 from glmcode.repl.clean import one_line
+from glmcode.repl.commands import run_command
 from glmcode.repl.feed import Feed
 from glmcode.repl.paint import Painter, Spans
 from glmcode.repl.question import Question
 from glmcode.repl.replay import going_on, replay
 from glmcode.repl.screen import Hands, Live, Screen
-from glmcode.repl.slash import NO_SHELL, Unknown, find_command, help_rows, status_rows
+from glmcode.repl.slash import NO_SHELL, Unknown, argument, find_command
 from glmcode.repl.status import Status, progress_text
 from glmcode.repl.view import View
 from glmcode.sessions import JournalError, SessionError
@@ -60,6 +61,7 @@ class Conversation:
     ) -> None:
         """plain: the screen has no live part, so progress is told in lines."""
         self.options = options
+        self.unicode = painter.unicode
         self.agent: Agent | None = None
         self.left: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._painter = painter
@@ -87,7 +89,7 @@ class Conversation:
         if isinstance(command, Unknown):
             self.say([("warning", command.hint)])
         elif command is not None:
-            self._command(command)
+            run_command(self, command, text)
         elif text.lstrip().startswith("!"):
             self.say([("warning", NO_SHELL)])
         else:
@@ -143,7 +145,10 @@ class Conversation:
             if not self._inbox:
                 self._arrived.clear()
                 continue
-            await self._edge.run(self._turn(self.agent, self._inbox.pop(0)))
+            text = self._inbox.pop(0)
+            compacts = find_command(text) == "/compact"
+            work = self._compact if compacts else self._turn
+            await self._edge.run(work(self.agent, text))
 
     async def close(self) -> None:
         """Say where the session lies, and let go of the agent."""
@@ -197,12 +202,30 @@ class Conversation:
         self.leave(code)
 
     async def _turn(self, agent: Agent, text: str) -> None:
+        async def submit() -> bool:
+            return (await agent.submit(text)).reason == "done"
+
+        await self._run(agent, text, submit())
+
+    async def _compact(self, agent: Agent, text: str) -> None:
+        async def compact() -> bool:
+            self._status.enter("working", time.monotonic())
+            await agent.compact(argument(text))
+            stopped = self._status.state == "stopping"
+            if stopped:
+                self.say([("warning", "stopped: the conversation is as it was")])
+            return not stopped
+
+        await self._run(agent, text, compact())
+
+    async def _run(self, agent: Agent, text: str, work: Coroutine[Any, Any, bool]) -> None:
+        """Show what the person said and await what it asks for: whether it went well."""
         self.live.busy = True
         self._commit(self._view.person(text))
         self._refresh()
         done = False
         try:
-            done = (await agent.submit(text)).reason == "done"
+            done = await work
         finally:
             self.feed.drain()
             self.live.busy = False
@@ -228,10 +251,21 @@ class Conversation:
         if self.agent is not None and self.agent.running:
             self.agent.steer(text)
             self._view.queued.append(text)
+            self._refresh()
         else:
-            self._inbox.append(text)
-            self._arrived.set()
+            self.queue(text)
+
+    def queue(self, text: str) -> None:
+        """Take it up as soon as nothing else runs (commands.Host)."""
+        self._inbox.append(text)
+        self._arrived.set()
         self._refresh()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run it beside everything else (commands.Host)."""
+        task = asyncio.ensure_future(self._edge.run(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, asked: ApprovalAsked) -> Approval | None:
         """agent.Answer: one question at a time, after everything before it is on the screen."""
@@ -267,24 +301,7 @@ class Conversation:
     def _answered(self, asked: ApprovalAsked, spans: Spans, *, allowed: bool) -> None:
         self._commit(self._view.answered(asked.call_id, spans, allowed=allowed))
 
-    def _command(self, name: str) -> None:
-        match name:
-            case "/help":
-                self._rows(help_rows())
-            case "/status":
-                self._rows(status_rows(self.options, self.agent))
-            case "/exit":
-                self.leave(Exit.DONE)
-            case "/clear" if self.agent is None:
-                self.say([("warning", "not while the engine is being reached")])
-            case "/clear" if self.live.busy:
-                self.say([("warning", "not while a turn runs: Esc stops it")])
-            case "/clear":
-                task = asyncio.ensure_future(self._edge.run(self._clear()))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-
-    async def _clear(self) -> None:
+    async def clear(self) -> None:
         """A new session on the same engine; the old one is closed only when the new one is open."""
         old = self.agent
         if old is None:
@@ -345,7 +362,8 @@ class Conversation:
     def _commit(self, lines: Sequence[str]) -> None:
         self.screen.commit(lines)
 
-    def _rows(self, rows: Sequence[tuple[str, str]]) -> None:
+    def rows(self, rows: Sequence[tuple[str, str]]) -> None:
+        """Print labels and values (commands.Host)."""
         self.fit()
         width = max(len(label) for label, _ in rows) + 2
         narrow = self._painter.width < width + 20

@@ -61,6 +61,7 @@ class Painter:
     def __init__(self, width: int, *, colour: bool = True, unicode: bool = True) -> None:
         self.width = width
         self.colour = colour
+        self.unicode = unicode
         self.marks = ("●", "└", "…", "✗") if unicode else ("*", "'-", "...", "x")
         self._console: Console | None = None
 

@@ -15,6 +15,8 @@ from glmcode.agent import Agent, AgentOptions
 COMMANDS = {
     "/help": "what there is",
     "/status": "engine, model, session, tokens",
+    "/context": "what the context window holds",
+    "/compact": "replace the conversation by a summary; words after it say what to keep",
     "/clear": "a new session on the same engine",
     "/exit": "leave (as does Ctrl-D)",
 }
@@ -50,6 +52,11 @@ def find_command(text: str) -> str | Unknown | None:
     if near:
         return Unknown(f"unknown command {word}; did you mean {near[0]}?")
     return Unknown(f"unknown command {word}; there are {', '.join(COMMANDS)}")
+
+
+def argument(text: str) -> str:
+    """What follows the command's word."""
+    return text.strip().partition(" ")[2].strip()
 
 
 def help_rows() -> list[tuple[str, str]]:

@@ -87,12 +87,13 @@ class Talk:
         work: Path,
         protocol: str = "tokens",
         context: ContextSettings | None = None,
+        model: str | None = None,
         **options: Any,
     ) -> None:
         settings = EngineSettings(
             base_url=engine.base_url,
             protocol=protocol,
-            model="glm" if protocol == "tokens" else "",
+            model=("glm" if protocol == "tokens" else "") if model is None else model,
             tokenizer=str(TOKENIZER) if protocol == "tokens" else "",
         )
         self.options = AgentOptions(
