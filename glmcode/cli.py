@@ -179,7 +179,7 @@ def _before_dashes(argv: list[str]) -> list[str]:
 
 
 def _conversation(argv: list[str]) -> int:
-    from glmcode.cli_options import UsageError, parse_arguments
+    from glmcode.cli_options import CannotResume, UsageError, parse_arguments
     from glmcode.permissions import RuleError
 
     try:
@@ -189,11 +189,11 @@ def _conversation(argv: list[str]) -> int:
         return _interactive(arguments)
     except (UsageError, RuleError) as error:
         return _unbegun(argv, f"{error}\ntry: glmcode --help", 2)
+    except CannotResume as error:
+        return _unbegun(argv, str(error), 1)
 
 
 def _headless(argv: list[str], arguments: Arguments) -> int:
-    from dataclasses import replace
-
     from glmcode.cli_options import UsageError
     from glmcode.stdin import StdinError, StdinLate, read_stdin
 
@@ -216,12 +216,8 @@ def _headless(argv: list[str], arguments: Arguments) -> int:
     if not any(part.strip() for part in parts):
         raise UsageError("no prompt: give one as an argument, or pipe it in")
     from glmcode.headless import HeadlessOptions, run_headless
-    from glmcode.resuming import CannotResume, stored_session
 
-    try:
-        stored = stored_session(arguments.resume, arguments.workspace, terminal=False)
-    except CannotResume as error:
-        return _unbegun(argv, str(error), error.code)
+    options = _going_on(options, arguments, terminal=False)
     run = HeadlessOptions(
         prompt=parts[0],
         piped="\n\n".join(parts[1:]),
@@ -232,12 +228,22 @@ def _headless(argv: list[str], arguments: Arguments) -> int:
         verbose=arguments.verbose,
         started=STARTED,
     )
-    return run_headless(replace(options, stored=stored), run)
+    return run_headless(options, run)
+
+
+def _going_on(options: AgentOptions, arguments: Arguments, *, terminal: bool) -> AgentOptions:
+    """With the stored session that is asked for, if any. Raises UsageError, CannotResume."""
+    if arguments.resume is None:
+        return options
+    from dataclasses import replace
+
+    from glmcode.resuming import stored_session
+
+    stored = stored_session(arguments.resume, arguments.workspace, terminal=terminal)
+    return replace(options, stored=stored)
 
 
 def _interactive(arguments: Arguments) -> int:
-    from dataclasses import replace
-
     from glmcode.cli_options import UsageError
 
     if not (_is_terminal(0) and _is_terminal(1)):
@@ -249,17 +255,11 @@ def _interactive(arguments: Arguments) -> int:
         return _say(NO_ENGINE, 75)
     for notice in arguments.notices:
         _say(notice, 0)
-    from glmcode.resuming import CannotResume, stored_session
-
-    try:
-        stored = stored_session(arguments.resume, arguments.workspace, terminal=True)
-    except CannotResume as error:
-        return _say(str(error), error.code)
+    options = _going_on(options, arguments, terminal=True)
     import asyncio
 
     from glmcode.repl.app import run_repl
 
-    options = replace(options, stored=stored)
     return asyncio.run(run_repl(options, prompt=arguments.prompt, verbose=arguments.verbose))
 
 

@@ -31,6 +31,10 @@ class UsageError(Exception):
     """The caller asked for something that cannot be; exit code 2."""
 
 
+class CannotResume(Exception):
+    """The session that is asked for cannot be gone on with; exit code 1."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resume:
     """Which session to go on with. session_id: the beginning of an id; "": to be chosen from a

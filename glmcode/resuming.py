@@ -10,9 +10,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from glmcode.cli_options import Resume, UsageError
+from glmcode.cli_options import CannotResume, Resume, UsageError
 from glmcode.core.calls import TurnStop
-from glmcode.exits import Exit
 from glmcode.repl.clean import one_line
 from glmcode.sessions import (
     SessionBusy,
@@ -30,14 +29,6 @@ from glmcode.sessions import (
 )
 
 LISTED = 20
-
-
-class CannotResume(Exception):
-    """The session cannot be gone on with; `code` is the exit code."""
-
-    def __init__(self, text: str, code: Exit = Exit.ERROR) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 def stored_session(

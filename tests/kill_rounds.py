@@ -38,8 +38,9 @@ def script(turns: int) -> list[Reply]:
     replies: list[Reply] = []
     for number in range(turns):
         name, log = f"f{number}.txt", f"echo {number} >> log.txt"
+        reads = [{"name": "Read", "arguments": {"file_path": name}} for name in ("a.txt", "b.txt")]
+        replies.append(Reply(text="I look. ", calls=reads, chunk=3, gap=0.002))
         named = [
-            ("Read", {"file_path": "a.txt"}),
             ("Write", {"file_path": name, "content": first_text(number)}),
             (
                 "Edit",
@@ -72,7 +73,8 @@ class Campaign:
     def __post_init__(self) -> None:
         self.work = self.folder / "work"
         self.work.mkdir()
-        (self.work / "a.txt").write_text("é <|user|> </think> 中文\n" * 3)
+        for name in ("a.txt", "b.txt"):
+            (self.work / name).write_text("é <|user|> </think> 中文\n" * 3)
         self.environment = {**os.environ, "GLMCODE_HOME": str(self.folder / "home")}
         self.tokenizer = GlmTokenizer.load(TOKENIZER)
         self.prompts: dict[Path, list[list[int]]] = {}

@@ -168,6 +168,7 @@ class _Fold:
         message = message_from_json(entry["message"])
         if not isinstance(message, ToolMessage):
             self._close_lost()
+            self._torn = False
         if "typed" in entry:
             self.told.typed[len(self.told.messages)] = entry["typed"]
         closed = bool(entry.get("closed"))
@@ -182,10 +183,11 @@ class _Fold:
                 if not told.open_calls or told.open_calls[0].id != message.call_id:
                     raise ValueError(f"a result of {message.call_id!r}, which no call awaits")
                 del told.open_calls[0]
+            case _ if told.open_calls:
+                raise ValueError(f"the call {told.open_calls[0].id!r} has no result")
             case AssistantMessage():
                 told.open_calls = _calls_of(message)
                 told.intents.clear()
-                self._torn = False
             case UserMessage():
                 pass
         told.messages.append(message)
@@ -268,4 +270,7 @@ class _Fold:
 def _calls_of(message: AssistantMessage) -> list[ToolCall | RejectedCall]:
     by_id: dict[str, ToolCall | RejectedCall] = {call.id: call for call in message.rejected}
     by_id |= {call.id: call for call in message.calls}
-    return [by_id[call_id] for call_id in message.call_ids()]
+    ids = message.call_ids()
+    if len(by_id) != len(ids):
+        raise ValueError(f"call ids repeat: {', '.join(ids)}")
+    return [by_id[call_id] for call_id in ids]

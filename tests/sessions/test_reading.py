@@ -144,6 +144,19 @@ def test_damage_is_a_sentence_with_the_number_of_the_line_and_changes_no_byte(
     assert file.path.read_bytes() == before
 
 
+def test_messages_that_no_conversation_can_hold_are_damage(file: File) -> None:
+    good = file.path.read_bytes()
+    twice = AssistantMessage(calls=(call(1), call(1)), stop="calls")
+    file.say(twice)
+    with pytest.raises(SessionError, match=r"line 2 is damaged.*call ids repeat"):
+        fold(file.path)
+    file.path.write_bytes(good)
+    unanswered = [message_to_json(m) for m in (ONE, asks(1, "Read"), THREE)]
+    file.line("compaction", messages=unanswered, why="")
+    with pytest.raises(SessionError, match=r"line 2 is damaged.*has no result"):
+        fold(file.path)
+
+
 def test_a_file_without_a_header_and_an_empty_one_are_no_sessions(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text('{"v":1,"t":"note"}\n')
@@ -204,6 +217,13 @@ def test_of_a_step_that_a_crash_tore_no_file_counts_as_known(file: File) -> None
     file.say(asks(2, "Edit"))
     file.say(result(2), closed=True, state={"seen": {"/c": "1"}})
     assert fold(file.path).seen == {"/c": "1"}
+
+
+def test_a_mention_in_the_message_after_a_torn_step_counts_as_read(file: File) -> None:
+    file.say(ONE, asks(1, "Read"))
+    file.say(result(1), closed=True)
+    file.say(THREE, state={"seen": {"/m": "1"}})
+    assert fold(file.path).seen == {"/m": "1"}
 
 
 def test_a_rewind_forgets_what_the_messages_it_took_out_had_taught(file: File) -> None:
