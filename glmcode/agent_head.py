@@ -97,7 +97,8 @@ class Ahead:
         self._options = options
         self._instructions = _started(lambda: _instructions(options))
         self._block, self._asked_at = self._asked()
-        self._map = MapAhead(options.workspace) if options.context.map != "off" else None
+        wanted = options.context.map
+        self._map = None if wanted == "off" else MapAhead(options.workspace, wanted == "on")
 
     async def head(self, client: Client, emit: Emit, *, mapped: bool = True) -> Head:
         """The head of a new session; mapped: whether the engine's profile has a map."""

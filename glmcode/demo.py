@@ -112,7 +112,7 @@ async def _demo(task: DemoTask, seed: int, folder: Path, options: DemoOptions) -
     agent_options = AgentOptions(
         workspace=folder,
         engine=EngineSettings(profile=PROFILE),
-        context=ContextSettings(instructions=False),
+        context=ContextSettings(instructions=False, map="off"),
         mode="acceptEdits",
         allow=parse_rules([f"Bash({command})"]),
         max_turns=MAX_STEPS,

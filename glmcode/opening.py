@@ -52,10 +52,12 @@ async def open_agent(options: AgentOptions, emit: Emit, answer: Answer = nobody)
     try:
         if ahead is None:
             return Agent(options, client, emit, answer, ready)
-        mapped = options.context.map == "on"
+        mapped = options.context.map != "off"
         head = await ahead.head(client, emit, mapped=mapped)
         return Agent(options, client, emit, answer, ready, head, ahead.block)
     except BaseException:
+        if ahead is not None:
+            ahead.stop()
         await client.close()
         raise
 
@@ -63,9 +65,8 @@ async def open_agent(options: AgentOptions, emit: Emit, answer: Answer = nobody)
 def _fitted(options: AgentOptions, profile: Profile | None) -> AgentOptions:
     """The options as the engine's profile bounds them."""
     context = options.context
-    if context.map == "auto":
-        wanted = profile is None or profile.map
-        context = replace(context, map="on" if wanted else "off")
+    if context.map == "auto" and profile is not None and not profile.map:
+        context = replace(context, map="off")
     limit = options.result_chars if profile is None else profile.results
     return replace(options, context=context, result_chars=min(options.result_chars, limit))
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from glmcode.agent_head import Ahead, Head
 from glmcode.agent_options import AgentOptions
 from glmcode.base.config import ContextSettings
 from glmcode.base.data import prompt_text
+from glmcode.context.sources import source_files
 from glmcode.core.events import Event, Notice
 from glmcode.core.messages import UserMessage
 from glmcode.engine.client import Client
@@ -115,19 +117,43 @@ def test_without_code_there_is_no_map_and_off_means_off(repo: Path, tmp_path: Pa
 def test_the_profile_decides_unless_the_setting_does() -> None:
     options = AgentOptions(workspace=Path("/"))
     tiny, big = load_profile("tiny"), load_profile("reap-268b-8x3090")
-    assert [_fitted(options, p).context.map for p in (tiny, big, None)] == ["off", "on", "on"]
+    assert [_fitted(options, p).context.map for p in (tiny, big, None)] == ["off", "auto", "auto"]
     forced = replace(options, context=ContextSettings(map="on"))
     assert _fitted(forced, tiny).context.map == "on"
 
 
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that takes its time."""
+
+    def late(*arguments: Any) -> list[str]:
+        time.sleep(0.5)
+        return source_files(*arguments)
+
+    monkeypatch.setattr("glmcode.context.sources.source_files", late)
+
+
 def test_a_map_that_takes_too_long_is_left_out_and_said(
-    repo: Path, monkeypatch: pytest.MonkeyPatch
+    repo: Path, slow: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[Event] = []
-    monkeypatch.setattr(agent_map, "REPOSITORY_S", 0.0)
+    monkeypatch.setattr(agent_map, "REPOSITORY_S", 0.1)
     assert HEADING not in opened(repo, events=events)[0].preamble.system
     (notice,) = (event.text for event in events if isinstance(event, Notice))
     assert notice.startswith("no repository map in this session: ")
+
+
+def test_what_took_too_long_once_is_waited_for_a_second_unless_the_setting_says_on(
+    repo: Path, slow: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(agent_map, "REPOSITORY_S", 0.1)
+        opened(repo)
+    with monkeypatch.context() as patch:
+        patch.setattr(agent_map, "AGAIN_S", 0.1)
+        assert HEADING not in opened(repo)[0].preamble.system
+        assert HEADING in opened(repo, map="on")[0].preamble.system
+        assert HEADING in opened(repo)[0].preamble.system
 
 
 def test_waiting_for_the_map_is_said(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,7 +161,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _printable(name: str) -> str:
     if name.isprintable():
         return name
-    return ascii(os.fsencode(name).decode("utf-8", "backslashreplace"))
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else ascii(text)
 
 
 def framed(mention: Mention, content: str) -> str:
