@@ -16,6 +16,7 @@ from typing import Any
 from glmcode.agent_compaction import Window, carried_from, settled
 from glmcode.agent_guide import Room, guided
 from glmcode.agent_head import Ahead, Head, build_head, denial
+from glmcode.agent_ledger import AgentLedger
 from glmcode.agent_mentions import expand
 from glmcode.agent_options import AgentOptions, Answer, Approval, nobody
 from glmcode.agent_resume import Beginning, begin
@@ -24,7 +25,14 @@ from glmcode.base.config import Mode
 from glmcode.context.environment import environment
 from glmcode.context.folders import FolderInstructions
 from glmcode.core.calls import Loop, TurnStop, Verdict
-from glmcode.core.events import ApprovalAnswered, ApprovalAsked, Compacted, Notice, TurnFinished
+from glmcode.core.events import (
+    ApprovalAnswered,
+    ApprovalAsked,
+    Compacted,
+    Notice,
+    RequestFinished,
+    TurnFinished,
+)
 from glmcode.core.loop import run_turn
 from glmcode.core.messages import AssistantMessage, ToolCall, Usage
 from glmcode.core.model import Emit
@@ -101,6 +109,7 @@ class Agent:
         self._record = start.record
         self._interrupted = start.interrupted
         self.transcript = Transcript(start.preamble, start.record, start.messages)
+        self.requests = AgentLedger(self.options, self.client, self.transcript, start.journal)
         self._remember_folders()
         self.window = Window(
             self.options,
@@ -275,7 +284,7 @@ class Agent:
         if isinstance(event, Compacted):
             self.usage = self.usage.plus(event.usage)
             self._remember_folders()
-        self._emit(event)
+        self._emit(self.requests.take(event) if isinstance(event, RequestFinished) else event)
 
     async def _bring_back(self) -> None:
         """See that the engine is there, once a turn. Raises ModelError."""

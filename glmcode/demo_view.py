@@ -10,12 +10,14 @@ import os
 import re
 import time
 
+from glmcode.context.ledger import request_line
 from glmcode.core.events import (
     Appended,
     ApprovalAnswered,
     CallStarted,
     EngineProgress,
     Event,
+    RequestFinished,
     Retrying,
     StepFinished,
     StepStarted,
@@ -103,6 +105,8 @@ class DemoView:
                 self.say(f"  not allowed: {event.why}", "31")
             case Retrying():
                 self.say(f"  trying again in {event.wait_s:.1f} s: {event.why}", "33")
+            case RequestFinished() if self.verbose and request_line(event):
+                self.say(f"  {request_line(event)}", "2")
             case StepFinished() if self.verbose:
                 self._step(event)
             case _:

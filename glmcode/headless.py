@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from glmcode.agent import Agent, AgentOptions
+from glmcode.context.ledger import Totals
 from glmcode.core.calls import TurnStop
 from glmcode.core.events import Appended, Compacted, Delta, Event, TurnFinished
 from glmcode.core.messages import Usage
@@ -282,6 +283,7 @@ class _Run:
             usage=self.agent.usage if self.agent else Usage(),
             denials=self.agent.denials if self.agent else [],
             exit_code=end.code,
+            requests=(self.agent.requests.ledger.totals if self.agent else Totals()).to_json(),
         )
 
     def _init(self, model: str, protocol: str) -> None:

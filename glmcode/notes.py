@@ -12,6 +12,7 @@ import re
 import time
 from typing import Any
 
+from glmcode.context.ledger import request_line
 from glmcode.core.events import (
     Appended,
     CallStarted,
@@ -20,6 +21,7 @@ from glmcode.core.events import (
     EngineProgress,
     Event,
     Notice,
+    RequestFinished,
     Retrying,
     StepFinished,
     Waiting,
@@ -102,6 +104,8 @@ class Notes:
                 self._progress(event)
             case Waiting():
                 self._waiting(event)
+            case RequestFinished() if self.verbose and request_line(event):
+                self.say(request_line(event))
             case StepFinished() if self.verbose:
                 usage = event.usage
                 self.say(

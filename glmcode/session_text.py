@@ -11,18 +11,11 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from glmcode.context.ledger import ledger_rows
 from glmcode.repl.clean import plain_output, visible
 
 RESULT_LINES = 8
 SUBJECT_KEYS = ("file_path", "command", "pattern", "path", "task_id")
-LEDGER = (
-    ("prompt", "prompt"),
-    ("cached", "cached"),
-    ("new", "new"),
-    ("queue_s", "queue s"),
-    ("prefill_s", "prefill s"),
-    ("decode_s", "decode s"),
-)
 
 Entry = Mapping[str, Any]
 
@@ -145,34 +138,15 @@ def as_json(entries: Iterable[Entry]) -> dict[str, Any]:
 
 def ledger_table(entries: Iterable[Entry]) -> Iterator[str]:
     """The ledger's entries with totals: tokens and seconds of each request, and the cause."""
-    names = [title for _, title in LEDGER]
-    rows: list[list[str]] = []
-    totals = [0.0] * len(LEDGER)
-    for entry in entries:
-        if entry.get("t") != "ledger":
-            continue
-        values = [_number(entry.get(key)) for key, _ in LEDGER]
-        totals = [total + value for total, value in zip(totals, values, strict=True)]
-        cells = [_cell(key, value) for (key, _), value in zip(LEDGER, values, strict=True)]
-        rows.append([_moment(entry)[-8:], *cells, str(entry.get("cause") or "")])
-    if not rows:
+    table = ledger_rows(entries)
+    if not table:
         yield "no requests are recorded in this session's ledger"
         return
-    cells = [_cell(key, value) for (key, _), value in zip(LEDGER, totals, strict=True)]
-    hit = f"{100 * totals[1] / totals[0]:.1f} % not computed again" if totals[0] else ""
-    table = [["at", *names, "cause"], *rows, [f"{len(rows)}", *cells, hit]]
-    widths = [max(len(row[column]) for row in table) for column in range(len(LEDGER) + 1)]
-    for row in table:
-        numbers = [cell.rjust(width) for cell, width in zip(row, widths, strict=False)]
-        yield "  ".join([*numbers, row[-1]]).rstrip()
-
-
-def _cell(key: str, value: float) -> str:
-    return f"{value:.2f}" if key.endswith("_s") else f"{value:,.0f}"
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for number, kind, *cells, cause in table:
+        aligned = [cell.rjust(width) for cell, width in zip(cells, widths[2:-1], strict=True)]
+        row = [number.rjust(widths[0]), kind.ljust(widths[1]), *aligned, cause]
+        yield "  ".join(row).rstrip()
 
 
 def _calls(message: Mapping[str, Any]) -> list[dict[str, Any]]:

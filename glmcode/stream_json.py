@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from glmcode.core.events import Compacted, Delta
@@ -114,7 +114,7 @@ def delta_line(delta: Delta, session_id: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """How a run ended, for the last line."""
+    """How a run ended, for the last line. requests: the cache ledger's sums."""
 
     subtype: str
     is_error: bool
@@ -127,6 +127,7 @@ class Result:
     usage: Usage
     denials: list[dict[str, Any]]
     exit_code: int
+    requests: Mapping[str, Any] = field(default_factory=dict)
 
 
 def result_line(result: Result) -> dict[str, Any]:
@@ -149,6 +150,7 @@ def result_line(result: Result) -> dict[str, Any]:
             "cache_hit": round(usage.cached_tokens / usage.prompt_tokens, 4)
             if usage.prompt_tokens
             else 0.0,
+            **result.requests,
         },
         "exit_code": result.exit_code,
     }

@@ -108,10 +108,15 @@ def test_show_tells_what_compaction_and_rewind_took_out(home: Home) -> None:
 def test_the_ledger_is_a_table_with_totals(home: Home) -> None:
     told(home.work).close()
     head, first, second, total = home.run("show", ID, "--ledger").splitlines()
-    assert " ".join(head.split()) == "at prompt cached new queue s prefill s decode s cause"
-    assert first.split()[1:] == ["1,000", "0", "1,000", "0.50", "2.00", "1.25", "first", "request"]
-    assert second.split()[1:] == ["1,100", "992", "108", "0.00", "0.25", "1.00"]
-    assert total.split()[:7] == ["2", "2,100", "992", "1,108", "0.50", "2.25", "2.25"]
+    assert head.split() == [
+        "#", "request", "prompt", "cached", "new", "expected", "again", "queue", "prefill",
+        "decode", "cause",
+    ]  # fmt: skip
+    assert first.split() == [
+        "1", "step", "1,000", "0", "1,000", "?", "?", "0.50", "2.00", "1.25", "first", "request"
+    ]  # fmt: skip
+    assert second.split()[2:] == ["1,100", "992", "108", "?", "?", "0.00", "0.25", "1.00"]
+    assert total.split()[:9] == ["all", "2,100", "992", "1,108", "0", "0", "0.50", "2.25", "2.25"]
     assert "47.2 % not computed again" in total
     assert len({line.index(mark) for line, mark in ((first, "1.25"), (second, "1.00"))}) == 1
 

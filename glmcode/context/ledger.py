@@ -23,6 +23,7 @@ RESUMED = "resumed"
 REASONING = "reasoning of earlier turns left out"
 NEW_PREAMBLE = "new preamble"
 INSTRUCTIONS = "instructions changed"
+MAP = "the repository map changed"
 NOT_REPORTED = "the server does not report cached tokens"
 UNKNOWN = "unknown"
 
@@ -32,9 +33,11 @@ LARGE = 256
 """New tokens from which on a prefill tells a speed: smaller ones are mostly waiting."""
 SHOWN = 12
 
+_COUNTS = ("prompt", "cached", "new", "expected", "again")
+_TIMES = ("queue", "prefill", "decode")
 _STORED = (
     "kind", "prompt", "cached", "new", "expected", "again", "again_s", "output", "held",
-    "queue_s", "prefill_s", "decode_s", "cause", "engine", "served",
+    "queue_s", "prefill_s", "decode_s", "cause", "mark", "served",
 )  # fmt: skip
 
 
@@ -57,11 +60,13 @@ class Earlier:
 class Head:
     """The head of a workspace's last session, and who answered it.
 
-    fixed: a digest of the model's name, the tools and the system prompt; whole: of these and
-    the instructions; ids: its token ids (none in `chat`).
+    fixed: a digest of the model's name, the tools and the system prompt; instructed: of these
+    and the instructions; whole: of these and the repository map. ids: its token ids (none in
+    `chat`).
     """
 
     fixed: str
+    instructed: str
     whole: str
     ids: tuple[int, ...] = ()
     engine: str = ""
@@ -71,6 +76,7 @@ class Head:
         """A JSON object; `head_from_json` gives the same head back."""
         return {
             "fixed": self.fixed,
+            "instructed": self.instructed,
             "whole": self.whole,
             "ids": list(self.ids),
             "engine": self.engine,
@@ -83,6 +89,7 @@ def head_from_json(value: Any) -> Head | None:
     try:
         return Head(
             fixed=str(value["fixed"]),
+            instructed=str(value["instructed"]),
             whole=str(value["whole"]),
             ids=tuple(int(number) for number in value["ids"]),
             engine=str(value["engine"]),
@@ -96,9 +103,9 @@ def earlier_head(old: Head | None, new: Head) -> Earlier:
     """What a new session in a workspace can expect of the last one's head."""
     if old is None:
         return Earlier(cause=NEW_PREAMBLE)
-    cause = "" if old.whole == new.whole else INSTRUCTIONS
-    if old.fixed != new.fixed:
-        cause = NEW_PREAMBLE
+    cause = "" if old.whole == new.whole else MAP
+    if old.instructed != new.instructed:
+        cause = INSTRUCTIONS if old.fixed == new.fixed else NEW_PREAMBLE
     prefix = _common(old.ids, new.ids) if old.engine else 0
     return Earlier(prefix=prefix, engine=old.engine, served=old.served, cause=cause)
 
@@ -106,7 +113,7 @@ def earlier_head(old: Head | None, new: Head) -> Earlier:
 def earlier_line(line: Mapping[str, Any]) -> Earlier:
     """What a resumed session can expect, from the last ledger line of its segment."""
     try:
-        held, served, engine = int(line["held"]), int(line["served"]), str(line["engine"])
+        held, served, engine = int(line["held"]), int(line["served"]), str(line["mark"])
     except (LookupError, TypeError, ValueError):
         return Earlier(kind="resumed")
     return Earlier(kind="resumed", prefix=held, engine=engine, served=served)
@@ -243,23 +250,30 @@ def ledger_json(request: RequestFinished) -> dict[str, Any]:
         "cached": cached,
         "new": None if cached is None else request.prompt_tokens - cached,
         "output": request.output_tokens,
+        "mark": request.engine,
     }
     return {name: values.get(name, getattr(request, name, None)) for name in _STORED}
 
 
 def ledger_rows(entries: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """A table of ledger lines, its heading first; other lines of a session are passed over."""
-    rows: list[tuple[str, ...]] = [
-        ("#", "request", "prompt", "cached", "new", "expected", "again", "queue", "prefill",
-         "decode", "cause")
-    ]  # fmt: skip
-    lines = (entry for entry in entries if entry.get("t", "ledger") == "ledger")
-    for number, entry in enumerate(lines, 1):
-        counts = (_count(entry.get(key)) for key in ("prompt", "cached", "new", "expected"))
-        again = _count(entry.get("again")) if entry.get("again") else ""
-        times = (_seconds(entry.get(key)) for key in ("queue_s", "prefill_s", "decode_s"))
-        kind = str(entry.get("kind", "")).replace("_", " ")
-        rows.append((str(number), kind, *counts, again, *times, cause_text(entry)))
+    """A session's ledger lines as a table: heading, requests, sums; [] where there is no line.
+
+    Other lines of the session are passed over.
+    """
+    lines = [entry for entry in entries if entry.get("t", "ledger") == "ledger"]
+    if not lines:
+        return []
+    rows: list[tuple[str, ...]] = [("#", "request", *_COUNTS, *_TIMES, "cause")]
+    for number, line in enumerate(lines, 1):
+        counts = (_count(line.get(key)) for key in _COUNTS)
+        times = (_seconds(line.get(f"{key}_s")) for key in _TIMES)
+        kind = str(line.get("kind", "step")).replace("_", " ")
+        rows.append((str(number), kind, *counts, *times, cause_text(line)))
+    sums = {key: sum(_number(line.get(key)) for line in lines) for key in _COUNTS}
+    spent = (sum(_number(line.get(f"{key}_s")) for line in lines) for key in _TIMES)
+    hit = 100 * sums["cached"] / sums["prompt"] if sums["prompt"] else 0.0
+    counts = (_count(round(sums[key])) for key in _COUNTS)
+    rows.append(("", "all", *counts, *map(_seconds, spent), f"{hit:.1f} % not computed again"))
     return rows
 
 
@@ -269,11 +283,19 @@ def cause_text(entry: Mapping[str, Any]) -> str:
     return f"{cause} (about {seconds:.1f} s)" if cause and isinstance(seconds, float) else cause
 
 
-def summary_rows(ledger: Ledger) -> list[tuple[str, str]]:
+def request_line(request: RequestFinished) -> str:
+    """One line about tokens that were computed again; "" when there is nothing to say."""
+    if not request.cause or request.cause == NOT_REPORTED:
+        return ""
+    tokens = f"{request.again:,} tokens computed again" if request.again else "cache"
+    return f"{tokens}{_about(request.again_s)}: {request.cause}"
+
+
+def summary_rows(ledger: Ledger | None) -> list[tuple[str, str]]:
     """What `/cache` says, as (label, value): sums, causes, then the newest requests."""
-    totals = ledger.totals
-    if not totals.requests:
+    if ledger is None or not ledger.totals.requests:
         return [("cache", "nothing was asked yet")]
+    totals = ledger.totals
     hit = 100 * totals.cached / totals.prompt if totals.prompt else 0.0
     rows = [
         ("requests", f"{totals.requests:,}"),
@@ -297,6 +319,10 @@ def _line_text(line: Mapping[str, Any]) -> str:
     text += f"; prefill {_seconds(line['prefill_s'])} s"
     cause = cause_text(line)
     return f"{text}; {cause}" if cause else text
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _count(value: Any) -> str:

@@ -16,6 +16,9 @@ from glmcode.core.transcript import Transcript
 Emit: TypeAlias = Callable[[Event], None]
 """Take an event; must neither block nor raise."""
 
+Keep: TypeAlias = Callable[[AssistantMessage], None]
+"""Take what was generated before an answer broke off."""
+
 
 class ModelError(Exception):
     """No reply could be had; the text is one clear sentence that says what to do.

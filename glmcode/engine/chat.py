@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from glmcode.core.events import Notice
-from glmcode.core.messages import AssistantMessage, Message
-from glmcode.core.model import Emit
+from glmcode.core.messages import AssistantMessage, Message, Usage
+from glmcode.core.model import Emit, Keep
 from glmcode.core.transcript import Preamble, Transcript
 from glmcode.engine.chat_messages import ChatMessages, encode, message_object
 from glmcode.engine.chat_reply import ChatSink
 from glmcode.engine.endpoint import Address, Endpoint
-from glmcode.engine.exchange import Exchange
+from glmcode.engine.exchange import Clock, Exchange
 from glmcode.engine.faults import Fault, Judge
+from glmcode.engine.meter import Kind, Meter
 
 BYTES_PER_TOKEN = 3.5
 
@@ -30,13 +31,15 @@ BYTES_PER_TOKEN = 3.5
 class _State:
     """What is known of one transcript: its bytes, and the last count that a server gave.
 
-    known: tokens of the first `at` bytes of the messages. segment: which they are of.
+    known: tokens of the first `at` bytes of the messages. segment: which they are of. held:
+    tokens of the last prompt, with which the next one should begin.
     """
 
     messages: ChatMessages
     known: int = 0
     at: int = 0
     segment: int = 0
+    held: int = 0
 
 
 @dataclass(slots=True)
@@ -54,6 +57,10 @@ class ChatProtocol:
     reserve: int = 0
     dropped: set[str] = field(default_factory=set)
     states: WeakKeyDictionary[Transcript, _State] = field(default_factory=WeakKeyDictionary)
+    meter: Meter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.meter = Meter(self.exchange, ours=self.address.socket is not None)
 
     async def reply(
         self, transcript: Transcript, emit: Emit, keep: Callable[[AssistantMessage], None]
@@ -61,8 +68,9 @@ class ChatProtocol:
         """See core.model.Model."""
         state = self._state(transcript)
         dialect = _Dialect(self, state, transcript, emit)
-        sink, clock = await self.exchange.reply(dialect, emit, keep)
+        sink, clock = await self.exchange.reply(dialect, emit, dialect.keeping(keep))
         message = sink.message(clock)
+        dialect.told(sink, clock, message.usage)
         if message.usage.prompt_tokens:
             state.known = message.usage.prompt_tokens
             state.at = dialect.asked_bytes
@@ -75,7 +83,9 @@ class ChatProtocol:
         state = self._state(transcript)
         dialect = _Dialect(self, state, transcript, emit, question, max_tokens)
         sink, clock = await self.exchange.reply(dialect, emit, lambda message: None)
-        return sink.message(clock)
+        message = sink.message(clock)
+        dialect.told(sink, clock, message.usage)
+        return message
 
     def prompt_tokens(self, transcript: Transcript) -> int:
         """The server's last count, and an estimate for what came after it."""
@@ -85,6 +95,10 @@ class ChatProtocol:
     def head_tokens(self, transcript: Transcript) -> int:
         """An estimate of the tokens of its preamble."""
         return self.preamble_tokens(transcript.preamble)
+
+    def head_ids(self, transcript: Transcript) -> tuple[int, ...]:
+        """None are known."""
+        return ()
 
     def count(self, transcript: Transcript, message: Message) -> int:
         """An estimate of the tokens that a message would take."""
@@ -116,7 +130,7 @@ class ChatProtocol:
             state = self.states[transcript] = _State(messages)
         if state.segment != transcript.segment:
             state.messages.restart()
-            state.known = state.at = 0
+            state.known = state.at = state.held = 0
             state.segment = transcript.segment
         state.messages.extend(transcript.since(state.messages.count))
         return state
@@ -135,6 +149,7 @@ class _Dialect:
         max_tokens: int | None = None,
     ) -> None:
         self._protocol = protocol
+        self._state = state
         self._messages = state.messages
         self._emit = emit
         self._names = [spec.name for spec in transcript.preamble.specs]
@@ -143,6 +158,39 @@ class _Dialect:
         self._max_tokens = max_tokens
         self.prompt_tokens = protocol.prompt_tokens(transcript)
         self.asked_bytes = state.messages.size
+        self._kind: Kind = "step" if question is None else "compaction"
+
+    def told(self, sink: ChatSink, clock: Clock, usage: Usage) -> None:
+        """Tell what the request cost as an event."""
+        cost = replace(usage, prompt_tokens=usage.prompt_tokens or self.prompt_tokens)
+        state = self._state
+        before, held = state.held, usage.prompt_tokens
+        if self._kind == "step":
+            state.held = held
+        self._emit(
+            self._protocol.meter.finished(
+                self._kind, sink.usage, clock, cost, prefix=before, held=held, segment=state.segment
+            )
+        )
+
+    def keeping(self, keep: Keep) -> Keep:
+        """`keep` that also tells of the request whose answer broke off."""
+
+        def kept(message: AssistantMessage) -> None:
+            state = self._state
+            self._emit(
+                self._protocol.meter.broken(
+                    self._kind,
+                    self.prompt_tokens,
+                    0,
+                    prefix=state.held,
+                    held=state.held,
+                    segment=state.segment,
+                )
+            )
+            keep(message)
+
+        return kept
 
     def request(self) -> tuple[str, tuple[bytes, ...]]:
         options = self._protocol.options()

@@ -125,6 +125,10 @@ class Client:
         """How many of a reply's tokens are its reasoning."""
         return self._spoken.reasoning_tokens(message)
 
+    def head_ids(self, transcript: Transcript) -> tuple[int, ...]:
+        """The ids of its preamble; none in `chat`."""
+        return self._spoken.head_ids(transcript)
+
     async def close(self) -> None:
         """Close all connections."""
         await self._transport.close()

@@ -20,6 +20,7 @@ from glmcode.core.messages import AssistantMessage
 from glmcode.core.model import Emit
 from glmcode.engine.faults import Fault, Judge
 from glmcode.engine.http import Body, Response, Transport, TransportError, read_refusal
+from glmcode.engine.mark import HEADER, EngineMark, read_mark
 from glmcode.engine.retry import Patience
 from glmcode.engine.sse import DONE, ObjectStream, StreamError
 
@@ -80,6 +81,7 @@ class Clock:
         self._prompt_tokens = prompt_tokens
         self.began = self._last = time.monotonic()
         self.first: float | None = None
+        self.mark = EngineMark()
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Clock:
@@ -112,9 +114,11 @@ class Clock:
 
 
 class Exchange:
-    """Replies of one server."""
+    """Replies of one server. tries: requests for one; mark: which engine took the last of them."""
 
     def __init__(self, transport: Transport, judge: Judge) -> None:
+        self.tries = 0
+        self.mark = EngineMark()
         self._transport = transport
         self._judge = judge
 
@@ -203,7 +207,9 @@ class Exchange:
     async def _once(
         self, path: str, body: Body, sink: Sink, clock: Clock, connect_s: float
     ) -> None:
+        self.tries += 1
         response = await self._open("POST", path, body, connect_s)
+        self.mark = clock.mark = read_mark(response.headers.get(HEADER))
         ended = False
         try:
             ended = await self._pump(response, sink, clock)

@@ -16,11 +16,12 @@ from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 from glmcode.core.messages import AssistantMessage, Message, Usage, UserMessage
-from glmcode.core.model import Emit, ModelError
+from glmcode.core.model import Emit, Keep, ModelError
 from glmcode.core.transcript import Preamble, Transcript
 from glmcode.engine.endpoint import Address, Endpoint
 from glmcode.engine.exchange import Clock, Exchange
 from glmcode.engine.faults import Fault, Judge
+from glmcode.engine.meter import Kind, Meter
 from glmcode.engine.profile import CARD_SAMPLING
 from glmcode.engine.token_reply import TokenSink
 from glmcode.engine.usage import read_usage
@@ -63,18 +64,22 @@ class TokensProtocol:
     reserve: int = 0
     dropped: set[str] = field(default_factory=set)
     states: WeakKeyDictionary[Transcript, _State] = field(default_factory=WeakKeyDictionary)
+    meter: Meter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.meter = Meter(self.exchange, ours=self.address.socket is not None)
 
     async def reply(
         self, transcript: Transcript, emit: Emit, keep: Callable[[AssistantMessage], None]
     ) -> AssistantMessage:
         """See core.model.Model. Goes on after a length limit, at most MAX_GO_ON times."""
-        prompt = self._state(transcript).prompt
-        step = 1 + transcript.replies
+        state = self._state(transcript)
+        prompt, step = state.prompt, 1 + transcript.replies
         base: list[int] = []
         usage = Usage()
         for part in range(MAX_GO_ON + 1):
-            dialect = _Dialect(self, prompt, emit, step, base)
-            sink, clock = await self.exchange.reply(dialect, emit, keep)
+            dialect = _Dialect(self, prompt, emit, step, base, segment=state.segment)
+            sink, clock = await self.exchange.reply(dialect, emit, dialect.keeping(keep))
             cost = dialect.cost(sink, clock)
             usage = cost if part == 0 else _both(usage, cost)
             if sink.finish != "length" or sink.in_call or self.room(prompt, sink.ids) < 1:
@@ -87,9 +92,10 @@ class TokensProtocol:
         self, transcript: Transcript, question: str, max_tokens: int, emit: Emit
     ) -> AssistantMessage:
         """One answer, without reasoning, to a question on a fork: the prompt so far is cached."""
-        fork = self._state(transcript).prompt.fork(thinking=False)
+        state = self._state(transcript)
+        fork = state.prompt.fork(thinking=False)
         fork.extend([UserMessage(text=question)])
-        dialect = _Dialect(self, fork, emit, 0, (), said=fork.answer_prefix, cap=max_tokens)
+        dialect = _Dialect(self, fork, emit, 0, (), segment=state.segment, cap=max_tokens)
         sink, clock = await self.exchange.reply(dialect, emit, lambda message: None)
         return sink.message(dialect.cost(sink, clock))
 
@@ -100,6 +106,10 @@ class TokensProtocol:
     def head_tokens(self, transcript: Transcript) -> int:
         """The tokens of its preamble."""
         return self._state(transcript).prompt.head_count
+
+    def head_ids(self, transcript: Transcript) -> tuple[int, ...]:
+        """The ids of its preamble."""
+        return self._state(transcript).prompt.head_ids
 
     def count(self, transcript: Transcript, message: Message) -> int:
         """The tokens that a message would take in this transcript."""
@@ -174,8 +184,8 @@ class TokensProtocol:
 class _Dialect:
     """exchange.Dialect for one request of a reply.
 
-    base: what was generated before and is sent again. said: what the prompt has put into the
-    model's mouth. cap: the most tokens that are wanted.
+    base: what was generated before and is sent again. segment: of the transcript. cap: the most
+    tokens of an answer to a question on a fork, None for a reply.
     """
 
     def __init__(
@@ -186,7 +196,7 @@ class _Dialect:
         step: int,
         base: Sequence[int],
         *,
-        said: Sequence[int] = (),
+        segment: int,
         cap: int | None = None,
     ) -> None:
         self.prompt_tokens = prompt.request_count + len(base)
@@ -195,15 +205,53 @@ class _Dialect:
         self._emit = emit
         self._step = step
         self._base = base
-        self._said = said
+        self._said = () if cap is None else prompt.answer_prefix
+        self._segment = segment
         self._cap = cap
+        self._kind: Kind = "go_on" if base else "step" if cap is None else "compaction"
         self._tries = 0
 
     def cost(self, sink: TokenSink, clock: Clock) -> Usage:
-        """What the request cost."""
+        """What the request cost; it is told as an event, too."""
         cost = read_usage(sink.usage, sink.metrics, clock)
         made = cost.output_tokens or len(sink.ids) - len(self._base) - len(self._said)
-        return replace(cost, prompt_tokens=self.prompt_tokens, output_tokens=made)
+        cost = replace(cost, prompt_tokens=self.prompt_tokens, output_tokens=made)
+        cut = sink.finish == "repetition"
+        kept = sink.message(cost).token_ids or () if cut else sink.ids
+        prefix, held = self._computed(len(kept))
+        self._emit(
+            self._protocol.meter.finished(
+                self._kind, sink.usage, clock, cost, prefix=prefix, held=held, segment=self._segment
+            )
+        )
+        return cost
+
+    def keeping(self, keep: Keep) -> Keep:
+        """`keep` that also tells of the request whose answer broke off."""
+
+        def kept(message: AssistantMessage) -> None:
+            made = len(message.token_ids or ())
+            prefix, held = self._computed(max(0, made - 1))  # a closing tag may be ours
+            self._emit(
+                self._protocol.meter.broken(
+                    self._kind,
+                    self.prompt_tokens,
+                    made - len(self._base),
+                    prefix=prefix,
+                    held=held,
+                    segment=self._segment,
+                )
+            )
+            keep(message)
+
+        return kept
+
+    def _computed(self, kept: int) -> tuple[int, int]:
+        """(tokens of the prompt that the engine had, those it has now with the kept answer)."""
+        prefix = self.prompt_tokens if self._base else self._prompt.computed
+        held = self._prompt.request_count + kept - len(self._said)
+        self._prompt.computed = held
+        return prefix, held
 
     def request(self) -> tuple[str, tuple[bytes, ...]]:
         max_tokens = self._protocol.max_tokens(self._prompt, self._base)

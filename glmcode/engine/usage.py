@@ -15,21 +15,26 @@ def read_usage(usage: Mapping[str, Any], metrics: Mapping[str, Any], clock: Cloc
 
     vLLM leaves out cached_tokens when it is 0. Times are measured here, except the queue's.
     """
-    details = usage.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
-    if cached is None:
-        cached = usage.get("prompt_cache_hit_tokens")
     queue = _number(metrics.get("queue_time_ms")) / 1000
     now = time.monotonic()
     first = clock.first if clock.first is not None else now
     return Usage(
         prompt_tokens=int(_number(usage.get("prompt_tokens"))),
-        cached_tokens=int(_number(cached)),
+        cached_tokens=reported_cache(usage) or 0,
         output_tokens=int(_number(usage.get("completion_tokens"))),
         queue_s=round(queue, 3),
         prefill_s=round(max(0.0, first - clock.began - queue), 3),
         decode_s=round(now - first, 3),
     )
+
+
+def reported_cache(usage: Mapping[str, Any]) -> int | None:
+    """Tokens that were not computed again; None where the server does not say."""
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
+    if cached is None:
+        cached = usage.get("prompt_cache_hit_tokens")
+    return None if cached is None else int(_number(cached))
 
 
 def _number(value: Any) -> float:

@@ -47,7 +47,8 @@ class TokenPrompt:
     """The prompt of one session in the `tokens` protocol.
 
     The base is the preamble and every message so far; a request is the base and the
-    generation prompt, which becomes part of the base with the assistant message.
+    generation prompt, which becomes part of the base with the assistant message. computed: how
+    many of its first ids a request had the engine compute; who asks says so.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class TokenPrompt:
         self._set_thinking(thinking)
         self._append(tokenizer.encode(preamble_pieces(preamble)))
         self._head = len(self._ids)
+        self.computed = 0
 
     def _set_thinking(self, thinking: bool) -> None:
         self.thinking = thinking
@@ -85,6 +87,11 @@ class TokenPrompt:
     def head_count(self) -> int:
         """Tokens of the preamble."""
         return self._head
+
+    @property
+    def head_ids(self) -> tuple[int, ...]:
+        """The ids of the preamble."""
+        return tuple(self._ids[: self._head])
 
     def count(self, message: Message) -> int:
         """Tokens that a message will take, at most (a tool result may need one less)."""
@@ -153,6 +160,8 @@ class TokenPrompt:
         self._append(ids)
 
     def _cut_reasoning(self) -> None:
+        starts = (span.start for span in self._spans if span.start < span.stop)
+        self.computed = min(self.computed, next(starts, self.computed))
         for span in reversed(self._spans):
             del self._ids[span]
         self._spell_again()
@@ -160,6 +169,7 @@ class TokenPrompt:
     def restart(self) -> None:
         """Back to the preamble, whose ids stay as they are."""
         del self._ids[self._head :]
+        self.computed = min(self.computed, self._head)
         self._in_tool_run = False
         self._spell_again()
 
@@ -182,6 +192,7 @@ class TokenPrompt:
         other._end = self._end[:]
         other._in_tool_run = self._in_tool_run
         other._head = self._head
+        other.computed = self.computed
         other._reasoning = "keep"
         other._spans = []
         other._set_thinking(self.thinking if thinking is None else thinking)

@@ -15,7 +15,7 @@ from glmcode.exits import Exit
 from glmcode.repl.context import context_rows
 from glmcode.repl.paint import Spans
 from glmcode.repl.screen import Live
-from glmcode.repl.slash import help_rows, status_rows
+from glmcode.repl.slash import cache_rows, help_rows, status_rows
 
 OPENING = "not while the engine is being reached"
 
@@ -54,6 +54,8 @@ def run_command(host: Host, name: str, text: str) -> None:
             host.rows(help_rows())
         case "/status":
             host.rows(status_rows(host.options, host.agent))
+        case "/cache":
+            host.rows(cache_rows(host.agent))
         case "/exit":
             host.leave(Exit.DONE)
         case _ if host.agent is None:

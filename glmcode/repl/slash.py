@@ -11,12 +11,14 @@ import re
 from dataclasses import dataclass
 
 from glmcode.agent import Agent, AgentOptions
+from glmcode.context.ledger import summary_rows
 
 COMMANDS = {
     "/help": "what there is",
     "/status": "engine, model, session, tokens",
     "/context": "what the context window holds",
     "/compact": "replace the conversation by a summary; words after it say what to keep",
+    "/cache": "what was reused of each prompt, what was computed again, and why",
     "/clear": "a new session on the same engine",
     "/exit": "leave (as does Ctrl-D)",
 }
@@ -62,6 +64,11 @@ def argument(text: str) -> str:
 def help_rows() -> list[tuple[str, str]]:
     """Commands and keys, each with what it does."""
     return [*COMMANDS.items(), *KEYS]
+
+
+def cache_rows(agent: Agent | None) -> list[tuple[str, str]]:
+    """What /cache says, as (label, value) rows."""
+    return summary_rows(agent.requests.ledger if agent is not None else None)
 
 
 def status_rows(options: AgentOptions, agent: Agent | None) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Literal, TypeAlias
 
+from glmcode.context.ledger import request_line
 from glmcode.core.events import (
     Appended,
     ApprovalAsked,
@@ -21,6 +22,7 @@ from glmcode.core.events import (
     DeltasDiscarded,
     Event,
     Notice,
+    RequestFinished,
     Retrying,
     StepFinished,
     StepStarted,
@@ -38,6 +40,8 @@ from glmcode.repl.reply import Reply
 
 Part: TypeAlias = Literal["", "person", "text", "tool", "note"]
 LOG_LINES = 12
+MUCH_AGAIN = 4096
+"""Tokens computed again that are worth a line also where nobody asked for details."""
 
 
 class View:
@@ -92,6 +96,9 @@ class View:
                 self._said.clear()
             case Compacted():
                 return self._part("note", self.painter.spans([("dim", compacted_text(event))]))
+            case RequestFinished() if self._verbose or event.again >= MUCH_AGAIN:
+                line = request_line(event)
+                return self._part("note", self.painter.spans([("dim", line)])) if line else []
             case StepFinished() if self._verbose:
                 return self._part("note", self._step_line(event))
             case TurnFinished():

@@ -59,8 +59,9 @@ class Conversation:
     writers: for each message the index of its writer in `known_writers`. typed: message index
     -> what the person typed. open_calls: those of the last step without a result, in order.
     seen: path -> sha256 hex of the content the model knows. compaction: the last one's line,
-    without its messages. end: bytes of whole lines;
-    head: bytes of the header's line.
+    without its messages. end: bytes of whole lines; head: bytes of the header's line. ledger: the
+    last line about a request whose prompt the next one begins with, None after a compaction or a
+    rewind.
     """
 
     path: Path
@@ -77,6 +78,7 @@ class Conversation:
     cwd: str | None = None
     todos: list[dict[str, str]] = field(default_factory=list)
     compaction: Mapping[str, Any] = field(default_factory=dict)
+    ledger: Mapping[str, Any] | None = None
     end: int = 0
 
     @property
@@ -149,6 +151,8 @@ class _Fold:
                 told.grants.append(entry["rule"])
             case "note" if isinstance(entry.get("engine"), dict):
                 self._writer(entry["engine"])
+            case "ledger" if entry.get("kind") != "compaction":
+                told.ledger = entry
             case "compaction":
                 self._restart([message_from_json(value) for value in entry["messages"]])
                 if "seen" in entry:
@@ -237,6 +241,7 @@ class _Fold:
     def _restart(self, messages: list[Message]) -> None:
         told = self.told
         told.messages, told.writers, told.typed = [], [], {}
+        told.ledger = None
         told.open_calls = []
         self._known_at = dict.fromkeys(told.seen, -1)
         self._todos_at = [(-1, told.todos)]
@@ -253,6 +258,7 @@ class _Fold:
         told = self.told
         if not 0 <= keep <= len(told.messages):
             raise ValueError(f"a rewind to {keep} of {len(told.messages)} messages")
+        told.ledger = None
         kept, writers = told.messages[:keep], told.writers[:keep]
         told.messages, told.writers, told.open_calls = [], [], []
         self._pending.clear()

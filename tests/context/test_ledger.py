@@ -8,6 +8,7 @@ from glmcode.context.ledger import (
     COMPACTED,
     EVICTED,
     INSTRUCTIONS,
+    MAP,
     NEW_PREAMBLE,
     NOT_REPORTED,
     REASONING,
@@ -132,7 +133,8 @@ def test_reasoning_that_the_policy_leaves_out_is_told_with_what_it_costs() -> No
 
 def head(**fields: Any) -> Head:
     base: dict[str, Any] = {
-        "fixed": "f", "whole": "w", "ids": tuple(range(1_000)), "engine": ENGINE, "served": 5
+        "fixed": "f", "instructed": "i", "whole": "w", "ids": tuple(range(1_000)),
+        "engine": ENGINE, "served": 5,
     }  # fmt: skip
     return Head(**{**base, **fields})
 
@@ -142,8 +144,9 @@ def head(**fields: Any) -> Head:
     [
         (None, NEW_PREAMBLE, 0),
         (head(), "", 1_000),
-        (head(whole="x", ids=(*range(900), 7, 7)), INSTRUCTIONS, 900),
-        (head(fixed="x", whole="y", ids=(7, 8)), NEW_PREAMBLE, 0),
+        (head(whole="x", ids=(*range(950), 7, 7)), MAP, 950),
+        (head(instructed="y", whole="x", ids=(*range(900), 7, 7)), INSTRUCTIONS, 900),
+        (head(fixed="x", instructed="y", whole="z", ids=(7, 8)), NEW_PREAMBLE, 0),
         (head(engine=""), "", 0),
     ],
 )
@@ -215,13 +218,15 @@ def test_a_table_shows_the_ledger_lines_of_a_session_and_no_others() -> None:
     ledger.take(request(prefill_s=1.0))
     judged = ledger.take(second(kind="go_on", engine="x", cached_tokens=0, queue_s=0.5))
     entries = [{"t": "header"}, {"t": "ledger", **ledger_json(judged)}, {"t": "ledger"}]
-    heading, row, odd = ledger_rows(entries)
+    heading, row, odd, sums = ledger_rows(entries)
     assert dict(zip(heading, row, strict=True)) == {
         "#": "1", "request": "go on", "prompt": "2,500", "cached": "0", "new": "2,500",
         "expected": "2,096", "again": "2,096", "queue": "0.50", "prefill": "0.00",
         "decode": "0.00", "cause": "the engine restarted (about 1.0 s)",
     }  # fmt: skip
     assert odd[2] == "?"
+    assert sums[1:4] == ("all", "2,500", "0")
+    assert ledger_rows([{"t": "header"}]) == []
 
 
 def test_a_persons_view_begins_with_the_sums_and_ends_with_the_newest_requests() -> None:

@@ -165,6 +165,9 @@ def test_slash_commands_do_what_they_say(tmp_path: Path) -> None:
         session.wait_for("journal")
         first = re.findall(r"session +(\d{8}-\d{6}-\w{6})", session.screen.text)[-1]
         assert engine.base_url in session.screen.text
+        session.type("/cache\r")
+        session.wait_for("#1 step")
+        assert "the server does not report cached tokens: once" in session.screen.text
         session.type("/clear\r")
         session.wait_for("new session")
         second = re.findall(r"new session (\S+);", session.screen.text)[-1]
