@@ -214,6 +214,48 @@ MUTATIONS = (
         "bpe.add_special_tokens(['<|user|>'])\n        return bpe",
         tests=("tests/glm/test_tokenizer.py",),
     ),
+    Mutation(
+        name="an import outside the repository is refused",
+        file="glmcode/context/instructions.py",
+        old="if inside is not None and not real.is_relative_to(inside):",
+        new="if False:",
+        tests=("tests/context/test_instructions.py",),
+    ),
+    Mutation(
+        name="a mention asks the rules",
+        file="glmcode/agent_mentions.py",
+        old='_permit(decide(policy, "Read", action))',
+        new="pass",
+        tests=("tests/test_agent_context.py",),
+    ),
+    Mutation(
+        name="room for a folder's instructions is put aside",
+        file="glmcode/agent_guide.py",
+        old="        self._aside += characters",
+        new="        self._aside += 0",
+        tests=("tests/test_agent_context.py",),
+    ),
+    Mutation(
+        name="a folder that git ignores has no say",
+        file="glmcode/context/folders.py",
+        old="if _ignored(folder, base):",
+        new="if False:",
+        tests=("tests/test_agent_context.py",),
+    ),
+    Mutation(
+        name="git does not touch the index",
+        file="glmcode/context/environment.py",
+        old='    "GIT_OPTIONAL_LOCKS": "0",',
+        new="",
+        tests=("tests/context/test_environment.py",),
+    ),
+    Mutation(
+        name="git runs nothing that the repository names",
+        file="glmcode/context/environment.py",
+        old='    "core.fsmonitor": "false",',
+        new="",
+        tests=("tests/context/test_environment.py",),
+    ),
 )
 
 

@@ -272,7 +272,7 @@ def test_a_mentioned_file_follows_the_text_and_counts_as_read(work: Path) -> Non
     assert last(held) == (
         "change @a.py, please\n\n[@a.py, as mentioned above]\n1\tx = 1\n[lines 1-1 of 1]"
     )
-    assert told(held) == ["@a.py: read, 1 lines"]
+    assert told(held) == ["@a.py: read, 1 line"]
     assert (work / "a.py").read_text() == "x = 2\n"
 
 

@@ -551,7 +551,7 @@ def test_a_mention_in_the_prompt_is_read_and_told_on_stderr_and_one_in_the_pipe_
         done = headless.run(engine, "explain @a.py", input="piped @b.py\n")
         (request,) = engine.steps
     assert (done.returncode, done.stdout) == (0, "ok\n")
-    assert done.stderr.splitlines().count("@a.py: read, 1 lines") == 1
+    assert done.stderr.splitlines().count("@a.py: read, 1 line") == 1
     text = request.json["messages"][-1]["content"]
     assert text.endswith(
         "\n\nexplain @a.py\n\npiped @b.py\n\n"

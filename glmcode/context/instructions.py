@@ -37,7 +37,7 @@ _NOTES = 8
 _USER = "the user's AGENTS.md"
 _REFERENCE = re.compile(r"""(?<![\w@/.~+`\\-])@(?:"([^"\n\0]+)"|([^\s"<>|*?`\0]+))""")
 _TRAILING = ".,;:!?)]}'*_"
-_PATH_LIKE = re.compile(r"(?:~|\.{1,2})?/.*|.*/[^/]*\.\w{1,8}|[^/]*\.(?:mdx?|mdc|txt|rst|adoc)")
+_PATH_LIKE = re.compile(r"(?:~|\.{1,2})/.+|(?!/).*/[^/]*\.\w{1,8}|[^/]*\.(?:mdx?|mdc|txt|rst|adoc)")
 
 Refused = Callable[[Path], str]
 """Why a file may not be read, as the rules say it; "" when it may."""

@@ -68,7 +68,7 @@ async def prepare(
         text = bounded(ctx, _answer(found, place, ctx.result_limit()), name="read", keep="head")
         if found.digest is not None and (found.lines or found.total == 0):
             ctx.seen[str(place.real)] = found.digest
-        body = f"{len(found.lines)} lines"
+        body = f"{len(found.lines)} line{'' if len(found.lines) == 1 else 's'}"
         return ToolResult(
             for_model=text,
             for_user=Preview(kind="text", title=f"Read {place.shown}", body=body),

@@ -100,7 +100,8 @@ def test_an_import_follows_as_a_section_of_its_own_relative_to_its_importer(repo
 def test_what_is_no_file_is_left_alone_and_what_looks_like_one_is_named(repo: Path) -> None:
     put(
         repo / "AGENTS.md",
-        "Ask @maria or me@example.org, use @types/node and @property, `@code.md`.\n"
+        "Ask @maria or me@example.org, use @types/node and @property, `@code.md`,\n"
+        "the alias @/components/Button.tsx of @example.com.\n"
         "```\n@fence.md\n```\n@gone.md and @./also/gone\n",
     )
     put(repo / "code.md", "code")
