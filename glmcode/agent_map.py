@@ -15,6 +15,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -64,7 +65,7 @@ class MapAhead:
         self._mark = _mark(root)
         self._is_repository = os.path.lexists(root / ".git")
         self._limit = REPOSITORY_S if self._is_repository else FOLDER_S
-        if self._mark.exists():
+        if os.path.lexists(self._mark):
             self._limit = AGAIN_S
         if patient:
             self._limit = PATIENT_S
@@ -93,7 +94,8 @@ class MapAhead:
             done, _ = await asyncio.wait({self._read}, timeout=left + GRACE_S)
         found = self._read.result() if done else None
         if found is not None and found.whole:
-            self._mark.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._mark.unlink(missing_ok=True)
             return await asyncio.to_thread(_rendered, found, count, window)
         files = f"{found.files:,} source files" if found is not None else "the repository"
         said = f"no repository map in this session: {files} took longer than {self._limit:g} s"
@@ -133,7 +135,8 @@ class MapAhead:
         from glmcode.context.sources import source_files
         from glmcode.context.tagging import tags_of_files
 
-        if self._root in (Path.home(), Path("/")) and not self._is_repository:
+        nowhere = (os.path.expanduser("~"), "/")  # noqa: PTH111 (never raises)
+        if str(self._root) in nowhere and not self._is_repository:
             return _Read([], 0, True)
         files = source_files(self._root, self._late)
         tags = tags_of_files(os.path.realpath(self._root), files, self._late)
