@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from glmcode.agent import AgentOptions
+from glmcode.base.config import ContextSettings, EngineSettings
 from glmcode.core.messages import AssistantMessage, ToolMessage, UserMessage
-from glmcode.sessions import fold, read_entries
+from glmcode.opening import open_agent
+from glmcode.sessions import fold, open_session, read_entries
 from tests.fake_engine import FakeEngine, Reply
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -316,3 +321,41 @@ def test_a_damaged_session_is_an_error_and_no_byte_of_it_changes(tmp_path: Path)
         assert "line 3 is damaged" in told["error"]
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("reasoning", ["keep", "template"])
+def test_three_turns_in_three_agents_send_what_one_agent_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reasoning: Literal["keep", "template"]
+) -> None:
+    monkeypatch.setenv("GLMCODE_HOME", str(tmp_path / "home"))
+    work = (tmp_path / "work").resolve()
+    work.mkdir()
+    (work / "a.py").write_text("x = 1\n")
+    two = Reply(reasoning="both", calls=[*READ.calls, *READ.calls])
+    script = [two, Reply(reasoning="why", text="One."), two, READ, Reply(text="Two.")]
+    script += [Reply(reasoning="so", text="Three.")]
+
+    def prompts(*, apart: bool) -> list[list[int]]:
+        with FakeEngine(script, tokenizer=TOKENIZER, window=200_000) as engine:
+            settings = EngineSettings(
+                base_url=engine.base_url, protocol="tokens", model="glm", tokenizer=str(TOKENIZER)
+            )
+            options = AgentOptions(
+                workspace=work, engine=settings, context=ContextSettings(reasoning=reasoning)
+            )
+
+            async def main() -> None:
+                agent = await open_agent(options, lambda event: None)
+                for prompt in ("one", "two", "three"):
+                    if apart and prompt != "one":
+                        await agent.close()
+                        stored = open_session(agent.journal.path)
+                        again = replace(options, stored=stored)
+                        agent = await open_agent(again, lambda event: None)
+                    await agent.submit(prompt)
+                await agent.close()
+
+            asyncio.run(main())
+            return [step.json["token_ids"] for step in engine.steps]
+
+    assert prompts(apart=True) == prompts(apart=False)
