@@ -26,7 +26,7 @@ from glmcode.permissions import Rule, RuleError, parse_rule
 from glmcode.sessions import Journal, SessionError, StoredSession, Writer
 from glmcode.tools.context import ToolContext
 
-UNFINISHED = "[glmcode ended before the previous turn was finished.]\n\n"
+UNFINISHED = "[The previous turn was not finished.]\n\n"
 
 
 class Recorder:

@@ -255,7 +255,7 @@ def test_what_a_crash_left_open_is_told_to_the_model_and_stands_in_the_file(
     answer, user = fold(path).messages[4:6]
     assert isinstance(answer, ToolMessage) and "The change was applied: a.py" in answer.text
     assert isinstance(user, UserMessage)
-    assert user.text == "[glmcode ended before the previous turn was finished.]\n\ntwo"
+    assert user.text == "[The previous turn was not finished.]\n\ntwo"
     prompts = runs.prompts()
     call = fold(path).messages[3]
     assert isinstance(call, AssistantMessage) and call.token_ids
