@@ -16,6 +16,9 @@ usage:
   glmcode debug parse|render|tokens     the GLM dialect, for looking closely
   glmcode -- PROMPT                     a prompt that looks like a command or an option
 
+in a prompt, @FILE, @FILE:10-40, @FOLDER and @"WITH SPACE" are read along. AGENTS.md files of
+the repository and of glmcode's config folder are instructions.
+
 options of a run:
   -p, --print                  one turn without a terminal
   --output-format FORMAT       text (default), json or stream-json

@@ -30,6 +30,7 @@ KEYS = (
     ("Ctrl-C", "clear the input; twice on an empty one: leave"),
     ("Ctrl-D", "leave, on an empty input"),
     ("Up, Ctrl-R", "history, search in it"),
+    ("@file, @folder/", "read along with your message; @file:10-40 for some lines"),
     ("1 2 3, y a n", "answer a question: yes, always, no with a word of advice"),
 )
 NO_SHELL = "! commands are not in this version: ask for the command in words"
