@@ -93,7 +93,8 @@ class TokensProtocol:
     ) -> AssistantMessage:
         """One answer, without reasoning, to a question on a fork: the prompt so far is cached."""
         state = self._state(transcript)
-        fork = state.prompt.fork(thinking=False)
+        can_skip = self.tokenizer.control_id("/nothink") is not None
+        fork = state.prompt.fork(thinking=False if can_skip else None)
         fork.extend([UserMessage(text=question)])
         dialect = _Dialect(self, fork, emit, 0, (), segment=state.segment, cap=max_tokens)
         sink, clock = await self.exchange.reply(dialect, emit, lambda message: None)

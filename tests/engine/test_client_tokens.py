@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from glmcode.core.messages import AssistantMessage, ToolMessage, UserMessage
+from glmcode.core.transcript import Transcript
 from glmcode.glm.pieces import text_pieces
 from glmcode.glm.prompt import TokenPrompt
 from glmcode.glm.tokenizer import GlmTokenizer
@@ -354,3 +355,27 @@ def test_a_step_costs_the_same_late_as_early() -> None:
     assert len(results) == 5
     for result in results:
         assert sum(result.text in text for text in encoded) == 1
+
+
+def filled(tokens_wanted: int) -> Transcript:
+    """A transcript whose next prompt has exactly so many tokens."""
+    transcript = new_transcript(UserMessage(text="hello"))
+    prompt = TokenPrompt(GLM, transcript.preamble)
+    prompt.extend(transcript.messages)
+    prompt.extend([AssistantMessage(token_ids=()), UserMessage(text="go on")])
+    left = tokens_wanted - prompt.request_count
+    transcript.append(AssistantMessage(token_ids=(300,) * left))
+    transcript.append(UserMessage(text="go on"))
+    return transcript
+
+
+def test_the_last_token_of_the_card_s_window_is_used_and_one_more_is_refused() -> None:
+    with engine_for([Reply(text="hi")], window=202_752) as engine:
+        fits = ask_once(tokens(engine), filled(202_751))
+        (step,) = engine.steps
+        assert len(step.json["token_ids"]) + step.json["sampling_params"]["max_tokens"] == 202_752
+        over = ask_once(tokens(engine), filled(202_752))
+        assert len(engine.steps) == 1
+    assert fits.reply.usage.prompt_tokens == 202_751 and fits.reply.stop == "length"
+    assert over.fault.kind == "context_full"
+    assert "holds 202,752 tokens and the window 202,752" in str(over.fault)
