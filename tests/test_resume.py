@@ -341,7 +341,9 @@ def test_three_turns_in_three_agents_send_what_one_agent_would(
                 base_url=engine.base_url, protocol="tokens", model="glm", tokenizer=str(TOKENIZER)
             )
             options = AgentOptions(
-                workspace=work, engine=settings, context=ContextSettings(reasoning=reasoning)
+                workspace=work,
+                engine=settings,
+                context=ContextSettings(reasoning=reasoning),
             )
 
             async def main() -> None:

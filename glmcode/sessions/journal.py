@@ -26,6 +26,7 @@ from glmcode.core.tool import FileChange
 from glmcode.sessions.lines import SessionError, encode_line, read_entries
 
 COPY_BYTES = 1 << 20
+LOCK_WAIT_S = 0.3
 
 
 class JournalError(TurnStop):
@@ -108,7 +109,7 @@ class Journal:
         except OSError as error:
             raise SessionError(f"the session {path} cannot be opened: {error.strerror}") from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
         except BlockingIOError as error:
             os.close(descriptor)
             raise SessionBusy(path, holder_of(path)) from error
@@ -193,6 +194,8 @@ class Journal:
                 self.sync()
             except JournalError:
                 pass
+        # A command that is being started holds a copy of the descriptor until it runs.
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         os.close(self._descriptor)
         self._descriptor = -1
 
@@ -213,6 +216,21 @@ class Journal:
             os.ftruncate(self._descriptor, self._size)
         except OSError:
             pass  # the reader drops a torn last line
+
+
+def _lock(descriptor: int) -> None:
+    """Take the lock; a holder that is just ending is waited for, LOCK_WAIT_S at most.
+
+    Raises BlockingIOError, or OSError where there can be no lock.
+    """
+    end = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
 
 
 def this_process() -> dict[str, Any]:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,24 @@ def test_a_second_process_is_told_who_holds_the_session(tmp_path: Path) -> None:
     finally:
         holder.communicate()
     open_session(path).journal.close()
+
+
+def test_a_command_that_is_being_started_does_not_hold_a_session_that_was_left(
+    tmp_path: Path,
+) -> None:
+    journal = begun(tmp_path)
+    copy = os.dup(journal._descriptor)
+    try:
+        journal.close()
+        open_session(journal.path).journal.close()
+    finally:
+        os.close(copy)
+
+
+def test_a_holder_that_is_just_ending_is_waited_for(tmp_path: Path) -> None:
+    journal = begun(tmp_path)
+    threading.Timer(0.05, journal.close).start()
+    open_session(journal.path).journal.close()
 
 
 def test_a_fork_has_the_entries_of_the_old_file_and_a_header_of_its_own(tmp_path: Path) -> None:
