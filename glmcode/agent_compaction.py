@@ -52,6 +52,8 @@ SHOW_WHOLE = {"Read": "read", "Write": "changed"}
 KEPT_SHARE = (2, 3)
 """Of what lies between the preamble and the trigger, the most that a segment takes."""
 TAIL_SHARE = 5
+LEAST_SHARE = 3
+"""Where the preamble leaves nothing below the trigger: a segment takes this part of the rest."""
 HELD_SHARE = 3
 """A tail is at most the one part of the window, and the other part of what there is."""
 AGAIN_SHARE = 16
@@ -255,7 +257,7 @@ class Window:
             return False
         try:
             await ready()
-            return await self.compact("asked", focus)
+            return await self.compact("asked", focus, full=self.used > self.budget.limit)
         except (TurnStop, ModelError) as error:
             self._emit(Notice(text=f"compaction: {error}; nothing was changed"))
             return False
@@ -322,13 +324,15 @@ class Window:
         of, parts = KEPT_SHARE
         room = max(0, trigger - self.client.head_tokens(self._transcript))
         tail = min(window // TAIL_SHARE, max(0, self._held()) // HELD_SHARE)
-        most = self.budget.limit - self.client.head_tokens(self._transcript)
-        return Sizes(whole=room * of // parts, tail=tail, most=most)
+        most = max(0, self.budget.limit - self.client.head_tokens(self._transcript))
+        whole = max(room * of // parts, most // LEAST_SHARE)
+        return Sizes(whole=whole, tail=tail, most=most)
 
     def _restart(self, messages: Sequence[Message], tail: int, told: Mapping[str, Any]) -> None:
         """The journal's line, then the new segment, then what the model no longer sees."""
         old = self._transcript.messages
         carried = self._carry(old[: len(old) - tail])
+        carried = replace(carried, summary=str(told["summary"]) or self.carried.summary)
         shown = touched(messages, SHOW_WHOLE)
         known = {os.path.realpath(self._context.resolve(path)) for path in shown}
         known &= self._context.seen.keys()
@@ -336,6 +340,7 @@ class Window:
             "messages": [message_to_json(message) for message in messages],
             "requests": list(carried.requests),
             "files": dict(carried.files),
+            "carried": carried.summary,
             "seen": sorted(known),
             **told,
         }
@@ -355,6 +360,7 @@ def carried_from(entry: Mapping[str, Any]) -> Carried:
     return Carried(
         requests=tuple(map(str, requests)) if isinstance(requests, list) else (),
         files={str(k): str(v) for k, v in files.items()} if isinstance(files, dict) else {},
+        summary=str(entry.get("carried", "")),
     )
 
 

@@ -255,6 +255,55 @@ MUTATIONS = (
         new="",
         tests=("tests/context/test_environment.py",),
     ),
+    Mutation(
+        name="results of one message share what is left",
+        file="glmcode/context/budget.py",
+        old="share = (self.limit - used) // max(1, results)",
+        new="share = self.limit - used",
+        tests=("tests/context/test_budget.py", "tests/context/test_compaction.py"),
+    ),
+    Mutation(
+        name="a result is cut by its tokens",
+        file="glmcode/agent_compaction.py",
+        old="if longest + LONGEST_FRAME <= limit or self._tokens(message) <= limit:",
+        new="if len(message.text) <= limit * 2:",
+        tests=("tests/context/test_compaction.py",),
+    ),
+    Mutation(
+        name="a failed summary changes nothing the first time",
+        file="glmcode/agent_compaction.py",
+        old="            if not full:\n                return False",
+        new="            if not full:\n                pass",
+        tests=("tests/context/test_compaction.py",),
+    ),
+    Mutation(
+        name="a segment that no longer shows a file makes it unread",
+        file="glmcode/agent_compaction.py",
+        old="            del self._context.seen[path]",
+        new="            pass",
+        tests=("tests/context/test_compaction.py",),
+    ),
+    Mutation(
+        name="the compaction's line is written before it counts",
+        file="glmcode/core/transcript.py",
+        old="        record()\n        self._messages = fresh._messages",
+        new="        self._messages = fresh._messages\n        record()",
+        tests=("tests/context/test_compaction.py",),
+    ),
+    Mutation(
+        name="a tail begins at a step's boundary",
+        file="glmcode/context/compaction.py",
+        old="        if not isinstance(messages[place], ToolMessage):\n            start = place",
+        new="        start = place",
+        tests=("tests/context/test_segment.py",),
+    ),
+    Mutation(
+        name="a fork keeps the reasoning of its prompt",
+        file="glmcode/glm/prompt.py",
+        old='other._reasoning = "keep"\n        other._spans = []',
+        new="other._reasoning = self._reasoning\n        other._spans = list(self._spans)",
+        tests=("tests/glm/test_prompt.py",),
+    ),
 )
 
 

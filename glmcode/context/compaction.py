@@ -28,6 +28,7 @@ Count = Callable[[Message], int]
 TOO_LONG = "the summary was longer than it may be"
 _HEAD = "[This conversation was compacted: this message stands for all that was said before it.]"
 _MECHANICAL = "[No summary could be made. Look at the files again for what you need to know.]"
+_OLD = "# A summary that was made earlier, of the beginning\n"
 _GO_ON = (
     "Go on with the work from here. The contents of files are not part of this message: read "
     "a file again before you change it."
@@ -40,11 +41,12 @@ class Carried:
     """What outlives every compaction: the person's words so far, and files with what was done.
 
     requests: every message of the person before the segment's tail, oldest first. files: path
-    -> "read" or "changed", the last touched last.
+    -> "read" or "changed", the last touched last. summary: the last one that could be made.
     """
 
     requests: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+    summary: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +107,7 @@ def carry(before: Carried, messages: Sequence[Message], keys: Mapping[str, str])
     for path, done in touched(messages, keys).items():
         earlier = files.pop(path, "")
         files[path] = "changed" if earlier == "changed" else done
-    return Carried(requests=(*before.requests, *said), files=files)
+    return replace(before, requests=(*before.requests, *said), files=files)
 
 
 def tail_start(messages: Sequence[Message], count: Count, limit: int) -> int:
@@ -164,6 +166,8 @@ def _message(
 ) -> list[str]:
     """The parts of the segment's message, but for the last request."""
     parts = [_HEAD, summary or _MECHANICAL]
+    if not summary and known.summary:
+        parts.append(_OLD + _within(known.summary, room // 4, count))
     said = _earlier(known.requests, room // (8 if summary else 3), count)
     if said:
         parts.append("# What the user said before, oldest first\n" + "\n\n".join(said))
