@@ -153,6 +153,8 @@ def _go_on(
         ) from error
     before = told.known_writers[-1]
     messages, dropped = told.messages_for(writer)
+    # The transcript holds them from now on; kept here too, a compaction would free nothing.
+    told.messages, told.writers = [], []
     if writer != before:
         stored.journal.write("note", {"engine": _fields(writer)})
     context.seen.update(told.seen)
