@@ -8,6 +8,7 @@ Exit code 1: the folder or the tokenizer cannot be used; 2: the command line can
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -85,6 +86,7 @@ def _map(options: argparse.Namespace) -> str:
         raise MapError(f"{_shown(options.path)}: {error.strerror}") from error
     except ValueError as error:
         raise MapError(f"{_shown(options.path)} is no path") from error
+    gc.disable()  # a short process that makes much and drops nothing: a tenth of its time
     count = _counter(options.profile)
     files = source_files(root)
     budget = options.budget or map_budget(len(files), 0)

@@ -19,7 +19,7 @@ from glmcode.context.tags import Definition, FileTags
 
 DAMPING = 0.85
 ROUNDS = 25
-ENOUGH = 1e-6
+ENOUGH = 1e-4
 """The change of all ranks together below which the iteration ends."""
 COMMON = 40
 """A name that more files define says nothing about which one is meant: it is left out."""

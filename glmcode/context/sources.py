@@ -95,6 +95,9 @@ def is_worth_parsing(data: bytes) -> bool:
 
 def _is_generated(head: bytes) -> bool:
     """Whether a comment among the first lines says so; code that speaks of it does not count."""
+    lower = head.lower()
+    if b"generated" not in lower and b"do not edit" not in lower:
+        return False
     for line in head.splitlines()[:20]:
         if _GENERATED_HEAD.search(line) and _COMMENT.match(line):
             return True

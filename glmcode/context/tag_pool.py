@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Event, Thread
 
+from glmcode.context.tags import NOTHING, to_bytes
 from glmcode.context.worker_process import Worker, WorkerLost
 
 SILENCE_S = 8.0
@@ -104,11 +105,13 @@ class TagPool:
                     answered += 1
                     self._lost = 0
             except WorkerLost:
-                if worker is not None:
-                    worker.kill()
+                self._lost += 1
+                if worker is not None and worker.kill() and answered < len(batch):
+                    # This will be so every time: it is an answer, and may be kept.
+                    self._done(batch[answered].key, to_bytes(NOTHING))
+                    self._lost = 0
                 worker = None
                 answered += 1
-                self._lost += 1
                 if self._lost >= MAX_LOST:
                     self._stop.set()
             batch = batch[answered:]

@@ -20,14 +20,17 @@ from glmcode.context.languages import Language, grammar_of, query_of
 if TYPE_CHECKING:
     from tree_sitter import Node, Tree
 
-PARSE_S = 2.0
+PARSE_S = 1.0
 """Seconds of processor time (a busy machine decides nothing) after which a file is given up."""
 MAX_DEFINITIONS = 3_000
 MAX_NAMES = 4_000
+MAX_DEPTH = 2_000
+"""Brackets that may stand in one another."""
 NAME_CHARS = 80
 SIGNATURE_CHARS = 96
 _SCANNED = 400
 _CHUNK = 1 << 16
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"()[]{}")
 _SPACE = re.compile(r"\s+")
 _LOCALS = frozenset({"function", "method", "constructor"})
 
@@ -105,6 +108,8 @@ def parse(data: bytes, language: Language, seconds: float = PARSE_S) -> Tree | N
 
 def tags_of(data: bytes, language: Language, seconds: float = PARSE_S) -> FileTags:
     """Definitions and references of a file; NOTHING where it cannot be parsed in time."""
+    if _is_too_deep(data):
+        return NOTHING
     tree, query = parse(data, language, seconds), query_of(language)
     if tree is None or query is None:
         return NOTHING
@@ -129,6 +134,20 @@ def tags_of(data: bytes, language: Language, seconds: float = PARSE_S) -> FileTa
         _references(data, references, definitions.keys()),
         language.family,
     )
+
+
+def _is_too_deep(data: bytes) -> bool:
+    """Whether brackets nest as in no program: a query costs the square of the depth."""
+    brackets = data.translate(None, _NO_BRACKETS)
+    if len(brackets) <= MAX_DEPTH:
+        return False
+    depth = 0
+    for byte in brackets:
+        depth += 1 if byte in b"([{" else -1
+        if depth > MAX_DEPTH:
+            return True
+        depth = max(depth, 0)
+    return False
 
 
 def _definitions(
@@ -165,7 +184,7 @@ def _definitions(
                 depth=depth,
                 kind=kind or "scope",
                 name=word,
-                signature=_signature(data, node.start_byte, name_start, name_end, alone),
+                signature=_signature(data, node, name_start, name_end, alone),
             )
         )
         if len(made) >= MAX_DEFINITIONS:
@@ -174,14 +193,16 @@ def _definitions(
     return made
 
 
-def _signature(data: bytes, node: int, start: int, end: int, alone: bool) -> str:
+def _signature(data: bytes, node: Node, start: int, end: int, alone: bool) -> str:
     """The line of a name, and further ones while a bracket is open; without the body.
 
     It begins with the line, or, where the line defines something before it, with the node.
     """
     begin = data.rfind(b"\n", max(0, start - _SCANNED), start) + 1
-    begin = max(begin, start - _SCANNED) if alone else max(begin, min(node, start))
-    text = data[begin : end + _SCANNED].decode("utf-8", "replace")
+    begin = max(begin, start - _SCANNED) if alone else max(begin, min(node.start_byte, start))
+    body = node.child_by_field_name("body")
+    stop = body.start_byte if body is not None and body.start_byte >= end else end + _SCANNED
+    text = data[begin : min(stop, end + _SCANNED)].decode("utf-8", "replace")
     depth = 0
     for at, char in enumerate(text):
         if char in "([":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -85,8 +86,8 @@ class Worker:
             raise WorkerLost("ended")
         self._pending += chunk
 
-    def kill(self) -> None:
-        """End the process and wait for it."""
+    def kill(self) -> bool:
+        """End the process and wait for it. True: it had used up a file's processor time."""
         self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             try:
@@ -94,7 +95,7 @@ class Worker:
                     pipe.close()
             except OSError:
                 pass
-        self._process.wait()
+        return self._process.wait() == -signal.SIGPROF
 
 
 @lru_cache(maxsize=1)
