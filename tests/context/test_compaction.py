@@ -5,17 +5,20 @@ import json
 import re
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from glmcode.agent import Agent
+from glmcode.agent import Agent, AgentOptions
 from glmcode.base.config import ContextSettings
-from glmcode.core.events import Appended, Compacting, Event
+from glmcode.core.events import Appended, Compacted, Compacting, Event
 from glmcode.core.messages import AssistantMessage, ToolMessage, UserMessage
+from glmcode.core.model import ModelError
+from glmcode.engine.client import Client
 from glmcode.sessions import Journal, JournalError, fold_messages, open_session
 from tests.context.compaction_kit import SummingEngine, Talk, bash, read
 from tests.fake_engine import Reply
+from tests.scripted import ScriptedModel, calls
 
 SUMMARY = Reply(
     text="## Request\nWrite out.txt.\n## Done\nRead files.\n## Files\nf1.txt\n## Left\nWrite."
@@ -414,3 +417,90 @@ def test_a_full_disk_at_the_compaction_s_line_ends_the_turn_and_changes_nothing(
         assert talk.agent is not None
         assert fold_messages(talk.agent.journal.path) == talk.agent.transcript.messages
     assert end.reason == "error" and "disk is full" in end.detail and not talk.compacted
+
+
+def test_words_in_the_middle_of_a_turn_that_have_no_room_are_said_and_come_back(
+    work: Path,
+) -> None:
+    script = [read("f1.txt"), read("f2.txt"), Reply(text="done")]
+    with SummingEngine(script, [SUMMARY]) as engine:
+        talk = Talk(engine, work)
+
+        def watch(event: Event) -> None:
+            if isinstance(event, Appended) and isinstance(event.message, ToolMessage):
+                assert talk.agent is not None
+                talk.agent.steer("much " * 9_000 if event.message.text.startswith("1") else "")
+                talk.watch = lambda event: None
+
+        talk.watch = watch
+        (end,) = talk.say("go")
+        assert talk.agent is not None
+        assert talk.agent.take_back() == ["much " * 9_000] and talk.agent.take_back() == []
+        assert max(map(len, engine.prompts())) < 8_192
+    assert end.reason == "done" and any("it was not sent" in text for text in talk.notices)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("fault", ["none", "empty"])
+@pytest.mark.parametrize("window", [4_096, 5_000, 12_000])
+def test_whatever_the_window_the_task_is_finished_within_it(
+    work: Path, window: int, fault: str, protocol: str
+) -> None:
+    summary = SUMMARY if fault == "none" else Reply(text="")
+    with SummingEngine(long_task(), [summary], window=window) as engine:
+        talk = Talk(engine, work, protocol)
+        (end,) = talk.say("Read all files, then write out.txt")
+        if protocol == "tokens":
+            assert max(map(len, engine.prompts())) < window
+    assert end.reason == "done" and (work / "out.txt").read_bytes() == b"done\n"
+
+
+def test_an_engine_that_cannot_be_reached_at_the_hard_limit_ends_the_turn_and_costs_nothing(
+    work: Path,
+) -> None:
+    gone = ModelError("the engine is gone", kind="unavailable")
+    big = [calls(("Read", {"file_path": f"f{n}.txt"}), step=n) for n in range(1, 30)]
+    model = ScriptedModel(big, window=8_192, summaries=[gone] * 20)
+    events: list[Event] = []
+
+    async def main() -> None:
+        agent = Agent(AgentOptions(workspace=work), cast(Client, model), events.append)
+        end = await agent.submit("go")
+        assert (end.reason, end.retryable) == ("error", True) and "engine is gone" in end.detail
+        assert not any(isinstance(event, Compacted) for event in events)
+        assert agent.transcript.messages == fold_messages(agent.journal.path)
+        assert len(agent.transcript) == 1 + 2 * len(model.asked)
+        await agent.close()
+
+    asyncio.run(main())
+    assert len(model.questions) >= 2
+
+
+def test_at_the_hard_limit_compact_works_without_automatic_compaction(work: Path) -> None:
+    script = [read(f"f{n}.txt") for n in range(1, 30)]
+    with SummingEngine(script, [SUMMARY]) as engine:
+        talk = Talk(engine, work, context=ContextSettings(compact=False))
+
+        async def main(agent: Agent) -> Any:
+            assert (await agent.submit("go")).reason == "context_full"
+            engine.replies[engine._served :] = [Reply(text="It goes on.")]
+            assert await agent.compact()
+            return await agent.submit("go on")
+
+        assert talk.run(main).text == "It goes on."
+    assert talk.compacted[0].why == "asked"
+
+
+def test_compact_works_on_a_server_whose_window_nobody_knows(work: Path) -> None:
+    with SummingEngine([read("f1.txt"), Reply(text="a"), Reply(text="b")], [SUMMARY]) as engine:
+        engine.routes.discard("models")
+        talk = Talk(engine, work, "chat", model="glm")
+
+        async def main(agent: Agent) -> None:
+            assert await agent.compact() is False
+            await agent.submit("look")
+            assert await agent.compact() is True
+            await agent.submit("and?")
+
+        talk.run(main)
+    assert talk.notices == ["there is nothing to compact yet"] and len(talk.compacted) == 1
