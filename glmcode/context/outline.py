@@ -1,49 +1,44 @@
 """The outline of a file: its definitions with the lines they begin on, within so many characters.
 
-`LINE<TAB>signature`, indented by nesting. Where not all fit, what is local or least telling goes
-first: constants, then the deeper levels, then what stands last, and the outline says how many
-are left out. Pure.
+`LINE<TAB>signature`, indented by nesting. Where not all fit, the outer ones are kept before the
+inner, and constants come one level later; the outline says how many are left out. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from glmcode.context.tags import Definition
-
-_KEEP: tuple[Callable[[Definition], bool], ...] = (
-    lambda d: True,
-    lambda d: d.kind != "constant",
-    lambda d: d.kind != "constant" and d.depth <= 2,
-    lambda d: d.kind != "constant" and d.depth <= 1,
-    lambda d: d.kind != "constant" and d.depth == 0,
-)
 
 
 def outline(definitions: Sequence[Definition], room: int) -> str:
     """The outline in at most `room` characters; "" when there is nothing to show or no room."""
-    if not definitions:
+    lines = [_line(definition) for definition in definitions]
+    if not lines:
         return ""
-    lines: list[str] = []
-    for keep in _KEEP:
-        lines = [_line(definition) for definition in definitions if keep(definition)]
-        left = len(definitions) - len(lines)
-        text = "\n".join([*lines, *_note(left)])
-        if lines and len(text) <= room:
-            return text
-    room -= len("".join(_note(len(definitions)))) + 1
-    shown: list[str] = []
-    for line in lines:
-        room -= len(line) + 1
-        if room < 0:
+    whole = "\n".join(lines)
+    if len(whole) <= room:
+        return whole
+    left = room - len(_note(len(lines)))
+    chosen: list[int] = []
+    for at in sorted(range(len(lines)), key=lambda at: (_level(definitions[at]), at)):
+        left -= len(lines[at]) + 1
+        if left < 0:
             break
-        shown.append(line)
-    return "\n".join([*shown, *_note(len(definitions) - len(shown))]) if shown else ""
+        chosen.append(at)
+    if not chosen:
+        return ""
+    shown = [lines[at] for at in sorted(chosen)]
+    return "\n".join([*shown, _note(len(lines) - len(shown))])
+
+
+def _level(definition: Definition) -> int:
+    return definition.depth + (definition.kind == "constant")
 
 
 def _line(definition: Definition) -> str:
     return f"{definition.line}\t{'  ' * definition.depth}{definition.signature}"
 
 
-def _note(left: int) -> list[str]:
-    return [f"({left} more definitions)"] if left else []
+def _note(left: int) -> str:
+    return f"({left} more definitions)"
