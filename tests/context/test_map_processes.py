@@ -19,6 +19,16 @@ from glmcode.context.tags import from_bytes
 ROOT = Path(__file__).resolve().parents[2]
 
 
+STRANGERS: set[int] = set()
+"""Workers that other tests of this process have left running."""
+
+
+@pytest.fixture(autouse=True)
+def strangers() -> None:
+    STRANGERS.clear()
+    STRANGERS.update(children())
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GLMCODE_HOME", str(tmp_path / "home"))
@@ -223,4 +233,5 @@ def children() -> list[int]:
                 continue
             if status[1] == mine and b"parse_worker" in arguments:
                 found.append(int(entry.name))
+    found = [pid for pid in found if pid not in STRANGERS]
     return found
