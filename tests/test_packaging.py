@@ -59,6 +59,9 @@ def test_a_wheel_carries_its_words_and_its_model(wheel: Path, tmp_path: Path) ->
     assert str(installed) in printed and "_prompts" in printed and "_models" in printed
     assert not [name for name in names if name.startswith(("tests/", "models/", "glmcode/tests"))]
     assert [name for name in names if name.startswith("glmcode/engine/profiles/")]
+    queries = {path.name for path in (ROOT / "glmcode" / "context" / "queries").iterdir()}
+    assert "python.scm" in queries
+    assert queries <= {name.removeprefix("glmcode/context/queries/") for name in names}
 
 
 def test_an_editable_install_and_a_checkout_read_the_repository(tmp_path: Path) -> None:
