@@ -20,7 +20,7 @@ from glmcode.agent_ledger import AgentLedger
 from glmcode.agent_mentions import expand
 from glmcode.agent_options import AgentOptions, Answer, Approval, nobody
 from glmcode.agent_resume import Beginning, begin
-from glmcode.agent_setup import first_policy, proposed_rule, tool_context, warm
+from glmcode.agent_setup import first_policy, proposed_rule, runs_unasked, tool_context, warm
 from glmcode.base.config import Mode
 from glmcode.context.environment import environment
 from glmcode.context.folders import FolderInstructions
@@ -88,7 +88,7 @@ class Agent:
         self._check_engine = False
         self._warmed = False
         self._room = Room(lambda: self.window.result_chars())
-        self.context = tool_context(options, self._room)
+        self.context = tool_context(options, self._room, emit)
         self.policy = first_policy(options, self.context)
         if head is None and options.stored is None:
             head = build_head(options)
@@ -323,6 +323,9 @@ class Agent:
             return Verdict(allowed=True)
         if judgement.decision == "deny":
             return self._denied(call, judgement.why, asked=False)
+        if judgement.rule is None and runs_unasked(self.options, self.context, action):
+            self._intend(call, action)
+            return Verdict(allowed=True)
         if self.policy.mode == "dontAsk":
             return self._denied(call, judgement.why)
         asked = ApprovalAsked(

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from glmcode.base.config import ContextSettings, EngineSettings, Mode
+from glmcode.base.config import ContextSettings, EngineSettings, Mode, SandboxMode
 from glmcode.core.events import ApprovalAsked
 from glmcode.permissions import Rule
 from glmcode.sessions import StoredSession
@@ -30,6 +30,21 @@ Answer = Callable[[ApprovalAsked], Awaitable[Approval | None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CommandOptions:
+    """How commands are confined. caches: folders that they may write besides the workspace.
+
+    auto_allow: run unasked where the sandbox is complete. environment: names or patterns of
+    variables that look like secrets and are handed to commands all the same.
+    """
+
+    sandbox: SandboxMode = "workspace-write"
+    caches: tuple[Path, ...] = ()
+    network: bool = False
+    auto_allow: bool = False
+    environment: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentOptions:
     """What a front end decides before a conversation begins.
 
@@ -46,6 +61,7 @@ class AgentOptions:
     ask: tuple[Rule, ...] = ()
     deny: tuple[Rule, ...] = ()
     extra_folders: tuple[Path, ...] = ()
+    commands: CommandOptions = field(default_factory=CommandOptions)
     system_prompt: str | None = None
     append_system_prompt: str | None = None
     max_turns: int | None = None

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING
 
 from glmcode.agent_options import AgentOptions
 from glmcode.base.data import prompt_text
-from glmcode.base.paths import cache_folder
-from glmcode.core.events import ApprovalAsked
+from glmcode.base.paths import cache_folder, config_folder, state_folder
+from glmcode.core.events import ApprovalAsked, Notice
+from glmcode.core.model import Emit
+from glmcode.core.tool import Action, Effect
+from glmcode.engine.paths import short_root
 from glmcode.permissions import Policy
+from glmcode.sandbox import Sandbox, find_backend, withheld
 from glmcode.tools import warm as warm_tools
 from glmcode.tools.context import ToolContext
 
@@ -22,17 +26,27 @@ if TYPE_CHECKING:
     from glmcode.context.parsing import Parsing
 
 
-def tool_context(options: AgentOptions, limit: Callable[[], int]) -> ToolContext:
+def tool_context(options: AgentOptions, limit: Callable[[], int], emit: Emit) -> ToolContext:
     """What tools may know; limit: characters that a result may hold now."""
-    environment = dict(os.environ)
-    if options.engine.api_key_env:
-        environment.pop(options.engine.api_key_env, None)
+    own = (options.engine.api_key_env,) if options.engine.api_key_env else ()
+    secret = withheld(os.environ, options.commands.environment, own)
+    environment = {name: value for name, value in os.environ.items() if name not in secret}
     return ToolContext(
         workspace=options.workspace,
         spill_folder=cache_folder() / "output",
         environment=environment,
         result_limit=limit,
         extra_folders=options.extra_folders,
+        sandbox=Sandbox(
+            options.commands.sandbox,
+            options.workspace,
+            folders=options.extra_folders,
+            caches=options.commands.caches,
+            hidden=(state_folder(), config_folder(), cache_folder(), short_root()),
+            network=options.commands.network,
+            withheld=secret,
+            say=lambda text: emit(Notice(text=text)),
+        ),
         outline=lambda path, text, room: _parsing().outline(path, text, room),
         syntax=lambda path, before, after: _parsing().new_errors(path, before, after),
     )
@@ -46,9 +60,21 @@ def _parsing() -> Parsing:
     return Parsing()
 
 
+def runs_unasked(options: AgentOptions, context: ToolContext, action: Action) -> bool:
+    """Whether the sandbox takes the place of a question: asked for, complete, and a command."""
+    sandbox = context.sandbox
+    return (
+        options.commands.auto_allow
+        and action.effect is Effect.EXECUTE
+        and isinstance(sandbox, Sandbox)
+        and sandbox.complete
+    )
+
+
 def warm() -> None:
     """Have ready what the first calls need; run in a thread while the first answer is awaited."""
     warm_tools()
+    find_backend()
     _parsing().warm()
 
 

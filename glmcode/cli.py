@@ -266,6 +266,7 @@ def _interactive(arguments: Arguments) -> int:
 def _agent_options(arguments: Arguments) -> AgentOptions:
     """Rules are parsed here, before anything starts. Raises RuleError."""
     from glmcode.agent import AgentOptions
+    from glmcode.agent_options import CommandOptions
     from glmcode.permissions import parse_rules
 
     return AgentOptions(
@@ -276,6 +277,13 @@ def _agent_options(arguments: Arguments) -> AgentOptions:
         ask=parse_rules(arguments.ask),
         deny=parse_rules(arguments.deny),
         extra_folders=arguments.add_dirs,
+        commands=CommandOptions(
+            sandbox=arguments.sandbox,
+            caches=arguments.caches,
+            network=arguments.permissions.sandbox_network,
+            auto_allow=arguments.permissions.sandbox_auto_allow and not arguments.print_mode,
+            environment=arguments.permissions.environment,
+        ),
         system_prompt=arguments.system_prompt,
         append_system_prompt=arguments.append_system_prompt,
         max_turns=arguments.max_turns,

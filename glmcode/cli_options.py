@@ -20,8 +20,11 @@ from glmcode.base.config import (
     ContextSettings,
     EngineSettings,
     Mode,
+    PermissionSettings,
+    SandboxMode,
     load_config,
     parse_mode,
+    parse_sandbox,
 )
 
 FORMATS = ("text", "json", "stream-json")
@@ -46,7 +49,11 @@ class Resume:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arguments:
-    """Parsed arguments with settings folded in; paths are real paths."""
+    """Parsed arguments with settings folded in; paths are real paths.
+
+    permissions: the settings as they stand; mode, rules and sandbox are what the flags made
+    of them.
+    """
 
     prompt: str | None
     print_mode: bool
@@ -59,6 +66,9 @@ class Arguments:
     allow: tuple[str, ...]
     ask: tuple[str, ...]
     deny: tuple[str, ...]
+    sandbox: SandboxMode
+    permissions: PermissionSettings
+    caches: tuple[Path, ...]
     workspace: Path
     add_dirs: tuple[Path, ...]
     system_prompt: str | None
@@ -92,6 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("-y", "--yolo", "--dangerously-skip-permissions", action="store_true", dest="yolo")
     add("--allowed-tools", "--allowedTools", action="append", default=[])
     add("--disallowed-tools", "--disallowedTools", action="append", default=[])
+    add("--sandbox")
     add("--add-dir", action="append", default=[])
     add("--trust", action="store_true")
     add("-C", "--cd", "--cwd", dest="cd")
@@ -120,6 +131,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
             workspace, os.environ, flags.settings, trusted=bool(flags.trust)
         )
         mode = _mode(flags, config)
+        sandbox = _sandbox(flags, config, mode)
     except ConfigError as error:
         raise UsageError(str(error)) from error
     if flags.input_format != "text":
@@ -138,6 +150,9 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         allow=(*config.permissions.allow, *flags.allowed_tools),
         ask=config.permissions.ask,
         deny=(*config.permissions.deny, *flags.disallowed_tools),
+        sandbox=sandbox,
+        permissions=config.permissions,
+        caches=tuple(_cache(folder) for folder in config.permissions.sandbox_writable),
         workspace=workspace,
         add_dirs=tuple(_folder(folder, "--add-dir") for folder in flags.add_dir),
         system_prompt=_clean(flags.system_prompt),
@@ -171,6 +186,14 @@ def _mode(flags: Any, config: Config) -> Mode:
             raise ConfigError("-y and --permission-mode say different things: give one of them")
         return "bypassPermissions"
     return parse_mode(flags.permission_mode or config.permissions.mode)
+
+
+def _sandbox(flags: Any, config: Config, mode: Mode) -> SandboxMode:
+    """The flag, else the setting, else what goes with the mode."""
+    given = flags.sandbox or config.permissions.sandbox
+    if given:
+        return parse_sandbox(given)
+    return "danger-full-access" if mode == "bypassPermissions" else "workspace-write"
 
 
 def _resume(flags: Any) -> Resume | None:
@@ -238,6 +261,19 @@ def _folder(given: str, flag: str) -> Path:
         raise UsageError(f"{flag} {given}: no such folder") from error
     if not folder.is_dir():
         raise UsageError(f"{flag} {given}: not a folder")
+    return folder
+
+
+def _cache(given: str) -> Path:
+    """A folder of permissions.sandbox_writable; it need not exist."""
+    try:
+        folder = Path(given).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"permissions.sandbox_writable {given}: {error}") from error
+    if not folder.is_absolute():
+        raise UsageError(
+            f"permissions.sandbox_writable {given}: must be an absolute path, or begin with ~/"
+        )
     return folder
 
 

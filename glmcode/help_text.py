@@ -35,6 +35,8 @@ options of what may be done:
   --allowed-tools RULE         allow without asking: Read, 'Bash(git diff *)', 'Edit(src/**)'
   --disallowed-tools RULE      deny, whatever else allows it; both may be repeated, and
                                several rules in one value are separated by commas
+  --sandbox MODE               of commands: read-only, workspace-write (default) or
+                               danger-full-access (the default with -y)
   --add-dir DIR                a further folder that may be read and changed
   --trust                      read this folder's own .glmcode/config.toml
 

@@ -25,11 +25,15 @@ MODE_ALIASES: Mapping[str, Mode] = {
     "bypass": "bypassPermissions",
     "yolo": "bypassPermissions",
 }
+SandboxMode: TypeAlias = Literal["read-only", "workspace-write", "danger-full-access"]
+SANDBOXES: tuple[SandboxMode, ...] = get_args(SandboxMode)
 PROTOCOLS = ("tokens", "chat")
 Reasoning: TypeAlias = Literal["keep", "template"]
 REASONING: tuple[Reasoning, ...] = get_args(Reasoning)
 MAP = ("on", "off", "auto")
-LISTS = ("allow", "deny", "ask")
+LISTS = ("allow", "deny", "ask", "sandbox_writable", "environment")
+LOOSENING = ("sandbox_writable", "sandbox_network", "sandbox_auto_allow", "environment")
+"""Keys of [permissions] that a repository never sets: they would open the sandbox around it."""
 
 
 class ConfigError(Exception):
@@ -51,12 +55,24 @@ class EngineSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PermissionSettings:
-    """[permissions]: the mode, and rules in the form Tool(pattern)."""
+    """[permissions]: the mode, and rules in the form Tool(pattern).
+
+    sandbox: of commands, one of SANDBOXES; "": workspace-write, or danger-full-access in the
+    mode bypassPermissions. sandbox_writable: further folders that commands may write (caches).
+    sandbox_network: whether they reach the network. sandbox_auto_allow: whether they run
+    unasked where the sandbox is complete. environment: variables that look like secrets, by
+    name or pattern, and are handed to commands all the same.
+    """
 
     mode: str = "default"
     allow: tuple[str, ...] = ()
     ask: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
+    sandbox: str = ""
+    sandbox_writable: tuple[str, ...] = ()
+    sandbox_network: bool = False
+    sandbox_auto_allow: bool = False
+    environment: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,10 +176,17 @@ def _layer(
             notices.append(f"{path}: [engine] is never read from a repository")
             continue
         for key, value in values.items():
-            if repository and key == "mode" and value == "bypassPermissions":
-                notices.append(f"{path}: bypassPermissions is never read from a repository")
+            if repository and table == "permissions" and (what := _loosening(key, value)):
+                notices.append(f"{path}: {what} is never read from a repository")
                 continue
             _put(merged, table, key, value, str(path))
+
+
+def _loosening(key: str, value: Any) -> str:
+    """What a repository must not decide about its own judges; "" for anything else."""
+    if value in ("bypassPermissions", "danger-full-access"):
+        return str(value)
+    return f"permissions.{key}" if key in LOOSENING else ""
 
 
 def _set(merged: dict[str, dict[str, Any]], key: str, text: str, source: str) -> None:
@@ -212,6 +235,8 @@ def _put(merged: dict[str, dict[str, Any]], table: str, name: str, value: Any, s
 def _build(merged: dict[str, dict[str, Any]]) -> Config:
     config = Config(**{table: kind(**merged[table]) for table, kind in _TABLES.items()})
     parse_mode(config.permissions.mode)
+    if config.permissions.sandbox:
+        parse_sandbox(config.permissions.sandbox)
     if config.engine.protocol and config.engine.protocol not in PROTOCOLS:
         raise ConfigError(f"engine.protocol must be tokens or chat, not {config.engine.protocol!r}")
     if config.context.reasoning not in REASONING:
@@ -235,6 +260,14 @@ def parse_mode(text: str) -> Mode:
     if text in MODE_ALIASES:
         return MODE_ALIASES[text]
     raise ConfigError(f"unknown permission mode {text!r}: one of {', '.join(MODES)}")
+
+
+def parse_sandbox(text: str) -> SandboxMode:
+    """A mode of the sandbox by its name. Raises ConfigError."""
+    for mode in SANDBOXES:
+        if text == mode:
+            return mode
+    raise ConfigError(f"unknown sandbox {text!r}: one of {', '.join(SANDBOXES)}")
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

@@ -69,6 +69,7 @@ class Keeper:
         self.look_after = 1.0
         self.pipe = os.fstat(output)
         self.known: list[int] = []
+        self.helper = ""
 
     def run(self) -> None:
         """Serve one command until nothing of it is left, or until what is left won't die."""
@@ -78,6 +79,7 @@ class Keeper:
         request = _receive(self.talk)
         if request is None:
             return
+        self.helper = request["helper"]
         failure = self._start(request)
         os.close(self.output)
         if failure is not None:
@@ -217,6 +219,8 @@ class Keeper:
     def _left(self) -> tuple[int, tuple[str, ...]]:
         """How many processes are left, and the command lines of the first of them."""
         pids = [] if self.empty else self._tree()
+        if self.helper:
+            pids = [pid for pid in pids if name_of(pid) != self.helper]
         return len(pids), tuple(command_line(pid) for pid in pids[:SHOWN])
 
     def _kill_all(self) -> None:

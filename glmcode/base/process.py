@@ -282,12 +282,14 @@ async def start(
     output: Callable[[bytes], None],
     limit: float | None = None,
     script: bytes | None = None,
+    helper: str = "",
 ) -> Running:
     """Start argv (argv[0] absolute) in `cwd` with exactly this environment.
 
     output hears what is printed, in pieces, from the event loop; it must not raise. After
     `limit` seconds the whole tree is killed, also when the event loop is busy. `script` can be
-    read by the command as /dev/fd/64. Raises ProcessError; ValueError for a NUL in a string.
+    read by the command as /dev/fd/64. Processes named `helper` are not told as left, because
+    they end with what they are there for. Raises ProcessError; ValueError for a NUL in a string.
     """
     request = marshal.dumps(
         {
@@ -296,6 +298,7 @@ async def start(
             "env": {os.fsencode(k): os.fsencode(v) for k, v in environment.items()},
             "limit": limit,
             "script": script,
+            "helper": helper,
         }
     )
     try:

@@ -74,6 +74,11 @@ class EnginePaths:
         return self.folder / "last_start.json"
 
 
+def short_root() -> Path:
+    """Where sockets lie whose path would be too long; it may not exist."""
+    return Path(_SHORT_ROOT) / f"glmcode-{os.getuid()}"
+
+
 def run_root() -> Path:
     """The folder of all engines of this user on this machine."""
     host = "".join(c if c.isalnum() or c in ".-_" else "_" for c in socket.gethostname())
@@ -87,7 +92,7 @@ def engine_paths(name: str) -> EnginePaths:
     if longest <= SOCKET_LIMIT:
         return EnginePaths(name=name, folder=folder, socket_folder=folder)
     key = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-    short = Path(_SHORT_ROOT) / f"glmcode-{os.getuid()}" / key
+    short = short_root() / key
     return EnginePaths(name=name, folder=folder, socket_folder=short)
 
 

@@ -14,6 +14,7 @@ import asyncio
 import math
 import os
 import secrets
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -72,6 +73,8 @@ async def _run(
     stream = Stream(Kept(Spill(ctx.spill_folder, "bash"), size), size, call.output)
     folder = _folder(ctx, notes)
     report = _report_file(ctx)
+    watched = ctx.sandbox.watch if ctx.sandbox else lambda: list
+    put_back = await asyncio.to_thread(watched)
     try:
         running = await _start(ctx, command, folder, stream.hear, limit, report)
         ended = await _wait(ctx, call, running, stream)
@@ -81,6 +84,7 @@ async def _run(
         if report is not None:
             with suppress(OSError):
                 report.unlink()
+        notes += put_back()
     if running.keyless:
         notes.append(
             f"{', '.join(running.keyless)} waited for keys that nobody can press and was stopped: "
@@ -102,7 +106,7 @@ async def _run(
         notes.append(
             f"a longer timeout (at most {MOST_S:g}) or run_in_background gives it more time"
         )
-    return _result(ctx, kept, notes, running, ended, limit)
+    return _result(ctx, command, kept, notes, running, ended, limit)
 
 
 async def _wait(ctx: ToolContext, call: Call, running: Running, stream: Stream) -> Exit:
@@ -156,9 +160,25 @@ async def _start(
     if bash is None:
         raise ToolError("bash is not installed here: no command can be run; use the other tools")
     argv, script = bash_argv(bash, command, report)
+    helper = ""
+    if ctx.sandbox is not None:
+        try:
+            wrapped = await asyncio.to_thread(ctx.sandbox.wrap, argv, environment, folder)
+        except OSError as error:
+            raise ToolError(
+                f"the sandbox cannot be made ({error}): nothing was run; see that the folder for "
+                "temporary files can be written"
+            ) from error
+        argv, environment, helper = wrapped.argv, wrapped.environment, wrapped.helper
     try:
         return await start(
-            argv, cwd=folder, environment=environment, output=hear, limit=limit, script=script
+            argv,
+            cwd=folder,
+            environment=environment,
+            output=hear,
+            limit=limit,
+            script=script,
+            helper=helper,
         )
     except ProcessError as error:
         raise ToolError(f"the command was not started: {_why(error, folder)}") from error
@@ -178,12 +198,21 @@ def _why(error: ProcessError, folder: Path) -> str:
 
 
 def _result(
-    ctx: ToolContext, kept: Kept, notes: list[str], running: Running, ended: Exit, limit: float
+    ctx: ToolContext,
+    command: str,
+    kept: Kept,
+    notes: list[str],
+    running: Running,
+    ended: Exit,
+    limit: float,
 ) -> ToolResult:
     if ended.timed_out:
         end = f"[timed out after {limit:g} s; killed]"
     else:
         end = f"[{ended.text()} in {ended.seconds:.1f} s]"
+    failed = ended.code != 0 and not ended.timed_out
+    if ctx.sandbox is not None and failed and (why := _why_failed(ctx, command, kept)):
+        notes.append(why)
     trailer = "".join(f"[{note}]\n" for note in notes) + survivors_note(running) + end
     text = kept.text(ctx.result_limit() - len(trailer) - 1)
     if text and not text.endswith("\n"):
@@ -191,8 +220,14 @@ def _result(
     return ToolResult(
         for_model=text + trailer,
         for_user=Preview(kind="text", title=end[1:-1], body=text + trailer),
-        is_error=ended.code != 0 or ended.timed_out,
+        is_error=failed or ended.timed_out,
     )
+
+
+def _why_failed(ctx: ToolContext, command: str, kept: Kept) -> str:
+    """What the sandbox has to do with a failure; "" for nothing, or where there is none."""
+    text = kept.text(max(ctx.result_limit(), LEAST_KEPT))
+    return ctx.sandbox.explain(text, command) if ctx.sandbox is not None else ""
 
 
 def _check_command(command: str) -> None:
@@ -255,9 +290,20 @@ def shown(folder: Path) -> str:
 def _report_file(ctx: ToolContext) -> Path | None:
     """Where the shell writes its last folder; None when nothing can be written there."""
     try:
-        return private_folder(ctx.spill_folder) / f".folder-{secrets.token_hex(4)}"
+        confined = ctx.sandbox.temporary() if ctx.sandbox is not None else None
+        return (confined or private_folder(ctx.spill_folder)) / f".folder-{secrets.token_hex(4)}"
     except OSError:
         return None
+
+
+LONGEST_PATH = 1 << 14
+
+
+def _read_report(report: Path) -> bytes:
+    """What the shell wrote; the command may have put anything there, a pipe without end as well."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with os.fdopen(os.open(report, flags), "rb") as file:
+        return file.read(LONGEST_PATH) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
 
 
 def _take_folder(ctx: ToolContext, before: Path, report: Path | None, notes: list[str]) -> None:
@@ -265,7 +311,7 @@ def _take_folder(ctx: ToolContext, before: Path, report: Path | None, notes: lis
     written = b""
     if report is not None:
         with suppress(OSError):
-            written = report.read_bytes()
+            written = _read_report(report)
     folder = Path(os.fsdecode(written[:-1])) if written.endswith(b"\n") else before
     roots = [root.resolve() for root in (ctx.workspace, *ctx.extra_folders)]
     if not _usable(folder):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,34 @@ class Call:
 
     id: str
     output: Callable[[str], None]
+
+
+class Wrapped(Protocol):
+    """What to run in place of a command."""
+
+    @property
+    def argv(self) -> list[str]: ...
+    @property
+    def environment(self) -> dict[str, str]: ...
+    @property
+    def helper(self) -> str:
+        """The name of a process that goes with the command and isn't one of its own; ""."""
+
+
+class Confinement(Protocol):
+    """The sandbox of commands, as far as tools know it."""
+
+    def temporary(self) -> Path | None:
+        """A folder that commands can write; None: they are not confined. Raises OSError."""
+
+    def wrap(self, argv: list[str], environment: Mapping[str, str], folder: Path) -> Wrapped:
+        """The command inside; argv[0] is the absolute path of a bash. Raises OSError."""
+
+    def watch(self) -> Callable[[], list[str]]:
+        """A command begins. To be called when it has ended: what was put back, in lines."""
+
+    def explain(self, output: str, command: str) -> str:
+        """Why a command that failed may have failed, one line; ""."""
 
 
 @dataclass(slots=True)
@@ -34,6 +62,7 @@ class ToolContext:
     cwd: the shell's folder, which persists between Bash calls.
     shells: background commands by task id (owned by tools/background.py).
     todos: the last TodoWrite list.
+    sandbox: wraps each command; None: commands run as they are.
     interrupted: call id -> what a cancelled command had printed (bounded), for the answer to
         its call; whoever reads it takes it out.
     outline: asked with a path, its text (line ends as \\n) and the most characters: the file's
@@ -52,6 +81,7 @@ class ToolContext:
     cwd: Path | None = None
     shells: dict[str, Any] = field(default_factory=dict)
     todos: list[dict[str, str]] = field(default_factory=list)
+    sandbox: Confinement | None = None
     interrupted: dict[str, str] = field(default_factory=dict)
     outline: Callable[[Path, str, int], str] = lambda path, text, room: ""
     syntax: Callable[[Path, bytes | None, bytes], Sequence[tuple[int, int, str]]] = (

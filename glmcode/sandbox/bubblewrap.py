@@ -1,0 +1,124 @@
+"""The words that run a command in bubblewrap: other mounts, processes, network. Pure.
+
+The whole file system is there, read-only; what may be written is mounted over it, and inside
+of that what must stay as it is once more read-only. `.git` is a mount of its own, so that it
+cannot be renamed away with the read-only places in it. A process outside is neither seen
+nor signalled (PID namespace); nothing is reached but a loopback of its own (network
+namespace); nobody gains rights (no capabilities, no further user namespaces). Its first
+process must outlive the command, for background commands: the keeper ends it, so there is no
+--die-with-parent here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from glmcode.sandbox.policy import PRIVATE, Layout, SandboxPolicy, private_place
+
+Kind: TypeAlias = Literal["private", "hide", "show", "write"]
+
+FILE_RIGHTS = ("CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_CHOWN")
+"""What root keeps in a workspace of another user; without them it could write nothing there."""
+RESOLVER = "/run/systemd/resolve"
+KNOBS = ("sys", "sysrq-trigger", "mtrr", "fs", "acpi", "scsi")
+"""Of /proc: they ask for no more than being root, which root is in a user namespace too."""
+SHELL_LIMIT = 'ulimit -u "$1" 2>/dev/null; shift; exec "$@"'
+
+
+def bubblewrap_argv(
+    program: str,
+    argv: list[str],
+    policy: SandboxPolicy,
+    laid: Layout,
+    folder: Path,
+    *,
+    nested: bool,
+    sockets: Iterable[Path] = (),
+) -> list[str]:
+    """argv inside the sandbox, started in `folder`; argv[0] must be a bash (for the limit).
+
+    nested: whether this bubblewrap can forbid further user namespaces. sockets: of other
+    programs, outside of the private places; they are covered.
+    """
+    words = [program, "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try"]
+    if laid.foreign:
+        words += ["--cap-drop", "ALL"]
+        for right in FILE_RIGHTS:
+            words += ["--cap-add", right]
+    else:
+        words += ["--unshare-user", *(["--disable-userns"] if nested else [])]
+        words += ["--cap-drop", "ALL"]
+    if not policy.network:
+        words.append("--unshare-net")
+    words += _mounts(policy, laid, sockets)
+    limit = [argv[0], "--noprofile", "--norc", "-c", SHELL_LIMIT, "bash", str(policy.processes)]
+    return [*words, "--chdir", str(folder), "--", *limit, *argv]
+
+
+def _mounts(policy: SandboxPolicy, laid: Layout, sockets: Iterable[Path]) -> list[str]:
+    """Options in an order in which deeper places win over those above them."""
+    kinds: dict[Path, Kind] = {Path(place): "private" for place in PRIVATE if _is_own(place)}
+    kinds |= dict.fromkeys(laid.hidden, "hide")
+    kinds |= dict.fromkeys(laid.shown, "show")
+    if policy.network and Path(RESOLVER).is_dir():
+        kinds[Path(RESOLVER)] = "show"
+    kinds |= dict.fromkeys(laid.writable, "write")
+    kinds |= dict.fromkeys(laid.protected, "show")
+    root = "--bind" if kinds.pop(Path("/"), "show") == "write" else "--ro-bind"
+    words = [root, "/", "/", "--dev", "/dev", "--proc", "/proc"]
+    for knob in KNOBS:
+        words += ["--ro-bind-try", f"/proc/{knob}", f"/proc/{knob}"]
+    for path, kind in sorted(kinds.items(), key=lambda item: len(item[0].parts)):
+        place = str(path)
+        match kind:
+            case "private":
+                words += _private(place, policy.temporary)
+            case "hide" if _seen(path, kinds):
+                words += ["--tmpfs", place] if path.is_dir() else ["--ro-bind", "/dev/null", place]
+            case "show":
+                words += ["--ro-bind", place, place]
+            case "write":
+                words += ["--bind", place, place]
+            case _:
+                pass
+    for socket in sockets:
+        if _seen(socket, kinds) and not any(socket.is_relative_to(w) for w in laid.writable):
+            words += ["--ro-bind", "/dev/null", str(socket)]
+    return words
+
+
+def _private(place: str, temporary: Path) -> list[str]:
+    """Temporary places last as long as the session; /run is empty each time."""
+    if place == "/run":
+        return ["--tmpfs", place]
+    return ["--bind", str(private_folder_of(temporary)), place]
+
+
+def private_folder_of(temporary: Path) -> Path:
+    """What a command sees as /tmp."""
+    return temporary / ".tmp"
+
+
+def _is_own(place: str) -> bool:
+    return Path(place).is_dir() and not Path(place).is_symlink()
+
+
+def _seen(path: Path, kinds: dict[Path, Kind]) -> bool:
+    """Whether the place would be there without its own mount."""
+    for above in path.parents:
+        if above in kinds:
+            return kinds[above] in ("show", "write")
+    return True
+
+
+def other_sockets(table: Path = Path("/proc/net/unix")) -> list[Path]:
+    """Unix sockets by path that programs of this machine have bound, but for private places."""
+    try:
+        lines = table.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+    except OSError:
+        return []
+    columns = (line.split(None, 7) for line in lines)
+    paths = {Path(words[7]) for words in columns if len(words) == 8 and words[7][0] == "/"}
+    return sorted(path for path in paths if not private_place(path) and path.exists())

@@ -1,0 +1,173 @@
+"""The sandbox of one session: wraps each command, guards what mounts can't, explains refusals.
+
+Tools know it only as the value in their context (tools/context.py: Confinement). The mechanism
+is found when the first command comes; where none works, commands run as they are, and that
+is said once. Owns the private temporary folder and removes it at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from glmcode.base.config import SandboxMode
+from glmcode.sandbox.bubblewrap import bubblewrap_argv, other_sockets, private_folder_of
+from glmcode.sandbox.explain import explain
+from glmcode.sandbox.guard import Guard
+from glmcode.sandbox.landlock import landlock_argv
+from glmcode.sandbox.policy import Layout, SandboxPolicy, layout
+from glmcode.sandbox.probe import Backend, find_backend
+from glmcode.sandbox.seatbelt import seatbelt_argv
+
+DROPPED = ("SSH_AUTH_SOCK", "DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", "GPG_AGENT_INFO")
+"""Variables that name sockets outside, which a command in the sandbox is not to reach."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wrapped:
+    """What to run in place of the command; helper: the process that the mechanism adds to it."""
+
+    argv: list[str]
+    environment: dict[str, str]
+    helper: str = ""
+
+
+class Sandbox:
+    """See the module. say: tells the person, once, what the sandbox can't do here."""
+
+    def __init__(
+        self,
+        mode: SandboxMode,
+        workspace: Path,
+        *,
+        folders: tuple[Path, ...] = (),
+        caches: tuple[Path, ...] = (),
+        hidden: tuple[Path, ...] = (),
+        network: bool = False,
+        withheld: Collection[str] = (),
+        say: Callable[[str], None] = lambda text: None,
+        backend: Callable[[], Backend] = find_backend,
+    ) -> None:
+        self._mode = mode
+        self._workspace = workspace
+        self._folders = folders
+        self._caches = caches
+        self._hidden = hidden
+        self._network = network
+        self._withheld = withheld
+        self._say = say
+        self._find = backend
+        self._told = False
+        self._temporary: Path | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether commands are confined. Finds the mechanism, which may take milliseconds."""
+        return self._mode != "danger-full-access" and self._find().mechanism != "none"
+
+    @property
+    def complete(self) -> bool:
+        """Whether what it forbids can't be done at all, so that a command need not be asked for."""
+        return self.active and self._find().mechanism != "landlock"
+
+    def temporary(self) -> Path | None:
+        """The folder that commands may write and that TMPDIR names; None without a sandbox."""
+        if not self.active:
+            return None
+        if self._temporary is None or not self._temporary.is_dir():
+            self._temporary = Path(os.path.realpath(tempfile.mkdtemp(prefix="glmcode-tmp-")))
+            weakref.finalize(self, shutil.rmtree, str(self._temporary), True)
+        private_folder_of(self._temporary).mkdir(mode=0o700, exist_ok=True)
+        return self._temporary
+
+    def wrap(self, argv: list[str], environment: Mapping[str, str], folder: Path) -> Wrapped:
+        """The command inside the sandbox; argv[0] is the absolute path of a bash.
+
+        Raises OSError when the private temporary folder can't be made.
+        """
+        given = dict(environment)
+        temporary = self.temporary()
+        if temporary is None:
+            self._tell()
+            return Wrapped(argv=argv, environment=given)
+        inside = {name: value for name, value in given.items() if name not in DROPPED}
+        names = ("TMPDIR", *(name for name in ("TMP", "TEMP") if name in given))
+        inside |= dict.fromkeys(names, str(temporary))
+        policy = self._policy(temporary)
+        words = self._words(argv, policy, layout(policy, given), folder)
+        helper = "bwrap" if self._find().mechanism == "bubblewrap" else ""
+        return Wrapped(argv=words, environment=inside, helper=helper)
+
+    def watch(self) -> Callable[[], list[str]]:
+        """Look at what a command must not change; the result puts it back, a line for each."""
+        temporary = self.temporary()
+        if temporary is None or self._mode != "workspace-write":
+            return list
+        laid = layout(self._policy(temporary), {})
+        kept = laid.protected if self._find().mechanism == "landlock" else ()
+        guard = Guard((*kept, *laid.absent))
+
+        def put_back() -> list[str]:
+            return [
+                f"the sandbox forbids changing {path}: it is as it was before the command"
+                for path in guard.put_back(temporary)
+            ]
+
+        return put_back
+
+    def explain(self, output: str, command: str) -> str:
+        """Why a command that failed may have failed; "" where the sandbox isn't the reason."""
+        return explain(
+            output,
+            command,
+            mechanism=self._find().mechanism if self.active else "none",
+            read_only=self._mode == "read-only",
+            network=self._network or not self.active,
+            withheld=self._withheld,
+        )
+
+    def _policy(self, temporary: Path) -> SandboxPolicy:
+        return SandboxPolicy(
+            mode=self._mode,
+            workspace=self._workspace,
+            temporary=temporary,
+            folders=self._folders,
+            caches=self._caches,
+            hidden=self._hidden,
+            network=self._network,
+        )
+
+    def _words(
+        self, argv: list[str], policy: SandboxPolicy, laid: Layout, folder: Path
+    ) -> list[str]:
+        backend = self._find()
+        match backend.mechanism:
+            case "bubblewrap":
+                return bubblewrap_argv(
+                    backend.program,
+                    argv,
+                    policy,
+                    laid,
+                    folder,
+                    nested=backend.nested,
+                    sockets=other_sockets(),
+                )
+            case "landlock":
+                return landlock_argv(argv, policy, laid)
+            case "seatbelt":
+                return seatbelt_argv(argv, policy, laid)
+            case "none":
+                return argv
+
+    def _tell(self) -> None:
+        if not self._told and self._mode != "danger-full-access":
+            self._told = True
+            self._say(
+                f"no sandbox works here ({self._find().why}): commands run with all your rights, "
+                "so look at what you allow; installing bubblewrap usually helps"
+            )

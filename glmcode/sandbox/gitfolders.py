@@ -1,0 +1,120 @@
+"""Where git keeps a repository, and what in there would run programs: found by reading files.
+
+A commit writes objects, refs, index and logs; hooks and configuration make git *run* things,
+later and outside of any sandbox, so they must stay as they are. `.git` may be a file that
+points elsewhere (worktree, submodule): it is believed only where the folder it names points
+back, so that a planted file can't make another folder writable. Must not run git, which
+would read that configuration.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+MOST_NESTED = 64
+"""Submodules and worktrees of one repository that are looked at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitFolders:
+    """writable: what a commit must write. pointers: `.git` files. guarded: what git obeys."""
+
+    writable: tuple[Path, ...]
+    pointers: tuple[Path, ...]
+    guarded: tuple[Path, ...]
+
+
+def git_folders(folder: Path) -> GitFolders | None:
+    """The repository that a folder lies in; None where there is none, or none that is safe."""
+    for root in (folder, *folder.parents):
+        dot = root / ".git"
+        if dot.is_symlink():
+            return GitFolders(writable=(), pointers=(), guarded=(dot,))
+        if dot.is_dir():
+            return _of_folder(dot) if _is_git(dot) else None
+        if dot.is_file():
+            return _of_pointer(dot)
+    return None
+
+
+def _of_folder(git: Path) -> GitFolders:
+    return GitFolders(writable=(git,), pointers=(), guarded=tuple(_guarded(git)))
+
+
+def _of_pointer(dot: Path) -> GitFolders:
+    """A worktree or a submodule; nothing is writable where the two don't name each other."""
+    nothing = GitFolders(writable=(), pointers=(dot,), guarded=())
+    line = _text(dot)
+    if not line.startswith("gitdir: "):
+        return nothing
+    git = _joined(dot.parent, line.removeprefix("gitdir: "))
+    if _text(git / "gitdir"):
+        common = _joined(git, _text(git / "commondir") or ".")
+        if _joined(git, _text(git / "gitdir")) != Path(os.path.realpath(dot)) or not _is_git(
+            common
+        ):
+            return nothing
+        return GitFolders(
+            writable=(git, common),
+            pointers=(dot,),
+            guarded=(*_guarded(common), git / "config.worktree", git / "commondir", git / "gitdir"),
+        )
+    if _is_git(git) and _worktree_of(git) == Path(os.path.realpath(dot.parent)):
+        return GitFolders(writable=(git,), pointers=(dot,), guarded=tuple(_guarded(git)))
+    return nothing
+
+
+def _guarded(git: Path) -> Iterator[Path]:
+    for name in ("hooks", "config", "config.worktree", "commondir"):
+        yield git / name
+    left = MOST_NESTED
+    for module in _below(git / "modules"):
+        if left and (module / "HEAD").is_file():
+            left -= 1
+            yield from (module / name for name in ("hooks", "config"))
+    for worktree in _below(git / "worktrees")[:MOST_NESTED]:
+        yield from (worktree / name for name in ("config.worktree", "commondir", "gitdir"))
+
+
+def _below(folder: Path) -> list[Path]:
+    """The folders in a folder; for modules, whose names may hold slashes, one level deeper too."""
+    try:
+        first = sorted(path for path in folder.iterdir() if path.is_dir())
+        deeper = [
+            path
+            for one in first
+            if folder.name == "modules" and not (one / "HEAD").is_file()
+            for path in sorted(one.iterdir())
+            if path.is_dir()
+        ]
+    except OSError:
+        return []
+    return first + deeper
+
+
+def _is_git(folder: Path) -> bool:
+    return all((folder / name).exists() for name in ("HEAD", "objects", "refs"))
+
+
+def _worktree_of(git: Path) -> Path | None:
+    """`core.worktree` of a submodule's git folder."""
+    for line in _text(git / "config").split("\n"):
+        key, equals, value = line.strip().partition("=")
+        if equals and key.strip().lower() == "worktree":
+            return _joined(git, value.strip().strip('"'))
+    return None
+
+
+def _joined(folder: Path, written: str) -> Path:
+    return Path(os.path.realpath(folder / written))
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape") as file:
+            return file.read(1 << 16).strip()
+    except (OSError, ValueError):
+        return ""

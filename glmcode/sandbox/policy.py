@@ -1,0 +1,129 @@
+"""What a sandbox is asked to enforce, and what that means on this disk now.
+
+`SandboxPolicy` is the wish: mode, folders, network. `layout` turns it into paths that exist:
+what may be written, what stays read-only inside that, what is hidden. It is computed for each
+command, because a command may have made the folders that the next one must not touch. Reads
+the disk, changes nothing, and knows no mechanism.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from glmcode.base.config import SandboxMode
+from glmcode.sandbox.gitfolders import GitFolders, git_folders
+
+MOST_PROCESSES = 4096
+"""Processes and threads of a sandboxed command; a fork bomb ends here (not for root)."""
+PRIVATE = ("/tmp", "/var/tmp", "/run")
+"""Places full of other programs' sockets and files; a mount sandbox puts private ones there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxPolicy:
+    """What commands may do. All paths are absolute; they need not exist.
+
+    workspace and folders (--add-dir) are writable in workspace-write, as are `caches`.
+    temporary: the private folder that TMPDIR names; writable in both modes. hidden: glmcode's
+    own folders, of which a command must see nothing.
+    """
+
+    mode: SandboxMode
+    workspace: Path
+    temporary: Path
+    folders: tuple[Path, ...] = ()
+    caches: tuple[Path, ...] = ()
+    hidden: tuple[Path, ...] = ()
+    network: bool = False
+    processes: int = MOST_PROCESSES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Existing real paths, none twice.
+
+    writable: roots. protected: below them, to stay as they are. absent: what must not come
+    into being there, or be exchanged. hidden: invisible, except where a writable root lies
+    deeper. shown: programs in places that are private (PRIVATE). foreign: the workspace
+    belongs to another user, and this one is root.
+    """
+
+    writable: tuple[Path, ...]
+    protected: tuple[Path, ...]
+    absent: tuple[Path, ...]
+    hidden: tuple[Path, ...]
+    shown: tuple[Path, ...]
+    foreign: bool
+
+
+def layout(policy: SandboxPolicy, environment: Mapping[str, str]) -> Layout:
+    """What the policy means now; environment: the command's, for the programs in its PATH."""
+    repository = git_folders(policy.workspace)
+    writable: list[Path] = [policy.temporary]
+    protected: list[Path] = []
+    absent: list[Path] = []
+    if policy.mode == "workspace-write":
+        roots = (policy.workspace, *policy.folders)
+        writable += [*roots, *policy.caches]
+        for found in (repository, *(git_folders(folder) for folder in policy.folders)):
+            _add_git(found, writable, protected, absent)
+        for root in roots:
+            _sort(root / ".glmcode", protected, absent)
+    return Layout(
+        writable=_existing(writable),
+        protected=_existing(protected),
+        absent=tuple(dict.fromkeys(absent)),
+        hidden=_existing(policy.hidden),
+        shown=_existing(_programs(environment)),
+        foreign=os.geteuid() == 0 and _owner(policy.workspace) != 0,
+    )
+
+
+def _add_git(
+    found: GitFolders | None, writable: list[Path], protected: list[Path], absent: list[Path]
+) -> None:
+    if found is not None:
+        writable += found.writable
+        protected += found.pointers
+        for path in found.guarded:
+            _sort(path, protected, absent)
+
+
+def _sort(path: Path, protected: list[Path], absent: list[Path]) -> None:
+    if os.path.lexists(path):
+        protected.append(path)
+    if not path.exists() or path.is_symlink():
+        absent.append(path)  # a link may be exchanged for a folder, whatever it points to
+
+
+def _existing(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Real paths of those that exist. A dangling link is none."""
+    found = (Path(os.path.realpath(path)) for path in paths)
+    return tuple(dict.fromkeys(path for path in found if path.exists()))
+
+
+def _owner(path: Path) -> int:
+    try:
+        return path.stat().st_uid
+    except OSError:
+        return 0
+
+
+def _programs(environment: Mapping[str, str]) -> list[Path]:
+    """Folders in private places that hold programs: those of PATH, and this interpreter's.
+
+    The parent of `bin` is meant, because programs need their libraries beside it.
+    """
+    folders = [Path(folder) for folder in environment.get("PATH", "").split(os.pathsep) if folder]
+    whole = [folder.parent if folder.name in ("bin", "sbin") else folder for folder in folders]
+    whole += [Path(sys.prefix), Path(sys.base_prefix)]
+    return [path for path in whole if private_place(path) and str(path) not in PRIVATE]
+
+
+def private_place(path: Path) -> bool:
+    """Whether the path lies in a place that a mount sandbox makes private."""
+    return any(path.is_relative_to(place) for place in PRIVATE)
