@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from glmcode.sandbox.policy import PRIVATE, Layout, SandboxPolicy, private_place
+from glmcode.sandbox.policy import PRIVATE, Layout, SandboxPolicy
 
 Kind: TypeAlias = Literal["private", "hide", "show", "write"]
 
@@ -40,7 +40,7 @@ def bubblewrap_argv(
     """argv inside the sandbox, started in `folder`; argv[0] must be a bash (for the limit).
 
     nested: whether this bubblewrap can forbid further user namespaces. sockets: of other
-    programs, outside of the private places; they are covered.
+    programs; where one can be seen and lies in no writable folder, it is covered.
     """
     words = [program, "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try"]
     if laid.foreign:
@@ -70,13 +70,18 @@ def _mounts(policy: SandboxPolicy, laid: Layout, sockets: Iterable[Path]) -> lis
     words = [root, "/", "/", "--dev", "/dev", "--proc", "/proc"]
     for knob in KNOBS:
         words += ["--ro-bind-try", f"/proc/{knob}", f"/proc/{knob}"]
+    closed: list[str] = []
     for path, kind in sorted(kinds.items(), key=lambda item: len(item[0].parts)):
         place = str(path)
         match kind:
             case "private":
                 words += _private(place, policy.temporary)
             case "hide" if _seen(path, kinds):
-                words += ["--tmpfs", place] if path.is_dir() else ["--ro-bind", "/dev/null", place]
+                if path.is_dir():
+                    words += ["--perms", "0111", "--tmpfs", place]  # what lies deeper is reached
+                    closed += ["--remount-ro", place]
+                else:
+                    words += ["--ro-bind", "/dev/null", place]
             case "show":
                 words += ["--ro-bind", place, place]
             case "write":
@@ -84,9 +89,10 @@ def _mounts(policy: SandboxPolicy, laid: Layout, sockets: Iterable[Path]) -> lis
             case _:
                 pass
     for socket in sockets:
-        if _seen(socket, kinds) and not any(socket.is_relative_to(w) for w in laid.writable):
+        inside = any(socket.is_relative_to(root) for root in laid.writable)
+        if _seen(socket, kinds) and not inside and socket.exists():
             words += ["--ro-bind", "/dev/null", str(socket)]
-    return words
+    return words + closed
 
 
 def _private(place: str, temporary: Path) -> list[str]:
@@ -121,4 +127,4 @@ def other_sockets(table: Path = Path("/proc/net/unix")) -> list[Path]:
         return []
     columns = (line.split(None, 7) for line in lines)
     paths = {Path(words[7]) for words in columns if len(words) == 8 and words[7][0] == "/"}
-    return sorted(path for path in paths if not private_place(path) and path.exists())
+    return sorted(paths)

@@ -25,6 +25,7 @@ _NETWORK = re.compile(
     re.IGNORECASE,
 )
 _PROCESSES = re.compile(r"fork: (?:retry: )?resource temporarily unavailable", re.IGNORECASE)
+_BUSY = re.compile(r"device or resource busy|EBUSY|\[Errno 16\]", re.IGNORECASE)
 TAIL = 20_000
 """Characters at the end of the output that are looked at."""
 
@@ -40,11 +41,14 @@ def explain(
 ) -> str:
     """The line, without brackets; "" where nothing points to the sandbox."""
     output = output[-TAIL:]
-    denied = mechanism in ("landlock", "seatbelt") and _DENIED.search(output)
+    weak = _DENIED if mechanism in ("landlock", "seatbelt") else _BUSY
+    denied = mechanism != "none" and weak.search(output)
     reasons = []
-    if _READ_ONLY.search(output) or denied:
-        where = "all writing" if read_only else "writing outside the workspace"
-        reasons.append(f"{where}{' (perhaps the reason)' if denied else ''}")
+    if mechanism != "none" and (_READ_ONLY.search(output) or denied):
+        where = (
+            "all writing" if read_only else "writing outside the workspace and to git's settings"
+        )
+        reasons.append(where if _READ_ONLY.search(output) else f"{where} (perhaps the reason)")
     if not network and _NETWORK.search(output):
         reasons.append("network access")
     if _PROCESSES.search(output):

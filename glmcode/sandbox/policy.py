@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,8 +48,8 @@ class Layout:
 
     writable: roots. protected: below them, to stay as they are. absent: what must not come
     into being there, or be exchanged. hidden: invisible, except where a writable root lies
-    deeper. shown: programs in places that are private (PRIVATE). foreign: the workspace
-    belongs to another user, and this one is root.
+    deeper. shown: what is there, read-only, in places that are private (PRIVATE). foreign: the
+    workspace belongs to another user, and this one is root.
     """
 
     writable: tuple[Path, ...]
@@ -66,8 +66,8 @@ def layout(policy: SandboxPolicy, environment: Mapping[str, str]) -> Layout:
     writable: list[Path] = [policy.temporary]
     protected: list[Path] = []
     absent: list[Path] = []
+    roots = (policy.workspace, *policy.folders)
     if policy.mode == "workspace-write":
-        roots = (policy.workspace, *policy.folders)
         writable += [*roots, *policy.caches]
         for found in (repository, *(git_folders(folder) for folder in policy.folders)):
             _add_git(found, writable, protected, absent)
@@ -78,7 +78,7 @@ def layout(policy: SandboxPolicy, environment: Mapping[str, str]) -> Layout:
         protected=_existing(protected),
         absent=tuple(dict.fromkeys(absent)),
         hidden=_existing(policy.hidden),
-        shown=_existing(_programs(environment)),
+        shown=_existing((*_programs(environment), *_ways((*roots, *writable), policy.temporary))),
         foreign=os.geteuid() == 0 and _owner(policy.workspace) != 0,
     )
 
@@ -122,6 +122,19 @@ def _programs(environment: Mapping[str, str]) -> list[Path]:
     whole = [folder.parent if folder.name in ("bin", "sbin") else folder for folder in folders]
     whole += [Path(sys.prefix), Path(sys.base_prefix)]
     return [path for path in whole if private_place(path) and str(path) not in PRIVATE]
+
+
+def _ways(folders: Iterable[Path], temporary: Path) -> Iterator[Path]:
+    """What a private place holds on the way to the folders of the work, as a whole.
+
+    Otherwise there would be empty folders around it: a repository without its files, and
+    writes beside the workspace that seem to succeed and are lost.
+    """
+    for path in folders:
+        real = Path(os.path.realpath(path))
+        for place in PRIVATE:
+            if path != temporary and real.is_relative_to(place) and str(real) != place:
+                yield Path(place) / real.relative_to(place).parts[0]
 
 
 def private_place(path: Path) -> bool:
