@@ -283,7 +283,7 @@ class Window:
             self._emit(Notice(text="compaction: there is nothing to gain yet"))
             return False
         self._restart(messages, tail, {"why": why, "summary": summary, "before": before})
-        self._failed_at = None
+        self._failed_at = None if summary else UNKNOWN  # not asked again before it must be
         done = Compacted(before=before, after=self.used, why=why, summary=summary, usage=usage)
         self._emit(done)
         return True

@@ -22,8 +22,9 @@ class Holdings:
 
     parts: (name, tokens) of the preamble and the messages, without those of 0. earlier:
     reasoning of turns before the last user message; the policy `template` cuts it. again:
-    tokens after the first of it, which would be computed again by cutting it now. reserved: for an
-    answer, a result and a summary. window 0: not known.
+    tokens after the first of it, which would be computed again by cutting it now. reserved: what
+    is kept free at the point where the conversation is compacted, or (automatic False) where
+    nothing fits any more. window 0: not known.
     """
 
     used: int
@@ -34,6 +35,7 @@ class Holdings:
     earlier: int
     again: int
     exact: bool
+    automatic: bool
 
 
 def holdings(agent: Agent) -> Holdings:
@@ -51,11 +53,13 @@ def holdings(agent: Agent) -> Holdings:
     if policy == "template":
         kinds["reasoning"] -= earlier
     parts = [*_preamble(agent), *kinds.items()]
-    budget = agent.window.budget
+    budget, automatic = agent.window.budget, agent.options.context.compact
+    end = budget.trigger if automatic else budget.limit
     return Holdings(
         used=agent.context_tokens()[0],
         window=client.window,
-        reserved=budget.window - budget.trigger if client.window else 0,
+        reserved=budget.window - end if client.window else 0,
+        automatic=automatic,
         parts=tuple((name, tokens) for name, tokens in parts if tokens > 0),
         reasoning=policy,
         earlier=earlier,

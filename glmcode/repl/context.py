@@ -21,8 +21,10 @@ def context_rows(held: Holdings, *, unicode: bool) -> list[tuple[str, str]]:
     rows += [(f"  {name}", f"{tokens:,}") for name, tokens in held.parts]
     if held.window:
         free = max(0, held.window - held.used - held.reserved)
-        rows.append(("free", f"{free:,} until the conversation is compacted"))
-        rows.append(("reserved", f"{held.reserved:,} for an answer, a tool result and a summary"))
+        then = "the conversation is compacted" if held.automatic else "nothing fits any more"
+        what = "an answer, a tool result and a summary" if held.automatic else "a last answer"
+        rows.append(("free", f"{free:,} until {then}"))
+        rows.append(("reserved", f"{held.reserved:,} for {what}"))
     rows.append(("reasoning", _reasoning(held)))
     return rows
 

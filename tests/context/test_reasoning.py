@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,8 @@ def test_what_the_other_policy_would_cost_is_told(work: Path) -> None:
 
 def test_the_bar_has_one_length_and_says_what_is_free(work: Path) -> None:
     found, _ = held(work, "keep")
+    by_hand = dict(context_rows(replace(found, automatic=False), unicode=True))
+    assert "nothing fits any more" in by_hand["free"] and "last answer" in by_hand["reserved"]
     for unicode, marks in ((True, "█▒·░"), (False, "#=.-")):
         rows = dict(context_rows(found, unicode=unicode))
         bar = rows["window"]
