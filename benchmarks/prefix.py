@@ -8,7 +8,7 @@ conversation as a client of chat completions sends it: messages through the chec
 template, which leaves out earlier reasoning. What such a client has computed is counted from
 the rendered prompts and, with --measure, measured on the same engine under a salt of its own.
 
-    python benchmarks/prefix.py [--files N] [--measure] [--keep-engine]
+    python benchmarks/prefix.py [--steps N] [--measure] [--keep-engine]
 
 It starts an engine of the profile tiny in a folder of its own (one to two minutes) and stops it.
 """
@@ -19,11 +19,14 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,7 @@ from results import keep
 from glmcode.agent import Agent, AgentOptions
 from glmcode.base.config import EngineSettings
 from glmcode.context.compaction import instruction
-from glmcode.core.events import Delta, Event
+from glmcode.core.events import Appended, Delta, Event
 from glmcode.core.messages import AssistantMessage, Message, ToolMessage, UserMessage
 from glmcode.core.messages import message_from_json as to_message
 from glmcode.glm.template import render
@@ -42,8 +45,14 @@ from glmcode.sessions import read_entries
 
 ROOT = Path(__file__).resolve().parent.parent
 TOKENIZER = ROOT / "models" / "tiny"
-NAMES = ("apple", "bridge", "candle", "desert", "engine", "forest", "garden", "harbor")
-READ = "Read the files {files} and say when you have read them."
+READ = "Read these files: {files}"
+NAMES = """
+    price order basket total volume amount height width length depth speed angle radius area
+    score rank level stock batch parcel invoice budget margin discount salary bonus tariff fee
+    deposit credit debit interest account branch ticket seat route trip fare motor signal sensor
+""".split()  # noqa: SIM905
+GROUP = 40
+"""Files of one request, at most."""
 WHERE = "Where is {name} defined?"
 
 
@@ -64,34 +73,55 @@ class Row:
 
 
 def make_files(work: Path, count: int) -> tuple[list[str], list[str]]:
-    """Small modules; their names and those of their functions."""
-    files, functions = [], []
-    for number in range(count):
-        stem = f"{NAMES[number % len(NAMES)]}_{number // len(NAMES) + 1}"
-        name = f"measure_{stem}"
-        text = f'def {name}(value, scale):\n    """Scale a value."""\n    return value * scale\n'
-        (work / f"{stem}.py").write_text(text)
-        files.append(f"{stem}.py")
-        functions.append(name)
+    """Small files to read, and names of functions that are defined somewhere."""
+    rng = random.Random(1)
+    files = [f"{name}.txt" for name in NAMES[:count]]
+    for name in files:
+        (work / name).write_text(f"{_word(rng)} {_word(rng)}\n")
+    functions = [f"measure_{_word(rng)}" for _ in range(6)]
+    (work / "src").mkdir()
+    for name in functions:
+        path = work / "src" / f"{name.removeprefix('measure_')}.py"
+        path.write_text(f"def {name}(value):\n    return value\n")
     return files, functions
 
 
-class Conversation:
-    """The session in this process; `moments` holds (label, ledger lines so far)."""
+def _word(rng: random.Random) -> str:
+    syllables = rng.randint(2, 4)
+    return "".join(rng.choice("bcdfghjklmnprstvwz") + rng.choice("aeiou") for _ in range(syllables))
 
-    def __init__(self, work: Path) -> None:
+
+class Conversation:
+    """The session in this process; `moments` holds (label, ledger lines so far).
+
+    steps: of the long turn: it ends there, and is handed another list where it ends sooner.
+    """
+
+    def __init__(self, work: Path, steps: int) -> None:
         self.options = AgentOptions(
-            workspace=work, engine=EngineSettings(profile="tiny"), mode="bypassPermissions"
+            workspace=work,
+            engine=EngineSettings(profile="tiny"),
+            mode="bypassPermissions",
+            max_turns=steps,
         )
         self.moments: list[tuple[str, int]] = []
         self.agent: Agent
         self.stop_at = ""
+        self.steps = steps
+        self.lists: Iterator[str] = iter(())
+        self.reading = False
+        self.typed = 0
 
     def emit(self, event: Event) -> None:
-        """Interrupt where it was asked for."""
+        """Interrupt where it was asked for; say more where the model thinks it is done."""
         if self.stop_at and isinstance(event, Delta) and event.kind == self.stop_at:
             self.stop_at = ""
             self.agent.cancel()
+        message = event.message if isinstance(event, Appended) else None
+        ended = isinstance(message, AssistantMessage) and not message.call_ids()
+        if self.reading and ended and self.agent.requests.ledger.totals.requests < self.steps:
+            self.typed += 1
+            self.agent.steer(next(self.lists))
 
     def mark(self, moment: str) -> None:
         """What was asked until now belongs to this moment."""
@@ -101,12 +131,20 @@ class Conversation:
         """The moments that need one process; the session's file."""
         self.agent = await open_agent(self.options, self.emit)
         agent = self.agent
-        end = await agent.submit(READ.format(files=", ".join(files)))
-        self.mark(f"a turn of {end.steps} steps")
+        groups = [files[at : at + GROUP] for at in range(0, len(files), GROUP)]
+        self.lists = cycle(READ.format(files=", ".join(group)) for group in groups)
+        self.reading = True
+        end = await agent.submit(next(self.lists))
+        self.reading = False
+        said = f", {1 + self.typed} messages" if self.typed else ""
+        self.mark(f"a turn of {end.steps} steps{said}")
         await agent.submit(WHERE.format(name=functions[0]))
         self.mark("a new user message")
         compacted = await agent.compact()
-        self.mark("/compact asks" if compacted else "/compact asks (nothing came of it)")
+        self.mark("/compact asks" if compacted else "/compact asks (no summary came)")
+        if not compacted:
+            await agent.window.compact("full", full=True)
+            self.mark("/compact asks again, a mechanical segment")
         await agent.submit(WHERE.format(name=functions[1]))
         self.mark("after /compact")
         self.stop_at = "reasoning"
@@ -241,10 +279,11 @@ async def measured(asked: Sequence[Asked], socket: Path) -> list[int]:
 
     transport = HttpTransport(address_of(Endpoint(socket=socket)), {})
     found = []
+    salt = f"as messages {time.time_ns()}"
     for one in asked:
         body = {
             "model": "tiny", "token_ids": [*one.prompt, *one.answer], "output_mode": "tokens",
-            "sampling_params": {"max_tokens": 1, "temperature": 0}, "cache_salt": "as messages",
+            "sampling_params": {"max_tokens": 1, "temperature": 0}, "cache_salt": salt,
         }  # fmt: skip
         response = await transport.open(
             "POST", "/inference/v1/generate", (json.dumps(body).encode(),)
@@ -260,7 +299,7 @@ async def measured(asked: Sequence[Asked], socket: Path) -> list[int]:
 
 
 def show(rows: Sequence[Row], block: int) -> None:
-    """The table."""
+    """The table of all requests."""
     print(f"\nblocks of {block} tokens; possible: what earlier requests had left, in whole blocks")
     print(f"{'moment':<40} {'request':<11} {'prompt':>7} {'possible':>9} {'cached':>7} {'new':>6}")
     for row in rows:
@@ -271,10 +310,38 @@ def show(rows: Sequence[Row], block: int) -> None:
               f"{new:>6}{wrong}")  # fmt: skip
 
 
+def summed(
+    rows: Sequence[Row], asked: Sequence[Asked], left: Sequence[int], told: Sequence[int] | None
+) -> dict[str, Any]:
+    """Both ways side by side, moment by moment; what broke off counts in neither."""
+    sums: dict[str, dict[str, int]] = {}
+    for number, (row, one) in enumerate(zip(rows, asked, strict=True)):
+        if row.cached is None:
+            continue
+        for name in (row.moment, "all"):
+            into = sums.setdefault(name, dict.fromkeys(("requests", "ours", "as_messages"), 0))
+            into["requests"] += 1
+            into["ours"] += row.prompt - row.cached
+            into["as_messages"] += len(one.prompt) - left[number]
+            if told is not None:
+                found = into.get("measured", 0) + len(one.prompt) - told[number]
+                into["measured"] = found
+    print("\ntokens computed: by glmcode, and by a client that sends the same as messages")
+    print(f"{'moment':<40} {'requests':>8} {'glmcode':>8} {'messages':>9} {'(measured)':>10}")
+    total = sums.pop("all")
+    for name, into in [*sums.items(), ("all", total)]:
+        real = f"{into['measured']:,}" if told is not None else ""
+        print(f"{name:<40} {into['requests']:>8} {into['ours']:>8,} {into['as_messages']:>9,} "
+              f"{real:>10}")  # fmt: skip
+    again = total["as_messages"] - total["ours"]
+    print(f"\nnot computed again: {again:,} tokens ({total['as_messages'] / total['ours']:.2f} x)")
+    return {"moments": sums, "all": total, "not_computed_again": again}
+
+
 def main() -> None:
     """Run everything, print, keep the sums."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--files", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=40, help="of the long turn")
     parser.add_argument("--measure", action="store_true")
     parser.add_argument("--keep-engine", action="store_true", help="and use GLMCODE_HOME's")
     given = parser.parse_args()
@@ -284,19 +351,19 @@ def main() -> None:
         work = Path(folder).resolve() / "work"
         work.mkdir()
         try:
-            _run(work, given.files, measure=given.measure)
+            _run(work, given.steps, measure=given.measure)
         finally:
             if not given.keep_engine:
                 stop = [sys.executable, "-m", "glmcode", "engine", "stop", "--profile", "tiny"]
                 subprocess.run(stop, check=False)
 
 
-def _run(work: Path, count: int, *, measure: bool) -> None:
+def _run(work: Path, steps: int, *, measure: bool) -> None:
     from glmcode.engine.attach import engine_status
     from glmcode.engine.paths import engine_paths
 
-    files, functions = make_files(work, count)
-    conversation = Conversation(work)
+    files, functions = make_files(work, max(steps, GROUP))
+    conversation = Conversation(work, steps)
     path = asyncio.run(conversation.run(files, functions))
     session = in_a_new_process(work, path.stem, WHERE.format(name=functions[4]))
     moments = [*conversation.moments, ("resumed in a new process", len(ledger_of(path)))]
@@ -305,23 +372,11 @@ def _run(work: Path, count: int, *, measure: bool) -> None:
     rows = rows_of(lines, [*moments, ("a fork", len(lines))])
     block = engine_status("tiny").block
     show(rows, block)
-    counted = [row for row in rows if row.cached is not None]
-    ours = sum(row.prompt - (row.cached or 0) for row in counted)
     asked = as_messages(path.with_name(f"{fork}.jsonl"), GlmTokenizer.load(TOKENIZER))
-    left = reusable(asked, block)
-    theirs = sum(len(one.prompt) - reused for one, reused in zip(asked, left, strict=True))
-    sums: dict[str, Any] = {
-        "requests": len(rows), "block": block, "prompt_tokens": sum(row.prompt for row in rows),
-        "computed": ours, "as_messages_computed": theirs,
-        "not_computed_again": theirs - ours, "ratio": round(theirs / ours, 2),
-        "blocks_missed": sum(max(0, r.possible - (r.cached or 0)) // block for r in counted),
-    }  # fmt: skip
-    if measure:
-        told = asyncio.run(measured(asked, engine_paths("tiny").socket))
-        pairs = zip(asked, told, strict=True)
-        sums["as_messages_measured"] = sum(max(0, len(a.prompt) - c) for a, c in pairs)
-    print("\n" + json.dumps(sums, indent=1))
-    keep({"prefix": sums})
+    told = asyncio.run(measured(asked, engine_paths("tiny").socket)) if measure else None
+    sums = summed(rows, asked, reusable(asked, block), told)
+    keep({"prefix": {"block": block, **sums}})
+    counted = [row for row in rows if row.cached is not None]
     missed = [row for row in counted if not row.whole]
     if missed:
         raise SystemExit(f"{len(missed)} request(s) reused less than they could")

@@ -196,6 +196,18 @@ def test_reasoning_that_the_policy_cuts_is_told_as_the_cause(work: Path) -> None
     assert before["prompt"] // 128 * 128 <= line["expected"] < before["held"] - 400
 
 
+def test_an_answer_that_we_break_off_because_it_repeats_itself_has_no_known_cost(
+    work: Path,
+) -> None:
+    again = Reply(text="the same again " * 400, chunk=1, headers={"x-glmcode-engine": "1-1"})
+    with FakeEngine([reply(0), again, reply(0)], tokenizer=TOKENIZER, window=100_000) as engine:
+        agent, _ = converse(options(engine, work), ["one", "two"])
+    first, broken, then = lines(agent)
+    assert first["cached"] == 0
+    assert broken["cached"] is None and broken["cause"] == ""
+    assert broken["held"] <= then["prompt"] and then["expected"] == broken["held"] // 128 * 128
+
+
 def test_a_chat_server_without_cached_tokens_is_said_to_report_none(work: Path) -> None:
     with FakeEngine([reply(None), reply(None)], window=100_000) as engine:
         agent, _ = converse(options(engine, work, "chat"), ["one", "two"])

@@ -36,14 +36,16 @@ class Meter:
         held: int,
         segment: int,
     ) -> RequestFinished:
-        """A request that was answered; told: the `usage` of its stream."""
+        """A request that was answered; told: its stream's `usage`, {} where we broke it off."""
         cached = reported_cache(told)
         self._reports = self._reports or cached is not None
+        if cached is None and told and self._reports:
+            cached = 0
         mark = clock.mark
         return RequestFinished(
             kind=kind,
             prompt_tokens=cost.prompt_tokens,
-            cached_tokens=cost.cached_tokens if self._reports else None,
+            cached_tokens=cached,
             output_tokens=cost.output_tokens,
             queue_s=cost.queue_s,
             prefill_s=cost.prefill_s,
@@ -55,6 +57,7 @@ class Meter:
             served=mark.served,
             tries=self._tried(),
             block=mark.block,
+            whole=bool(told) or not self._reports,
         )
 
     def broken(
