@@ -52,7 +52,8 @@ def big_file(number: int) -> str:
 
 def script(fills: int) -> list[dict[str, Any]]:
     """Large reads, then small steps, then an answer."""
-    steps = [_call("Read", file_path=f"big{number}.py") for number in range(fills)]
+    whole = {"offset": 1, "limit": LINES}  # without a range the outline would come
+    steps = [_call("Read", file_path=f"big{number}.py", **whole) for number in range(fills)]
     for number in range(SMALL_STEPS // 2):
         steps.append(_call("Read", file_path="a.py"))
         old, new = f"value = {number}", f"value = {number + 1}"
@@ -60,7 +61,7 @@ def script(fills: int) -> list[dict[str, Any]]:
     return [*steps, {"text": "Done.", "reasoning": "all edits are made"}]
 
 
-def _call(name: str, **arguments: str) -> dict[str, Any]:
+def _call(name: str, **arguments: Any) -> dict[str, Any]:
     return {"reasoning": f"now {name}", "calls": [{"name": name, "arguments": arguments}]}
 
 
