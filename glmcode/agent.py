@@ -21,6 +21,7 @@ from glmcode.agent_mentions import expand
 from glmcode.agent_options import AgentOptions, Answer, Approval, nobody
 from glmcode.agent_resume import Beginning, begin
 from glmcode.agent_setup import first_policy, proposed_rule, runs_unasked, tool_context, warm
+from glmcode.agent_undo import Past
 from glmcode.base.config import Mode
 from glmcode.context.environment import environment
 from glmcode.context.folders import FolderInstructions
@@ -94,7 +95,10 @@ class Agent:
             head = build_head(options)
         self._block = block or (lambda: asyncio.to_thread(environment, options.workspace))
         self._guide = self._new_guide(head)
-        self.tools: dict[str, Tool] = load_tools(self.context)
+        self.past = Past(
+            self.context, lambda: self.session_id, self._observe, wanted=options.checkpoints
+        )
+        self.tools: dict[str, Tool] = self.past.watched(load_tools(self.context))
         if options.context.instructions and options.trusted:
             self.tools = guided(self.tools, self._guide, self._room)
         start = begin(options, client, self.context, lambda: _preamble(head), INTERRUPTED)
@@ -164,6 +168,7 @@ class Agent:
             self._warmed = True
             asyncio.get_running_loop().call_later(WARM_S, Thread(target=warm, daemon=True).start)
         typed = "\n\n".join(part for part in (text, attached) if part)
+        self.past.begin(typed, ahead=self.policy.mode != "plan")
         known = dict(self.context.seen)
         refused: TurnFinished | None = None
         admitted = False
@@ -195,7 +200,8 @@ class Agent:
         return await run_turn(self.transcript, prompt, loop, max_steps=self.options.max_turns)
 
     async def _prompt(self, text: str, typed: str) -> str:
-        """What the model gets: environment (once: it must not vary the head), text, mentions."""
+        """News, environment (once: it must not vary the head), what was typed, what it mentions."""
+        news = await self.past.news()
         block = "" if len(self.transcript) else f"{await self._block()}\n\n"
         found = await expand(
             text, self.context.workspace, self.tools["Read"], self.policy, self._room
@@ -203,7 +209,7 @@ class Agent:
         for notice in found.notices:
             self._emit(Notice(text=notice))
         content = f"\n\n{found.content}" if found.content else ""
-        return f"{self._interrupted}{block}{typed}{content}"
+        return f"{news}{self._interrupted}{block}{typed}{content}"
 
     async def compact(self, focus: str = "") -> bool:
         """Compact now; whether there is a new segment. Everything said goes out as events.
@@ -272,6 +278,7 @@ class Agent:
                 from glmcode.tools.background import close_all
 
                 await close_all(self.context)
+            await self.past.close()
             if not keep_client:
                 await self.client.close()
         finally:
@@ -293,6 +300,7 @@ class Agent:
         self._check_engine = False
 
     async def _before_step(self, transcript: Transcript) -> None:
+        await self.past.news_told()
         await self._bring_back()
         await self.window.before_step()
 

@@ -50,7 +50,8 @@ class AgentOptions:
 
     max_turns counts model steps per turn; result_chars bounds one tool result. stored: a
     session to go on with (its journal is open and belongs to the agent from then on).
-    trusted: whether the repository's instructions count.
+    trusted: whether the repository's instructions count. checkpoints: whether what is changed
+    can be undone.
     """
 
     workspace: Path
@@ -66,6 +67,7 @@ class AgentOptions:
     append_system_prompt: str | None = None
     max_turns: int | None = None
     result_chars: int = 30_000
+    checkpoints: bool = True
     trusted: bool = True
     session_id: str | None = None
     stored: StoredSession | None = None

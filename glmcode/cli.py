@@ -23,7 +23,6 @@ LATER = (
     "commit-message",
     "config",
     "completion",
-    "undo",
     "doctor",
     "clean",
     "batch",
@@ -141,7 +140,7 @@ def _dispatch(argv: list[str]) -> int:
     if first in ("-h", "--help", "help") or "--help" in _before_dashes(argv):
         from glmcode.help_text import HELP
 
-        if first not in ("engine", "demo", "debug", "map", "sessions"):
+        if first not in ("engine", "demo", "debug", "map", "sessions", "undo"):
             return _print(HELP)
     match first:
         case "engine":
@@ -160,6 +159,10 @@ def _dispatch(argv: list[str]) -> int:
             from glmcode.sessions_commands import run_sessions
 
             return run_sessions(argv[1:])
+        case "undo":
+            from glmcode.undo_command import run_undo
+
+            return run_undo(argv[1:])
         case "demo":
             from glmcode.demo import run_demo
 
@@ -289,6 +292,7 @@ def _agent_options(arguments: Arguments) -> AgentOptions:
         max_turns=arguments.max_turns,
         context=arguments.context,
         result_chars=arguments.result_chars,
+        checkpoints=arguments.checkpoints,
     )
 
 

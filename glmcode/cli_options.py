@@ -77,6 +77,7 @@ class Arguments:
     engine: EngineSettings
     context: ContextSettings
     result_chars: int
+    checkpoints: bool
     verbose: bool
     notices: tuple[str, ...]
 
@@ -161,6 +162,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         engine=_engine(flags, config),
         context=_context(flags, config),
         result_chars=config.tools.result_chars,
+        checkpoints=config.tools.checkpoints,
         verbose=flags.verbose or config.ui.verbose,
         notices=tuple(notices),
     )

@@ -9,6 +9,8 @@ usage:
   glmcode -p [OPTIONS] [PROMPT]         one turn, no terminal needed; piped stdin is
                                         appended to the prompt, "-" reads the prompt from it
   glmcode sessions list|show|export|rm  the conversations that were had
+  glmcode undo [N] [--list|--to ID|--redo] [--dry-run] [--yes] [--force]
+                                        take back what the last turns changed in this folder
   glmcode engine start|stop|restart|status|logs|plan|profiles
   glmcode demo [--task-seed N] [--keep] a tiny model on the CPU repairs a failing test
   glmcode map [PATH] [--budget TOKENS] [--focus WORD...]

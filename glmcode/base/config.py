@@ -96,9 +96,11 @@ class ContextSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolSettings:
-    """[tools]: result_chars is the most characters of one tool result."""
+    """[tools]: result_chars is the most characters of one tool result; checkpoints: whether the
+    workspace is recorded before it is changed, so that it can be undone."""
 
     result_chars: int = 30_000
+    checkpoints: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

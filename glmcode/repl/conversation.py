@@ -28,6 +28,7 @@ from glmcode.repl.replay import going_on, replay
 from glmcode.repl.screen import Hands, Live, Screen
 from glmcode.repl.slash import NO_SHELL, Unknown, argument, find_command
 from glmcode.repl.status import Status, progress_text
+from glmcode.repl.undoing import take_back
 from glmcode.repl.view import View
 from glmcode.sessions import JournalError, SessionError
 
@@ -102,6 +103,8 @@ class Conversation:
         if self.agent is not None and self.agent.cancel():
             self._status.enter("stopping", time.monotonic())
             self._refresh()
+        elif self.live.question is not None:
+            self.live.question.choose("no")
         return True
 
     def interrupt(self) -> None:
@@ -146,8 +149,8 @@ class Conversation:
                 self._arrived.clear()
                 continue
             text = self._inbox.pop(0)
-            compacts = find_command(text) == "/compact"
-            work = self._compact if compacts else self._turn
+            works = {"/compact": self._compact, "/undo": self._undo, "/redo": self._undo}
+            work = works.get(str(find_command(text)), self._turn)
             await self._edge.run(work(self.agent, text))
 
     async def close(self) -> None:
@@ -218,6 +221,14 @@ class Conversation:
 
         await self._run(agent, text, compact())
 
+    async def _undo(self, agent: Agent, text: str) -> None:
+        await self._run(agent, text, take_back(self, agent, text))
+
+    async def confirm(self, asked: ApprovalAsked) -> Approval | None:
+        """Show something that the person asked for, and ask once more (undoing.Host)."""
+        self.feed.put(asked)
+        return await self._answer(asked)
+
     async def _run(self, agent: Agent, text: str, work: Coroutine[Any, Any, bool]) -> None:
         """Show what the person said and await what it asks for: whether it went well."""
         self.live.busy = True
@@ -272,14 +283,14 @@ class Conversation:
         async with self._asking:
             self.feed.drain()
             cut = self._view.calls.is_cut(asked.preview)
-            rule = proposed_rule(asked)
+            rule = "" if asked.name in ("Undo", "Redo") else proposed_rule(asked)
             question = Question(asked, one_line(rule), time.monotonic(), cut=cut)
             self.live.question = question
             self._refresh()
             advice = ""
             try:
                 choice = await question.chosen
-                if choice == "no":
+                if choice == "no" and rule:
                     self._refresh()
                     advice = await question.advised
             finally:

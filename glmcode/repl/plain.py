@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 
 from glmcode.exits import Exit
-from glmcode.repl.question import ANSWERS, GRACE_S, Question
+from glmcode.repl.question import GRACE_S, Question
 from glmcode.repl.screen import Hands, Live
 
 CHUNK = 4_096
@@ -95,6 +95,8 @@ class Plain:
             return "no. What instead? (an empty line: just no) "
         if question.chosen.done():
             return ""
+        if not question.rule:
+            return "Do it? 1 yes, 3 no: "
         return f"Allow it? 1 yes, 2 always {question.rule}, 3 no: "
 
     def _read(self) -> None:
@@ -120,7 +122,7 @@ class Plain:
         elif time.monotonic() - self._asked_at < GRACE_S:
             if line.strip():
                 self._hands.submit(line)
-        elif (choice := ANSWERS.get(line.strip().lower())) is not None:
+        elif (choice := question.meant(line.strip())) is not None:
             question.choose(choice)
         elif line.strip():
             self._hands.submit(line)

@@ -32,6 +32,7 @@ class Question:
     """One open question. `chosen` gets the choice; then, for a "no", `advised` the words."""
 
     def __init__(self, asked: ApprovalAsked, rule: str, now: float, *, cut: bool = False) -> None:
+        """rule: what "always" would allow; "" where there is no always."""
         self.asked = asked
         self.rule = rule
         self.cut = cut
@@ -56,12 +57,17 @@ class Question:
         if not draft:
             self._typing = False
         quiet = now - self._last_key >= (DRAFT_GRACE_S if draft else GRACE_S)
-        choice = ANSWERS.get(key.lower())
+        choice = self.meant(key)
         if choice is not None and quiet and not self._typing and (not draft or key.isdigit()):
             return choice
         self._typing = self._typing or (quiet and choice is None)
         self._last_key = now
         return None
+
+    def meant(self, word: str) -> Choice | None:
+        """The answer that a key or a line stands for, whenever it comes."""
+        choice = ANSWERS.get(word.lower())
+        return None if choice == "always" and not self.rule else choice
 
     def choose(self, choice: Choice) -> None:
         """Answer it, once; later answers change nothing."""
@@ -80,9 +86,10 @@ def question_spans(question: Question, width: int, draft: str = "") -> list[tupl
         return [("warning", "no."), ("dim", " What instead? Enter sends it (empty: just no).")]
     room = max(12, width - 12)
     rule = question.rule if len(question.rule) <= room else question.rule[: room - 1] + "…"
-    always = [("key", "2"), ("", " always "), ("bold", rule), ("", "  ")]
-    spans = [("warning", "Allow it? "), ("key", "1"), ("", " yes  "), *always]
-    spans += [("key", "3"), ("", " no, with advice  ")]
+    always = [("key", "2"), ("", " always "), ("bold", rule), ("", "  ")] if rule else []
+    ask = "Allow it? " if rule else "Do it? "
+    spans = [("warning", ask), ("key", "1"), ("", " yes  "), *always]
+    spans += [("key", "3"), ("", " no, with advice  " if rule else " no  ")]
     if question.cut:
         spans += [("key", "Ctrl-O"), ("", " all of it  ")]
     if draft:

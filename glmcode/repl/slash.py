@@ -19,6 +19,8 @@ COMMANDS = {
     "/context": "what the context window holds",
     "/compact": "replace the conversation by a summary; words after it say what to keep",
     "/cache": "what was reused of each prompt, what was computed again, and why",
+    "/undo": "take back what the last turn changed; /undo 3: the last three turns",
+    "/redo": "take the last undo back",
     "/clear": "a new session on the same engine",
     "/exit": "leave (as does Ctrl-D)",
 }
