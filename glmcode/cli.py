@@ -314,8 +314,10 @@ def _print(text: str) -> int:
 
 
 def _say(text: str, code: int) -> int:
+    from glmcode.repl.clean import visible
+
     try:
-        os.write(2, f"glmcode: {text}\n".encode("utf-8", "replace"))
+        os.write(2, f"glmcode: {visible(text)}\n".encode("utf-8", "replace"))
     except OSError:
         pass
     return code

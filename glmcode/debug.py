@@ -19,6 +19,7 @@ from glmcode.glm.parser import ParsedReply, ReplyParser
 from glmcode.glm.pieces import ReplyPiece, pieces_text, raw_pieces, text_pieces
 from glmcode.glm.template import TemplateError, render
 from glmcode.glm.tokenizer import GlmTokenizer, TokenizerError, clean_text
+from glmcode.repl.clean import for_terminal, visible
 
 if TYPE_CHECKING:
     import argparse
@@ -48,6 +49,9 @@ def run_debug(argv: list[str]) -> int:
 
 
 def _write(output: bytes) -> int:
+    output = for_terminal(output.decode("utf-8", "surrogateescape")).encode(
+        "utf-8", "surrogateescape"
+    )
     try:
         sys.stdout.buffer.write(output)
         sys.stdout.buffer.flush()
@@ -61,7 +65,7 @@ def _write(output: bytes) -> int:
 
 
 def _say(text: str) -> None:
-    print(f"glmcode debug: {text}", file=sys.stderr)
+    print(f"glmcode debug: {visible(text)}", file=sys.stderr)
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:

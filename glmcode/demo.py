@@ -22,6 +22,7 @@ from pathlib import Path
 from glmcode.base.config import ContextSettings, EngineSettings
 from glmcode.demo_task import DemoTask, make_task
 from glmcode.exits import Exit
+from glmcode.repl.clean import visible
 
 PROFILE = "tiny"
 MAX_STEPS = 14
@@ -226,6 +227,6 @@ def _stop_on_signals() -> None:
 
 def _say(text: str, *, error: bool = False) -> None:
     try:
-        os.write(2 if error else 1, f"{text}\n".encode("utf-8", "replace"))
+        os.write(2 if error else 1, f"{visible(text)}\n".encode("utf-8", "replace"))
     except OSError:
         pass

@@ -7,7 +7,6 @@ first. Must not decide whether the demo succeeded.
 from __future__ import annotations
 
 import os
-import re
 import time
 
 from glmcode.context.ledger import request_line
@@ -24,8 +23,8 @@ from glmcode.core.events import (
 )
 from glmcode.core.messages import AssistantMessage, ToolMessage, Usage
 from glmcode.notes import call_line
+from glmcode.repl.clean import visible
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 RESULT_LINES = 14
 PROGRESS_S = 2.0
 
@@ -44,7 +43,7 @@ class DemoView:
     def say(self, text: str, style: str = "") -> None:
         """A line; styles are SGR numbers such as "2" for dim."""
         self._end_line()
-        text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+        text = visible(text)
         self._write((f"\x1b[{style}m{text}\x1b[0m" if style and self.colour else text) + "\n")
 
     def title(self, text: str) -> None:
@@ -154,7 +153,7 @@ class DemoView:
         left = "" if event.eta_s is None else f", about {event.eta_s:.0f} s left"
         text = f"engine: {event.phase}{percent}{left}"
         if self.terminal:
-            self._write(f"\r\x1b[K{text}")
+            self._write(f"\r\x1b[K{visible(text)}")
             self._line_open = True
         elif fresh or event.percent is not None:
             self.say(text)

@@ -35,6 +35,7 @@ from glmcode.engine.profile import (
 )
 from glmcode.engine.state import EngineStatus, describe
 from glmcode.exits import Exit
+from glmcode.repl.clean import for_terminal, visible
 
 if TYPE_CHECKING:
     import argparse
@@ -135,7 +136,7 @@ def _start(arguments: argparse.Namespace) -> int:
     profile = _chosen(arguments)
     if arguments.no_wait:
         status = asyncio.run(wake(profile))
-        print(f"{profile.name}: {describe(status)}")
+        _show(f"{profile.name}: {describe(status)}")
         return Exit.DONE
     progress = Progress(profile.name)
     try:
@@ -143,7 +144,7 @@ def _start(arguments: argparse.Namespace) -> int:
     finally:
         progress.clear()
     status = engine_status(profile)
-    print(f"{profile.name}: {describe(status)}; started in {status.start_s:.1f} s")
+    _show(f"{profile.name}: {describe(status)}; started in {status.start_s:.1f} s")
     return Exit.DONE
 
 
@@ -202,7 +203,7 @@ def _status(arguments: argparse.Namespace) -> int:
         print("no engine was started on this machine")
     for item in found:
         for line in _status_lines(item):
-            print(line)
+            _show(line)
     return Exit.DONE
 
 
@@ -234,7 +235,7 @@ def _logs(arguments: argparse.Namespace) -> int:
         return Exit.ERROR
     with paths.log.open(encoding="utf-8", errors="replace") as file:
         for line in deque(file, maxlen=max(0, arguments.lines)):
-            print(line, end="")
+            _show(line, end="")
         position = file.tell()
     if arguments.follow:
         _follow(paths.log, position)
@@ -253,7 +254,7 @@ def _follow(log: Path, position: int) -> None:
                 if now.st_ino != identity or now.st_size < position:
                     identity, position = now.st_ino, 0
                 file.seek(position)
-                print(file.read(), end="")
+                _show(file.read(), end="")
                 position = file.tell()
         except FileNotFoundError:
             continue
@@ -276,15 +277,15 @@ def _plan(arguments: argparse.Namespace) -> int:
         print(json.dumps(_plan_json(profile, plan), indent=2))
         return Exit.DONE
     if arguments.command:
-        print(plan.command())
+        _show(plan.command())
         for line in _plan_notes(plan):
-            print(f"# {line}" if line else "#")
+            _show(f"# {line}" if line else "#")
         return Exit.DONE
-    print(f"{profile.name}: {profile.description}")
-    print(f"planned for vLLM {plan.vllm}\n")
-    print("\n".join([*(f"{name}={value} \\" for name, value in plan.env.items())]))
-    print(f"{plan.python} -m {plan.module} \\\n  {_one_a_line(plan)}\n")
-    print("\n".join(_plan_notes(plan)))
+    _show(f"{profile.name}: {profile.description}")
+    _show(f"planned for vLLM {plan.vllm}\n")
+    _show("\n".join([*(f"{name}={value} \\" for name, value in plan.env.items())]))
+    _show(f"{plan.python} -m {plan.module} \\\n  {_one_a_line(plan)}\n")
+    _show("\n".join(_plan_notes(plan)))
     return Exit.DONE
 
 
@@ -333,12 +334,17 @@ def _profiles(arguments: argparse.Namespace) -> int:
         return Exit.DONE
     width = max(len(item["name"]) for item in found)
     for item in found:
-        print(f"{item['name']:<{width}}  {item['description']}")
+        _show(f"{item['name']:<{width}}  {item['description']}")
     return Exit.DONE
 
 
+def _show(text: str, end: str = "\n") -> None:
+    """On standard output: logs and profiles may hold anything, a terminal must not obey it."""
+    print(for_terminal(text), end=end)
+
+
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(visible(text), file=sys.stderr)
 
 
 class Progress:
@@ -367,7 +373,7 @@ class Progress:
         percent = "" if event.percent is None else f"  {event.percent:.0f} %"
         left = "" if event.eta_s is None else f"  about {event.eta_s:.0f} s left"
         self._shown = f"{phase}{percent}{left}"
-        sys.stderr.write(f"\r\x1b[K{self._shown}")
+        sys.stderr.write(f"\r\x1b[K{visible(self._shown)}")
         sys.stderr.flush()
 
     def clear(self) -> None:

@@ -26,6 +26,7 @@ from glmcode.exits import Exit
 from glmcode.notes import Notes
 from glmcode.opening import OpenError, open_agent
 from glmcode.output_stream import OutputStream
+from glmcode.repl.clean import for_terminal
 from glmcode.sessions import SessionError, new_session_id
 from glmcode.stream_json import (
     Result,
@@ -245,7 +246,7 @@ class _Run:
             self._init(self.options.engine.model, self.options.engine.protocol)
         if self.run.output_format == "text":
             if end.text:
-                self.out.put(end.text + "\n")
+                self.out.put(for_terminal(end.text) + "\n")
         else:
             self._json(result_line(self._result(end, good)))
         if end.error:

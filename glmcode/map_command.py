@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from glmcode.context.repomap import CEILING, map_budget, repository_map
 from glmcode.context.sources import source_files
+from glmcode.repl.clean import for_terminal, visible
 
 if TYPE_CHECKING:
     import argparse
@@ -117,7 +118,7 @@ def _shown(path: str) -> str:
 
 
 def _write(text: str) -> int:
-    data = text.encode("utf-8", "replace")
+    data = for_terminal(text).encode("utf-8", "replace")
     try:
         while data:
             data = data[os.write(1, data) :]
@@ -132,6 +133,6 @@ def _write(text: str) -> int:
 
 def _say(text: str) -> None:
     try:
-        os.write(2, f"glmcode map: {text}\n".encode("utf-8", "replace"))
+        os.write(2, f"glmcode map: {visible(text)}\n".encode("utf-8", "replace"))
     except OSError:
         pass

@@ -8,7 +8,6 @@ closed.
 from __future__ import annotations
 
 import os
-import re
 import time
 from typing import Any
 
@@ -27,8 +26,8 @@ from glmcode.core.events import (
     Waiting,
 )
 from glmcode.core.messages import ToolMessage
+from glmcode.repl.clean import visible
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 WAIT_SAID_S = 10.0
 LOG_LINES = 8
 
@@ -65,7 +64,7 @@ class Notes:
 
     def say(self, text: str) -> None:
         """One line, cleaned; silently nothing when stderr is gone."""
-        line = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+        line = visible(text)
         try:
             os.write(2, f"{line}\n".encode("utf-8", "replace"))
         except OSError:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glmcode.exits import Exit
-from glmcode.repl.clean import one_line
+from glmcode.repl.clean import for_terminal, one_line
 from glmcode.session_text import as_json, ledger_table, markdown_lines, plain_lines
 from glmcode.sessions import (
     Journal,
@@ -155,6 +155,7 @@ def _export(arguments: argparse.Namespace) -> int:
     data = text.encode("utf-8", "replace")
     try:
         if arguments.output is None:
+            data = for_terminal(text).encode("utf-8", "replace")
             sys.stdout.flush()
             sys.stdout.buffer.write(data)
         else:

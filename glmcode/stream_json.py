@@ -7,16 +7,13 @@ messages are asked for, and always a last line `result`. Pure: builds dictionari
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from glmcode.core.events import Compacted, Delta
 from glmcode.core.messages import AssistantMessage, Message, ToolMessage, Usage, UserMessage
-
-_LINE_ENDS = re.compile("[\x85\u2028\u2029]")
-"""Characters that JSON leaves as they are and some readers split lines at."""
+from glmcode.repl.clean import escaped
 
 
 def init_line(
@@ -188,8 +185,5 @@ def unbegun_lines(
 
 
 def as_line(value: dict[str, Any]) -> str:
-    """One line of JSON, whatever its reader takes for the end of a line."""
-    text = json.dumps(value, ensure_ascii=False)
-    if not text.isascii():
-        text = _LINE_ENDS.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
-    return text + "\n"
+    """One line of JSON, whatever its reader takes for the end of a line, a terminal included."""
+    return escaped(json.dumps(value, ensure_ascii=False)) + "\n"

@@ -1,9 +1,10 @@
 """Messages of the transcript as a chat-completions server reads them: bytes, made once.
 
 The request body is an append-only list of encoded messages; what was sent is never encoded
-or changed again. A rejected call goes back with `{}` as its arguments, always. Reasoning
-goes back under the name it came with; reasoning that stood as `<think>` in the content goes
-back there, character for character. Must not send anything.
+or changed again. A rejected call goes back with `{}` as its arguments, always. Control words
+in text are broken (literals.py), so that it can't open a role. Reasoning goes back under the
+name it came with; reasoning that stood as `<think>` in the content goes back there. Must not
+send anything.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from glmcode.core.messages import AssistantMessage, Message, ToolMessage, UserMessage
 from glmcode.core.transcript import Preamble
+from glmcode.engine.literals import broken, broken_own
 from glmcode.engine.text import is_clean, mended
 
 IN_CONTENT = "content:"
@@ -35,7 +37,8 @@ class ChatMessages:
         self.tools = encode(tools) if tools else b""
         self._parts: list[bytes] = []
         if preamble.system:
-            self._parts.append(encode({"role": "system", "content": preamble.system}))
+            system = broken(preamble.system)  # it holds the instructions of a repository
+            self._parts.append(encode({"role": "system", "content": system}))
         self._head = len(self._parts)
         self._keep_reasoning = keep_reasoning
         self._reasoned: dict[int, AssistantMessage] = {}
@@ -92,20 +95,25 @@ def message_object(message: Message) -> dict[str, Any]:
     """One message in the OpenAI form."""
     match message:
         case UserMessage():
-            return {"role": "user", "content": message.text}
+            return {"role": "user", "content": broken(message.text)}
         case ToolMessage():
-            return {"role": "tool", "tool_call_id": message.call_id, "content": message.text}
+            return {
+                "role": "tool",
+                "tool_call_id": message.call_id,
+                "content": broken(message.text),
+            }
         case AssistantMessage():
             return _assistant(message)
 
 
 def _assistant(message: AssistantMessage) -> dict[str, Any]:
-    made: dict[str, Any] = {"role": "assistant", "content": message.text}
+    text, reasoning = broken_own(message.text), broken_own(message.reasoning)
+    made: dict[str, Any] = {"role": "assistant", "content": text}
     field = message.reasoning_field
-    if field is not None and field.startswith(IN_CONTENT) and message.reasoning:
-        made["content"] = join_think(message.reasoning, message.text, field)
-    elif field is not None and message.reasoning:
-        made[field] = message.reasoning
+    if field is not None and field.startswith(IN_CONTENT) and reasoning:
+        made["content"] = join_think(reasoning, text, field)
+    elif field is not None and reasoning:
+        made[field] = reasoning
     if message.call_ids():
         made["tool_calls"] = _calls(message)
     return made
@@ -117,7 +125,7 @@ def _calls(message: AssistantMessage) -> list[dict[str, Any]]:
     made = []
     for call_id in message.call_ids():
         name, arguments = known[call_id]
-        text = json.dumps(arguments, ensure_ascii=False)
+        text = broken_own(json.dumps(arguments, ensure_ascii=False))
         function = {"name": name, "arguments": text}
         made.append({"id": call_id, "type": "function", "function": function})
     return made

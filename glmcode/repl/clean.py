@@ -3,11 +3,14 @@
 Whatever such text holds, it must not move the cursor, set the clipboard, change the title
 or reorder what a person reads (bidirectional overrides). `visible` replaces each such
 character by a sign that shows it; `plain_output` first removes the colour sequences that
-commands print. Everything the REPL prints passes one of the two; nothing here adds escapes.
+commands print. All that any front end prints on a terminal passes one of them: the REPL, the
+notes of headless runs, the demo, and the commands, whose standard output may also be a file
+(`for_terminal`). Nothing here adds escapes.
 """
 
 from __future__ import annotations
 
+import os
 import re
 
 _DANGEROUS = re.compile(
@@ -22,6 +25,13 @@ _SEQUENCE = re.compile(
     r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"
     r"|\x1b[ -/]*[0-~]"
 )
+
+
+_IN_JSON = re.compile(
+    "[\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f]"
+)
+"""What json.dumps leaves in a string of the above; lone surrogates are its writer's matter."""
 
 
 def visible(text: str) -> str:
@@ -46,6 +56,26 @@ def one_line(text: str, limit: int = 200) -> str:
     """Text as one visible line of at most `limit` characters, cut with an ellipsis."""
     line = visible(text.strip()).replace("\n", " ⏎ ").replace("\t", " ")
     return line if len(line) <= limit else line[: max(0, limit - 1)] + "…"
+
+
+def for_terminal(text: str, descriptor: int = 1) -> str:
+    """The text as it is for a file or a pipe, and made visible for a terminal."""
+    try:
+        return visible(text) if os.isatty(descriptor) else text
+    except OSError:
+        return text
+
+
+def escaped(text: str) -> str:
+    """JSON text in which what acts on a terminal is written as \\uXXXX: the same value."""
+    if not _DANGEROUS.search(text):
+        return text
+    return _IN_JSON.sub(lambda match: _json_escape(match.group()), text)
+
+
+def _json_escape(character: str) -> str:
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
 
 
 def _overwritten(line: str) -> str:

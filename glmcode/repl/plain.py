@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 
 from glmcode.exits import Exit
+from glmcode.repl.clean import one_line, visible
 from glmcode.repl.question import GRACE_S, Question
 from glmcode.repl.screen import Hands, Live
 
@@ -70,7 +71,7 @@ class Plain:
 
     def put_back(self, text: str) -> None:
         """There is no input to put it back into: say it, so that it is not lost."""
-        self.commit(["not sent:", *(f"  {line}" for line in text.split("\n"))])
+        self.commit(["not sent:", *(f"  {line}" for line in visible(text).split("\n"))])
 
     def ctrl_c(self) -> None:
         """Stop what runs, else it is the conversation's."""
@@ -97,7 +98,7 @@ class Plain:
             return ""
         if not question.rule:
             return "Do it? 1 yes, 3 no: "
-        return f"Allow it? 1 yes, 2 always {question.rule}, 3 no: "
+        return f"Allow it? 1 yes, 2 always {one_line(question.rule)}, 3 no: "
 
     def _read(self) -> None:
         try:
