@@ -158,7 +158,9 @@ class Sandbox:
                     sockets=other_sockets(),
                 )
             case "landlock":
-                return landlock_argv(argv, policy, laid)
+                return landlock_argv(
+                    argv, policy, laid, abi=backend.abi, namespaces=backend.namespaces
+                )
             case "seatbelt":
                 return seatbelt_argv(argv, policy, laid)
             case "none":
