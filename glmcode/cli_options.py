@@ -26,6 +26,8 @@ from glmcode.base.config import (
     parse_mode,
     parse_sandbox,
 )
+from glmcode.core.model import ModelError
+from glmcode.engine.endpoint import Endpoint, address_of
 
 FORMATS = ("text", "json", "stream-json")
 
@@ -235,6 +237,11 @@ def _engine(flags: Any, config: Config) -> EngineSettings:
             f"the base URL {engine.base_url!r} must begin with http:// or https://, "
             "such as http://localhost:8000/v1"
         )
+    if engine.base_url:
+        try:
+            address_of(Endpoint(base_url=engine.base_url))
+        except ModelError as error:
+            raise UsageError(f"the base URL is not one: {error}") from error
     return engine
 
 
@@ -257,6 +264,8 @@ def _workspace(given: str | None) -> Path:
 
 
 def _folder(given: str, flag: str) -> Path:
+    if not given:  # a variable of a script that is not set must not mean the current folder
+        raise UsageError(f"{flag} was given an empty name: give a folder")
     try:
         folder = Path(given).expanduser().resolve(strict=True)
     except (OSError, RuntimeError, ValueError) as error:

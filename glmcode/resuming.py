@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from shlex import quote
 
 from glmcode.cli_options import CannotResume, Resume, UsageError
 from glmcode.core.calls import TurnStop
@@ -62,11 +63,13 @@ def _wanted(resume: Resume, workspace: Path) -> Path:
 def _check_workspace(path: Path, workspace: Path) -> None:
     """A conversation about another folder must not go on here: its paths would lie."""
     summary = summarise(path)
-    if summary is None or summary.fault or Path(summary.workspace) == workspace:
+    if summary is None or Path(summary.workspace) == workspace:
         return
+    if summary.fault:
+        raise SessionError(summary.fault)
     raise UsageError(
         f"the session {summary.session_id} belongs to another folder: "
-        f"add -C {summary.workspace} to go on there"
+        f"add -C {quote(summary.workspace)} to go on there"
     )
 
 

@@ -167,20 +167,22 @@ def message_from_json(value: Mapping[str, Any]) -> Message:
     try:
         match value["role"]:
             case "user":
-                return UserMessage(text=value["text"], origin=value["origin"])
+                return UserMessage(text=_text(value, "text"), origin=value["origin"])
             case "tool":
                 return ToolMessage(
-                    call_id=value["call_id"],
-                    name=value["name"],
-                    text=value["text"],
-                    is_error=value["is_error"],
+                    call_id=_text(value, "call_id"),
+                    name=_text(value, "name"),
+                    text=_text(value, "text"),
+                    is_error=bool(value["is_error"]),
                 )
             case "assistant":
                 ids = value["token_ids"]
+                if ids is not None and not set(map(type, ids)) <= {int}:
+                    raise TypeError("token_ids that are no numbers")
                 return AssistantMessage(
-                    reasoning=value["reasoning"],
-                    text=value["text"],
-                    calls=tuple(ToolCall(**call) for call in value["calls"]),
+                    reasoning=_text(value, "reasoning"),
+                    text=_text(value, "text"),
+                    calls=tuple(_call(call) for call in value["calls"]),
                     rejected=tuple(RejectedCall(**call) for call in value["rejected"]),
                     token_ids=None if ids is None else tuple(ids),
                     stop=value["stop"],
@@ -191,3 +193,16 @@ def message_from_json(value: Mapping[str, Any]) -> Message:
                 raise MessageError(f"unknown role {role!r}")
     except (KeyError, TypeError) as error:
         raise MessageError(f"not a stored message: {error}") from error
+
+
+def _text(value: Mapping[str, Any], name: str) -> str:
+    text = value[name]
+    if not isinstance(text, str):
+        raise TypeError(f"{name} is no text")
+    return text
+
+
+def _call(value: Mapping[str, Any]) -> ToolCall:
+    if not isinstance(value["arguments"], dict):
+        raise TypeError("arguments are no object")
+    return ToolCall(id=_text(value, "id"), name=_text(value, "name"), arguments=value["arguments"])

@@ -46,12 +46,13 @@ _MALFORMED_JSON = (
     "not run: the arguments could not be read as one JSON object (each name at most once). "
     "Write the call again with valid JSON arguments."
 )
+_NAMELESS = "not run: the call names no tool. Write it again with the name of a tool."
 
 
 def rejected_answer(call: RejectedCall, *, chat: bool = False) -> str:
     """The tool message for a call that was rejected; in `chat` arguments are JSON, not tags."""
     if chat and call.reason in ("malformed", "ambiguous"):
-        return _MALFORMED_JSON
+        return _MALFORMED_JSON if call.name else _NAMELESS
     return _REJECTED[call.reason]
 
 

@@ -63,10 +63,11 @@ class Judge:
 
     def transport(self, error: TransportError, *, cut: bool) -> Fault:
         """The network failed before or (cut) during an answer."""
+        why = str(error).rstrip(".")
         if cut:
-            text = f"{self._shown} broke off in the middle of an answer: {error}"
+            text = f"{self._shown} broke off in the middle of an answer: {why}"
             return Fault(ModelError(text, kind="unavailable"), tries=3, cut=True)
-        text = f"{self._shown} cannot be reached: {error}"
+        text = f"{self._shown} cannot be reached: {why}"
         return Fault(ModelError(f"{text}. {self._advice()}", kind="unavailable"), tries=5)
 
     def stream(self, error: StreamError) -> Fault:

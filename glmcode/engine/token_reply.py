@@ -22,6 +22,7 @@ from glmcode.glm.parser import ReplyParser
 from glmcode.glm.tokenizer import GlmTokenizer
 
 OBSERVATION = "<|observation|>"
+_LAST_ID = 2**31 - 1
 
 
 class TokenSink:
@@ -80,6 +81,8 @@ class TokenSink:
         ids = ids if isinstance(ids, list) else []
         if not set(map(type, ids)) <= {int}:
             raise self._judge.stream(StreamError("it sent token ids that are no numbers"))
+        if ids and not 0 <= min(ids) <= max(ids) <= _LAST_ID:
+            raise self._judge.stream(StreamError("it sent token ids that no model has"))
         self._show(self._take(ids), True)
         self._finished(choice.get("finish_reason"), choice.get("stop_reason"))
         return bool(ids)

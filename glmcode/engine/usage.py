@@ -18,9 +18,10 @@ def read_usage(usage: Mapping[str, Any], metrics: Mapping[str, Any], clock: Cloc
     queue = _number(metrics.get("queue_time_ms")) / 1000
     now = time.monotonic()
     first = clock.first if clock.first is not None else now
+    prompt = int(_number(usage.get("prompt_tokens")))
     return Usage(
-        prompt_tokens=int(_number(usage.get("prompt_tokens"))),
-        cached_tokens=reported_cache(usage) or 0,
+        prompt_tokens=prompt,
+        cached_tokens=min(prompt, reported_cache(usage) or 0),
         output_tokens=int(_number(usage.get("completion_tokens"))),
         queue_s=round(queue, 3),
         prefill_s=round(max(0.0, first - clock.began - queue), 3),

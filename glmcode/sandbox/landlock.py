@@ -54,16 +54,14 @@ def own_network() -> str:
     return ""
 
 
-def landlock_argv(
-    argv: list[str], policy: SandboxPolicy, laid: Layout, *, abi: int, namespaces: str
-) -> list[str]:
-    """argv under Landlock; argv[0] must be absolute. abi, namespaces: what works (probe.py)."""
+def landlock_argv(argv: list[str], policy: SandboxPolicy, laid: Layout) -> list[str]:
+    """argv under Landlock; argv[0] must be absolute."""
     spec: dict[str, object] = {
-        "abi": abi,
+        "abi": landlock_abi(),
         "writable": [os.fspath(path) for path in laid.writable],
         "hidden": [os.fspath(path) for path in laid.hidden],
         "network": policy.network,
-        "namespaces": "" if policy.network else namespaces,
+        "namespaces": "" if policy.network else own_network(),
         "processes": policy.processes,
         "keep_file_rights": laid.foreign,
     }

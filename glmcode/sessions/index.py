@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glmcode.sessions.journal import sessions_folder, sessions_root
-from glmcode.sessions.lines import SessionError, read_entries
+from glmcode.sessions.lines import SessionError, damaged, read_entries
 
 TITLE_CHARS = 100
 
@@ -95,6 +95,8 @@ def summarise(path: Path) -> Summary | None:
     try:
         for entry in read_entries(path):
             if not header:
+                if entry.get("t") != "header":
+                    raise damaged(path, 1, "the header of the session is missing")
                 header = entry
             title = title_of(entry)
             if title is not None:

@@ -9,6 +9,7 @@ Must not know what the kinds mean.
 from __future__ import annotations
 
 import json
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ def read_lines(path: Path) -> Iterator[Line]:
     """
     end = 0
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a FIFO would be waited for, a device never ends
+            raise SessionError(f"the session {path} is no regular file: it cannot be read")
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 if not line.endswith(b"\n"):
@@ -65,7 +68,7 @@ def read_entries(path: Path) -> Iterator[dict[str, Any]]:
 def _entry(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         entry: Any = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise damaged(path, number, str(error)) from error
     if not isinstance(entry, dict) or not isinstance(entry.get("v"), int):
         raise damaged(path, number, "no entry of a session")

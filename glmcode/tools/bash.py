@@ -312,8 +312,13 @@ def _take_folder(ctx: ToolContext, before: Path, report: Path | None, notes: lis
     if report is not None:
         with suppress(OSError):
             written = _read_report(report)
-    folder = Path(os.fsdecode(written[:-1])) if written.endswith(b"\n") else before
+    named = len(written) > 1 and written.endswith(b"\n")
+    folder = Path(os.fsdecode(written[:-1])) if named else before
     roots = [root.resolve() for root in (ctx.workspace, *ctx.extra_folders)]
+    if written == b"\n" and _usable(before):
+        ctx.cwd = None
+        notes.append(f"the shell's folder was removed: back in {ctx.workspace}")
+        return
     if not _usable(folder):
         reason = "is gone or cannot be entered"
     elif not any(folder.is_relative_to(root) for root in roots):

@@ -65,10 +65,11 @@ async def prepare(
     async def commit() -> ToolResult:
         whole = offset is None and limit is None
         found = await settled(lambda stopped: _read(ctx, place, first, wanted, whole, stopped))
-        text = bounded(ctx, _answer(found, place, ctx.result_limit()), name="read", keep="head")
+        shown, count = _answer(found, place, ctx.result_limit())
+        text = bounded(ctx, shown, name="read", keep="head")
         if found.digest is not None and (found.lines or found.total == 0):
             ctx.seen[str(place.real)] = found.digest
-        body = f"{len(found.lines)} line{'' if len(found.lines) == 1 else 's'}"
+        body = f"{count} line{'' if count == 1 else 's'}"
         return ToolResult(
             for_model=text,
             for_user=Preview(kind="text", title=f"Read {place.shown}", body=body),
@@ -177,15 +178,13 @@ def _binary(place: Place, kind: str, size: int) -> ToolError:
     )
 
 
-def _answer(found: _Lines, place: Place, room: int) -> str:
-    """The numbered lines that fit, and the line in brackets."""
+def _answer(found: _Lines, place: Place, room: int) -> tuple[str, int]:
+    """The numbered lines that fit and the line in brackets; how many lines that are."""
     if found.total == 0:
-        return "[the file is empty]"
+        return "[the file is empty]", 0
     if not found.lines:
-        return (
-            f"[nothing at offset {found.first}: the file has "
-            f"{found.total} line{'' if found.total == 1 else 's'}]"
-        )
+        count = f"{found.total} line{'' if found.total == 1 else 's'}"
+        return f"[nothing at offset {found.first}: the file has {count}]", 0
     room = max(room - _TAIL, _MIN_ROOM)
     head: list[str] = []
     if found.outline:
@@ -207,7 +206,8 @@ def _answer(found: _Lines, place: Place, room: int) -> str:
                 cut.pop()
             break
         out.append(shown)
-    return "\n".join([*head, *out, _last_line(found, place, found.first + len(out) - 1, cut)])
+    last = _last_line(found, place, found.first + len(out) - 1, cut)
+    return "\n".join([*head, *out, last]), len(out)
 
 
 def _last_line(found: _Lines, place: Place, last: int, cut: list[int]) -> str:

@@ -5,6 +5,7 @@ to a file: the folder persists between calls although every call is a new proces
 takes any text (an open here-document, a last backslash, a syntax error in line 3) as `bash -c`
 would, with the same line numbers. The report is written by an EXIT trap, so that `exit` and
 `set -e` are covered, and once more after the command, in case it set an EXIT trap of its own.
+A folder that was removed is reported as an empty line.
 What is not reported leaves the folder as it was: `exec`, a killed shell, an own EXIT trap
 together with `exit`. A subshell's folder never counts.
 """
@@ -84,7 +85,7 @@ def bash_argv(bash: str, command: str, report: Path | None) -> tuple[list[str], 
         program = "__glmcode=$1; shift"
     program += '; eval -- "$__glmcode"'
     if report is not None:
-        write = f"builtin pwd -P >|{quote(str(report))}"
+        write = f"{{ builtin pwd -P || builtin echo; }} >|{quote(str(report))}"
         trap = f'{{ [[ "${{BASHPID:-$$}}" == "$$" ]] && {write}; }} 2>/dev/null'
         end = f'{{ set -- "$?"; set +xv; {write}; }} 2>/dev/null; exit "$1"'
         program = f"trap -- {quote(trap)} EXIT; {program}; {end}"

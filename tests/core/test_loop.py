@@ -296,9 +296,15 @@ def test_calls_before_a_rejected_one_run_and_changes_after_it_do_not() -> None:
 
 
 def test_in_chat_a_rejected_call_is_told_about_json_and_not_about_tags() -> None:
-    call = RejectedCall(id="r", reason="malformed", raw="{")
+    call = RejectedCall(id="r", reason="malformed", raw="{", name="Write")
     _, transcript = World([AssistantMessage(stop="calls", rejected=(call,)), DONE]).run()
     assert "JSON" in answers(transcript)["r"] and "<arg_key>" not in answers(transcript)["r"]
+
+
+def test_in_chat_a_call_without_a_name_is_told_so() -> None:
+    call = RejectedCall(id="r", reason="malformed", raw='{"a": 1}')
+    _, transcript = World([AssistantMessage(stop="calls", rejected=(call,)), DONE]).run()
+    assert "names no tool" in answers(transcript)["r"]
 
 
 def test_three_rejected_steps_in_a_row_end_the_turn_as_an_error() -> None:

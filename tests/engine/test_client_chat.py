@@ -185,6 +185,11 @@ def test_counts_that_are_none_count_as_nothing() -> None:
     assert (counts.prompt_tokens, counts.cached_tokens, counts.output_tokens) == (0, 0, 0)
 
 
+def test_no_more_tokens_are_cached_than_the_prompt_has() -> None:
+    usage = {"prompt_tokens": 100, "prompt_tokens_details": {"cached_tokens": 9_999}}
+    assert once(Reply(text="hi", usage=usage)).reply.usage.cached_tokens == 100
+
+
 def test_the_prompt_is_counted_from_the_servers_usage_and_what_came_since() -> None:
     usage = {"prompt_tokens": 50_000, "completion_tokens": 10}
     with FakeEngine([Reply(calls=[READ], usage=usage)]) as engine:

@@ -105,6 +105,15 @@ def test_ids_that_are_no_numbers_are_an_error(ids: list[Any]) -> None:
     assert "no numbers" in str(asked.fault)
 
 
+@pytest.mark.parametrize("wrong", [-1, 2**31, 10**30])
+def test_an_id_that_no_model_has_is_an_error_and_never_a_part_of_the_next_prompt(
+    wrong: int,
+) -> None:
+    chunk = {"choices": [{"index": 0, "token_ids": [wrong], "finish_reason": "stop"}]}
+    asked = once(Reply(events=[chunk]))
+    assert "token ids that no model has" in str(asked.fault)
+
+
 def test_an_unknown_model_is_not_asked_for_on_the_other_route() -> None:
     body = '{"error":{"message":"The model `glm` does not exist.","code":404}}'
     with engine_for([Reply(status=404, body=body)]) as engine:

@@ -82,6 +82,15 @@ def test_an_id_that_is_the_beginning_of_another_means_itself(tmp_path: Path) -> 
     assert find_session(tmp_path, one.stem) == one
 
 
+def test_a_file_whose_header_is_missing_is_listed_as_one_that_cannot_be_read(
+    tmp_path: Path,
+) -> None:
+    path = session(tmp_path / "w", "20260101-000000-aaaaaa")
+    path.write_bytes(path.read_bytes().partition(b"\n")[2])
+    [summary] = list_sessions(tmp_path / "w")
+    assert summary.title == "(cannot be read)" and "header" in summary.fault
+
+
 def test_moments_of_the_past_are_told_in_words() -> None:
     now = time.time()
     told = [ago(now - past, now) for past in (1, 600, 7200, 10**6)]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import tracemalloc
 from pathlib import Path
@@ -155,6 +156,34 @@ def test_messages_that_no_conversation_can_hold_are_damage(file: File) -> None:
     file.line("compaction", messages=unanswered, why="")
     with pytest.raises(SessionError, match=r"line 2 is damaged.*has no result"):
         fold(file.path)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "user", "text": 5, "origin": "person"},
+        {**message_to_json(asks(1)), "token_ids": ["a"]},
+        {**message_to_json(asks(1)), "calls": [{"id": "a", "name": "Read", "arguments": []}]},
+        {**message_to_json(asks(1)), "calls": [{"id": "a", "name": 7, "arguments": {}}]},
+    ],
+)
+def test_a_message_whose_parts_are_of_another_kind_is_damage(file: File, message: object) -> None:
+    file.line("message", message=message)
+    with pytest.raises(SessionError, match="line 2 is damaged"):
+        fold(file.path)
+
+
+def test_a_line_nested_too_deep_is_damage(file: File) -> None:
+    with file.path.open("a") as open_file:
+        open_file.write('{"v":1,"t":"note","x":' + "[" * 100_000 + "]" * 100_000 + "}\n")
+    with pytest.raises(SessionError, match="line 2 is damaged"):
+        fold(file.path)
+
+
+def test_a_fifo_in_the_place_of_a_session_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.jsonl")
+    with pytest.raises(SessionError, match="no regular file"):
+        fold(tmp_path / "x.jsonl")
 
 
 def test_a_file_without_a_header_and_an_empty_one_are_no_sessions(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ FORMATS = [
     ("exec >&- 2>&-; echo lost; sleep 0.05; exit 2", "[exit 2 in 0.1 s]"),
     ("echo to stderr >/dev/stderr; echo to stdout >/dev/stdout",
      "to stderr\nto stdout\n[exit 0 in 0.0 s]"),
-    ("echo a | { sleep 0.05; cat; }; echo b | false; echo ${PIPESTATUS[*]}",
+    ("echo a | { sleep 0.05; cat; }; true | false; echo ${PIPESTATUS[*]}",
      "a\n0 1\n[exit 0 in 0.1 s]"),
     ("ulimit -c", "0\n[exit 0 in 0.0 s]"),
     ("echo out > >(sed s/^/tee:/)", "tee:out\n[exit 0 in 0.0 s]"),
@@ -193,6 +193,17 @@ def test_a_folder_that_is_deleted_is_left_with_a_notice(tmp_path: Path) -> None:
         (work / "sub").rmdir()
         text = await mine.text("pwd")
         assert text.startswith(f"{work}\n[{work}/sub is gone or cannot be entered: started in")
+
+    asyncio.run(main())
+
+
+def test_a_folder_that_was_entered_and_deleted_by_one_command_is_told_of(tmp_path: Path) -> None:
+    async def main() -> None:
+        mine = session(tmp_path)
+        work = mine.ctx.workspace
+        text = await mine.text("mkdir sub; cd sub; rmdir ../sub")
+        assert f"[the shell's folder was removed: back in {work}]" in text
+        assert (await mine.text("pwd")).startswith(f"{work}\n[exit 0")
 
     asyncio.run(main())
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tools.toolbox import Toolbox
+from tests.tools.toolbox import Toolbox, commit
 
 
 @pytest.fixture
@@ -47,6 +47,15 @@ def test_a_long_file_is_cut_at_two_thousand_lines(box: Toolbox) -> None:
     lines = read(box, "a.txt").split("\n")
     assert lines[1999] == "2000\t2000"
     assert lines[2000:] == ["[lines 1-2000 of 8123; continue with offset=2001]"]
+
+
+def test_the_user_is_told_how_many_lines_the_model_was_shown(box: Toolbox) -> None:
+    box.put("a.txt", "line of text\n" * 5_000)
+    box.limit = 4_000
+    result = commit(box.prepare("Read", file_path="a.txt"))
+    shown = len(result.for_model.splitlines()) - 1
+    assert shown < 1_000
+    assert result.for_user is not None and result.for_user.body == f"{shown} lines"
 
 
 def test_offset_and_limit_choose_lines_exactly(box: Toolbox) -> None:
