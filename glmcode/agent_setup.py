@@ -43,6 +43,7 @@ def tool_context(options: AgentOptions, limit: Callable[[], int], emit: Emit) ->
             folders=options.extra_folders,
             caches=options.commands.caches,
             hidden=(state_folder(), config_folder(), cache_folder(), short_root()),
+            unread=tuple(rule.pattern for rule in options.deny if rule.tool == "Read"),
             network=options.commands.network,
             withheld=secret,
             say=lambda text: emit(Notice(text=text)),

@@ -81,7 +81,7 @@ def _mounts(policy: SandboxPolicy, laid: Layout, sockets: Iterable[Path]) -> lis
                     words += ["--perms", "0111", "--tmpfs", place]  # what lies deeper is reached
                     closed += ["--remount-ro", place]
                 else:
-                    words += ["--ro-bind", "/dev/null", place]
+                    words += ["--ro-bind", str(closed_file_of(policy.temporary)), place]
             case "show":
                 words += ["--ro-bind", place, place]
             case "write":
@@ -105,6 +105,11 @@ def _private(place: str, temporary: Path) -> list[str]:
 def private_folder_of(temporary: Path) -> Path:
     """What a command sees as /tmp."""
     return temporary / ".tmp"
+
+
+def closed_file_of(temporary: Path) -> Path:
+    """A file that nobody may read, which a command sees in place of a hidden one."""
+    return temporary / ".closed"
 
 
 def _is_own(place: str) -> bool:

@@ -16,13 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glmcode.base.config import SandboxMode
-from glmcode.sandbox.bubblewrap import bubblewrap_argv, other_sockets, private_folder_of
+from glmcode.sandbox.bubblewrap import (
+    bubblewrap_argv,
+    closed_file_of,
+    other_sockets,
+    private_folder_of,
+)
 from glmcode.sandbox.explain import explain
 from glmcode.sandbox.guard import Guard
 from glmcode.sandbox.landlock import landlock_argv
 from glmcode.sandbox.policy import Layout, SandboxPolicy, layout
 from glmcode.sandbox.probe import Backend, find_backend
 from glmcode.sandbox.seatbelt import seatbelt_argv
+from glmcode.sandbox.unreadable import unreadable
 
 DROPPED = ("SSH_AUTH_SOCK", "DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", "GPG_AGENT_INFO")
 """Variables that name sockets outside, which a command in the sandbox is not to reach."""
@@ -38,7 +44,11 @@ class Wrapped:
 
 
 class Sandbox:
-    """See the module. say: tells the person, once, what the sandbox can't do here."""
+    """See the module.
+
+    hidden: folders of which a command sees nothing. unread: patterns of rules that forbid to
+    read. say: tells the person, once, what the sandbox can't do here.
+    """
 
     def __init__(
         self,
@@ -48,6 +58,7 @@ class Sandbox:
         folders: tuple[Path, ...] = (),
         caches: tuple[Path, ...] = (),
         hidden: tuple[Path, ...] = (),
+        unread: tuple[str, ...] = (),
         network: bool = False,
         withheld: Collection[str] = (),
         say: Callable[[str], None] = lambda text: None,
@@ -58,6 +69,7 @@ class Sandbox:
         self._folders = folders
         self._caches = caches
         self._hidden = hidden
+        self._unread = unread
         self._network = network
         self._withheld = withheld
         self._say = say
@@ -83,6 +95,7 @@ class Sandbox:
             self._temporary = Path(os.path.realpath(tempfile.mkdtemp(prefix="glmcode-tmp-")))
             weakref.finalize(self, shutil.rmtree, str(self._temporary), True)
         private_folder_of(self._temporary).mkdir(mode=0o700, exist_ok=True)
+        closed_file_of(self._temporary).touch(mode=0)
         return self._temporary
 
     def wrap(self, argv: list[str], environment: Mapping[str, str], folder: Path) -> Wrapped:
@@ -129,6 +142,7 @@ class Sandbox:
             read_only=self._mode == "read-only",
             network=self._network or not self.active,
             withheld=self._withheld,
+            hidden=self._hidden if self.active else (),
         )
 
     def _policy(self, temporary: Path) -> SandboxPolicy:
@@ -138,7 +152,7 @@ class Sandbox:
             temporary=temporary,
             folders=self._folders,
             caches=self._caches,
-            hidden=self._hidden,
+            hidden=(*self._hidden, *unreadable(self._unread, (self._workspace, *self._folders))),
             network=self._network,
         )
 
@@ -158,7 +172,9 @@ class Sandbox:
                     sockets=other_sockets(),
                 )
             case "landlock":
-                return landlock_argv(argv, policy, laid)
+                return landlock_argv(
+                    argv, policy, laid, abi=backend.abi, namespaces=backend.namespaces
+                )
             case "seatbelt":
                 return seatbelt_argv(argv, policy, laid)
             case "none":

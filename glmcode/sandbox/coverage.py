@@ -16,7 +16,11 @@ COMMON = (
     "hooks and configuration of a repository that a command itself made, or of one nested in "
     "the workspace that is no submodule, and hooks that lie in the work tree (core.hooksPath)",
 )
-ROOT_BOMB = "a fork bomb as root: the limit of processes does not hold for root"
+AS_ROOT = (
+    "a fork bomb as root: the limit of processes does not hold for root",
+    "as root in a workspace of another user: anything that root can do to the files of folders "
+    "that are writable; glmcode's folders are empty there, not closed",
+)
 WITH_NETWORK = (
     "with the network allowed: everything that it reaches, abstract Unix sockets included"
 )
@@ -24,6 +28,7 @@ LANDLOCK = (
     "connecting to Unix sockets by path (Docker, D-Bus, tmux, an ssh agent)",
     ".git/hooks, .git/config and .glmcode: what a command changed there is put back after it, "
     "not prevented, and not while it runs in the background",
+    "reading files inside the workspace that a rule forbids to read",
     "seeing names, sizes and times of files (not contents) in glmcode's folders",
     "changing modes, owners, times and extended attributes (not contents) of the user's files",
     "files of other programs in /tmp, for reading, and shared memory in /dev/shm",
@@ -54,7 +59,7 @@ def not_covered(backend: Backend, *, root: bool = False) -> tuple[str, ...]:
             special = SEATBELT
         case "landlock":
             special = _of_landlock(backend)
-    return (*special, *COMMON, *((ROOT_BOMB,) if root else ()), WITH_NETWORK)
+    return (*special, *COMMON, *(AS_ROOT if root else ()), WITH_NETWORK)
 
 
 def _of_landlock(backend: Backend) -> tuple[str, ...]:

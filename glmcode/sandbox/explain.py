@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from pathlib import Path
 
 from glmcode.sandbox.probe import Mechanism
 
@@ -38,6 +39,7 @@ def explain(
     read_only: bool,
     network: bool,
     withheld: Collection[str],
+    hidden: Collection[Path] = (),
 ) -> str:
     """The line, without brackets; "" where nothing points to the sandbox."""
     output = output[-TAIL:]
@@ -53,6 +55,8 @@ def explain(
         reasons.append("network access")
     if _PROCESSES.search(output):
         reasons.append("so many processes")
+    if any(str(folder) in text for folder in hidden for text in (output, command)):
+        reasons.append("looking into glmcode's own folders (Read and Grep can)")
     lines = []
     if reasons:
         lines.append(f"the sandbox forbids {' and '.join(reasons)}; the user can allow it")

@@ -54,14 +54,16 @@ def own_network() -> str:
     return ""
 
 
-def landlock_argv(argv: list[str], policy: SandboxPolicy, laid: Layout) -> list[str]:
-    """argv under Landlock; argv[0] must be absolute."""
+def landlock_argv(
+    argv: list[str], policy: SandboxPolicy, laid: Layout, *, abi: int, namespaces: str
+) -> list[str]:
+    """argv under Landlock; argv[0] must be absolute. abi, namespaces: what works (probe.py)."""
     spec: dict[str, object] = {
-        "abi": landlock_abi(),
+        "abi": abi,
         "writable": [os.fspath(path) for path in laid.writable],
         "hidden": [os.fspath(path) for path in laid.hidden],
         "network": policy.network,
-        "namespaces": "" if policy.network else own_network(),
+        "namespaces": "" if policy.network else namespaces,
         "processes": policy.processes,
         "keep_file_rights": laid.foreign,
     }

@@ -71,18 +71,13 @@ def _bubblewrap(tried: list[str]) -> Backend | None:
         tried.append("bubblewrap is not installed")
         return None
     said = ""
-    base = [
-        "--unshare-user",
-        "--unshare-pid",
-        "--unshare-net",
-        "--unshare-ipc",
-        "--cap-drop",
-        "ALL",
-    ]
-    mounts = ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]
+    spaces = [f"--unshare-{name}" for name in ("user", "pid", "net", "ipc", "uts", "cgroup-try")]
+    mounts = ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+    mounts += ["--ro-bind-try", "/proc/sys", "/proc/sys"]
+    mounts += ["--perms", "0111", "--tmpfs", "/tmp", "--remount-ro", "/tmp"]
     for nested in (True, False):
         extra = ["--disable-userns"] if nested else []
-        said = _run([program, *base, *extra, *mounts, "--", _true()])
+        said = _run([program, *spaces, "--cap-drop", "ALL", *extra, *mounts, "--", _true()])
         if not said:
             return Backend(mechanism="bubblewrap", program=program, nested=nested)
     tried.append(f"bubblewrap is refused ({said})")

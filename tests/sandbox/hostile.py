@@ -269,7 +269,10 @@ def mount_in_namespaces_of_its_own() -> None:
             call(libc.unshare(0x10000000 | 0x00020000))  # a user and a mount namespace
             Path("/proc/self/setgroups").write_text("deny")
             Path("/proc/self/uid_map").write_text(f"0 {os.getuid()} 1")
-            call(libc.mount(b"none", os.fsencode(outside), b"tmpfs", 0, None))
+            libc.umount2(os.fsencode(state), 2)
+            libc.umount2(os.fsencode(workspace), 2)
+            libc.mount(None, b"/", None, 4096 | 32 | 16384, None)  # a recursive remount, writable
+            libc.mount(b"none", b"/proc", b"proc", 0, None)
             (outside / "new").write_text("x")
         except OSError as error:
             os._exit(error.errno or 1)

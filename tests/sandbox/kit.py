@@ -35,12 +35,15 @@ class Place:
         (self.outside / "file").write_text("outside\n")
         (self.home / "state" / "key").write_text("the key\n")
 
-    def sandbox(self, mechanism: str, mode: Any = "workspace-write", **options: Any) -> Sandbox:
+    def sandbox(
+        self, mechanism: str | Backend, mode: Any = "workspace-write", **options: Any
+    ) -> Sandbox:
+        found = mechanism if isinstance(mechanism, Backend) else backend(mechanism)
         return Sandbox(
             mode,
             self.workspace,
             hidden=(self.home / "state",),
-            backend=lambda: backend(mechanism),
+            backend=lambda: found,
             **options,
         )
 

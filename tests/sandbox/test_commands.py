@@ -453,3 +453,29 @@ def test_a_folder_report_that_is_a_pipe_without_end_does_not_hang(
     (told,) = tell(place, mechanism, f"touch $TMPDIR/.folder-x; {replace}; exit 0")
     assert told.startswith("[exit 0")
     assert time.monotonic() - begun < 10
+
+
+def test_what_a_rule_forbids_to_read_a_program_cannot_read_either(
+    place: Place, mechanism: str
+) -> None:
+    (place.workspace / ".env").write_text("secret\n")
+    (place.workspace / "keys").mkdir()
+    (place.workspace / "keys" / "a").write_text("secret\n")
+    (place.home / "elsewhere").write_text("secret\n")
+    patterns = ("./.env", "keys/**", f"/{place.home}/else*", "absent", "**", "")
+    paths = (".env", "keys/a", f"{place.home}/elsewhere")
+    told = tell(place, mechanism, *(f"cat {path}; echo on" for path in paths), unread=patterns)
+    for path, text in zip(paths, told, strict=True):
+        if mechanism != "landlock" or path.startswith("/"):
+            assert "secret" not in text, path
+        assert "on\n" in text
+    (kept,) = tell(place, mechanism, "echo new > .env; cat keys/b", unread=patterns)
+    assert mechanism == "landlock" or (place.workspace / ".env").read_text() == "secret\n", kept
+
+
+def test_a_command_that_looks_into_our_folders_is_told_what_can(
+    place: Place, mechanism: str
+) -> None:
+    (told,) = tell(place, mechanism, f"cat {place.home}/state/key")
+    assert "looking into glmcode's own folders (Read and Grep can)" in told
+    assert "the key" not in told

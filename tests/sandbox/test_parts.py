@@ -13,6 +13,7 @@ from glmcode.sandbox.gitfolders import git_folders
 from glmcode.sandbox.guard import Guard
 from glmcode.sandbox.policy import SandboxPolicy, layout
 from glmcode.sandbox.seatbelt import seatbelt_argv, seatbelt_profile
+from glmcode.sandbox.unreadable import unreadable
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs" / "sandbox.md"
@@ -124,6 +125,24 @@ def test_a_withheld_variable_counts_only_by_its_whole_name() -> None:
     assert "A_TOKEN is kept" in why("", "echo $A_TOKEN", withheld=("A_TOKEN",))
     assert "A_TOKEN is kept" in why("KeyError: 'A_TOKEN'", withheld=("A_TOKEN",))
     assert why("MY_A_TOKEN", "echo A_TOKENS", withheld=("A_TOKEN",)) == ""
+
+
+# Rules that forbid to read
+
+
+def test_the_plain_part_of_a_pattern_is_what_exists(tmp_path: Path) -> None:
+    for name in (".env", "a.pem", "b.pem", "deep/c.pem"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+
+    def found(*patterns: str) -> list[str]:
+        return [str(p.relative_to(tmp_path)) for p in unreadable(patterns, (tmp_path,))]
+
+    assert found("./.env", ".env", "**/.env") == [".env"]
+    assert found("*.pem") == ["a.pem", "b.pem"]
+    assert found("deep/**", "deep/*") == found(f"/{tmp_path}/deep") == ["deep"]
+    assert found("/deep") == ["deep"]
+    assert found("", "**", "*", ".", "a**b", "missing", "~nobody-here/x", "\0") == []
 
 
 # git's folders
