@@ -24,6 +24,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/own_time.py
 	$(BIN)/python benchmarks/launch.py
 	$(BIN)/python benchmarks/size.py
+	$(BIN)/python benchmarks/checkpoints.py
 
 soak: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/soak

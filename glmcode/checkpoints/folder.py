@@ -25,6 +25,7 @@ class Folder:
 
     __slots__ = (
         "alive",
+        "changes",
         "entries",
         "folders",
         "mode",
@@ -49,6 +50,7 @@ class Folder:
         self.tree = b""
         self.names: list[str] = ["."]
         self.rows: list[Row] = [NOTHING]
+        self.changes = [0]
 
     def under(self, name: str) -> str:
         """The relative path of a name in this folder."""
@@ -73,6 +75,7 @@ class Folder:
         """What the next scan is to find: the folder's own state first, then each name's."""
         self.names = [".", *rows]
         self.rows = [own, *rows.values()]
+        self.changes = [row[3] for row in self.rows]
 
     def listing(self) -> list[tuple[str, Entry]]:
         """What its tree object holds, sorted by name; every folder below must have its tree."""

@@ -77,7 +77,7 @@ def _forget_oldest(base: sqlite3.Connection) -> bool:
 def _sweep(store: Store, base: sqlite3.Connection, current: bytes) -> int:
     """Drop the contents that nothing needs; the bytes of those that are left."""
     needed: set[bytes] = set()
-    roots = {current} if current else set()
+    roots = {current, store.meta("index_root")}
     for root, state, known, delta in base.execute("SELECT root, state, known, delta FROM step"):
         if state == "open":
             roots.add(root)

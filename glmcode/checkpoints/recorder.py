@@ -22,6 +22,7 @@ from threading import Lock
 
 from glmcode.base.paths import cache_folder, state_folder
 from glmcode.checkpoints.entries import Damaged, Delta, Entry, pack_delta, same
+from glmcode.checkpoints.index import recall, save
 from glmcode.checkpoints.log import plausible, settle
 from glmcode.checkpoints.prune import is_due, prune
 from glmcode.checkpoints.reading import read_entry
@@ -33,7 +34,7 @@ TURN_S = 2.0
 """The most that the looks before the actions of one turn take, in all."""
 LEAST_S = 0.25
 AFTER_S = 4.0
-WARM_S = 0.2
+WARM_S = 0.4
 MAX_EXTRAS = 1_000
 NAMED = 5
 PARTLY = (
@@ -88,6 +89,7 @@ class Checkpoints:
         self._unit = 0
         self._closed = False
         self._settled = False
+        self._indexed = b""
         self._left = TURN_S
         self._said: set[str] = set()
         self.whole = not too_wide(workspace)
@@ -104,8 +106,9 @@ class Checkpoints:
         """Read ahead in small pieces what the first checkpoint needs. Raises nothing."""
         while self.whole and not stopped():
             try:
-                with self.lock, self.writing():
-                    self.scanner.scan(WARM_S)
+                with self.lock, self.writing() as base:
+                    self.scanner.scan(WARM_S, AFTER_S)
+                    self._keep_index(base)
             except (CheckpointError, SlowTree):
                 return
             if not self.scanner.late:
@@ -181,9 +184,17 @@ class Checkpoints:
             return {}
         return plausible(diff(self.store.get, root, now), str(self.workspace), at)
 
+    def _keep_index(self, base: sqlite3.Connection) -> None:
+        if not self.scanner.late and self.scanner.root.tree != self._indexed:
+            save(self.scanner, base)
+            self._indexed = self.scanner.root.tree
+
     def close(self) -> None:
         """Let go of the store."""
         with self.lock:
+            if self._store is not None and not self._closed and not self.scanner.fresh:
+                with suppress(CheckpointError), self.writing() as base:
+                    self._keep_index(base)
             if self._store is not None:
                 self._store.close()
             self._closed = True
@@ -217,6 +228,9 @@ class Checkpoints:
                 if now != self._generation:  # another process pruned: what is kept is not known
                     self.scanner.forget()
                     self._generation = now
+                if self.scanner.fresh and self.whole:
+                    recall(self.scanner, self.store)
+                    self._indexed = self.scanner.root.tree
                 yield base
             done = True
         except (StoreError, NotKept, Damaged, OSError) as error:

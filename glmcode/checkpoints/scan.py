@@ -22,7 +22,7 @@ from glmcode.base.walk import NEVER
 from glmcode.checkpoints.entries import Entry, pack
 from glmcode.checkpoints.folder import Folder, is_racy
 from glmcode.checkpoints.reading import LATE, read_entry
-from glmcode.checkpoints.stats import NOTHING, Row, row_of, rows_of
+from glmcode.checkpoints.stats import NOTHING, Row, changes_of, row_of
 
 MAX_FILES = 400_000
 TOO_MANY = f"left out: more than {MAX_FILES:,} files"
@@ -58,24 +58,36 @@ class Scanner:
         """Know nothing: the next scan reads everything."""
         self.root = Folder("", None)
         self._order: list[Folder] = [self.root]
-        self._outer: list[tuple[str, Row | None]] = []
+        self.outer: list[tuple[str, Row | None]] = []
         self._files = 0
         self.fresh = True
         self.late = False
 
-    def scan(self, limit_s: float) -> bytes:
+    def adopt(self, root: Folder, tree: bytes, outer: list[tuple[str, Row | None]]) -> None:
+        """Begin with what an earlier scan knew; the next one compares all of it."""
+        self.forget()
+        self.root, self.root.tree, self.outer = root, tree, outer
+        self._order = list(root.all())
+        self._files = sum(len(folder.entries) for folder in self._order)
+        self.fresh = False
+
+    def scan(self, limit_s: float, look_s: float = 0.0) -> bytes:
         """Look; returns the id of the workspace's tree. Raises SlowTree, OSError.
 
-        late says afterwards whether something was not reached in time.
+        late says afterwards whether something was not reached in time. look_s: let asking for
+        states take so long, and count limit_s from then on.
         """
-        self._deadline = time.monotonic() + limit_s
+        self._deadline = time.monotonic() + (look_s or limit_s)
         self.late = False
         if self._outer_changed():
             self.forget()
-            self._outer = self._outer_states()
+            self.outer = self._outer_states()
         descriptor = os.open(self.workspace, _OPEN & ~os.O_NOFOLLOW)
         try:
-            for folder in sorted(self._dirty(descriptor), key=lambda one: one.path.count("/")):
+            dirty = self._dirty(descriptor)
+            if look_s:
+                self._deadline = time.monotonic() + limit_s
+            for folder in sorted(dirty, key=lambda one: one.path.count("/")):
                 if folder.alive:
                     self._refresh(folder, descriptor)
         finally:
@@ -117,7 +129,7 @@ class Scanner:
                 dirty.append(folder)
                 continue
             try:
-                if rows_of(descriptor, folder.names) != folder.rows:
+                if changes_of(descriptor, folder.names) != folder.changes:
                     dirty.append(folder)
             except OSError:
                 dirty.append(folder)
@@ -133,10 +145,10 @@ class Scanner:
         home = os.environ.get("HOME") or "/"
         config = os.environ.get("XDG_CONFIG_HOME") or f"{home}/.config"
         paths += [f"{home}/.gitconfig", f"{config}/git/config", f"{config}/git/ignore"]
-        return [(path, _state_of(path)) for path in paths]
+        return [(path, state_of(path)) for path in paths]
 
     def _outer_changed(self) -> bool:
-        return not self._outer or any(_state_of(path) != row for path, row in self._outer)
+        return not self.outer or any(state_of(path) != row for path, row in self.outer)
 
     # Looking again
 
@@ -330,8 +342,9 @@ def _token(row: Row) -> bytes:
     return b"%d:%d" % (row[1], row[2])
 
 
-def _state_of(path: str) -> Row | None:
+def state_of(path: str, *, follow: bool = True) -> Row | None:
+    """The state of a file, or None where there is none."""
     try:
-        return row_of(os.stat(path))  # noqa: PTH116 (a link's target counts)
+        return row_of(os.stat(path, follow_symlinks=follow))  # noqa: PTH116 (asked often)
     except OSError:
         return None

@@ -24,7 +24,11 @@ row_of: Callable[[os.stat_result], Row] = attrgetter(
 )
 
 
-def rows_of(descriptor: int, names: Sequence[str]) -> list[Row]:
-    """The states of names in an open folder, links not followed. Raises OSError."""
+def changes_of(descriptor: int, names: Sequence[str]) -> list[int]:
+    """When names in an open folder last changed (ctime, ns), links not followed. Raises OSError.
+
+    For the question whether anything changed this is enough: nobody can set it, and another file
+    in the place of one changes the folder.
+    """
     ask = os.stat
-    return [row_of(ask(name, dir_fd=descriptor, follow_symlinks=False)) for name in names]
+    return [ask(name, dir_fd=descriptor, follow_symlinks=False).st_ctime_ns for name in names]
