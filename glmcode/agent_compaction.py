@@ -65,6 +65,11 @@ TOO_LARGE = (
     "this message has {need:,} tokens, and of the window's {window:,} only {left:,} are left "
     "for one: it was not sent. Say it in parts, or put it into a file and name the file"
 )
+HEAD_TOO_LARGE = (
+    "what stands before the conversation (tools, system prompt, instructions, map) has {head:,} "
+    "tokens and leaves no room in a window of {window:,}: use a larger window, shorten the "
+    "instructions, or leave them out (--no-instructions, --set context.map=off)"
+)
 _ADVICE = {
     True: "Start a new session (/clear) or ask for less at once",
     False: "Compact it (/compact; context.compact = true does it by itself) or start a new "
@@ -165,6 +170,8 @@ class Window:
             return ""
         need = self._tokens(UserMessage(text=text))
         head = self.client.head_tokens(self._transcript)
+        if head >= self.budget.limit:
+            return HEAD_TOO_LARGE.format(head=head, window=self.budget.window)
         if self.budget.overrun(head, need) > 0:
             return self._too_large(need, head)
         if self._automatic and self.used + need > self.budget.trigger and self._worth(3):

@@ -203,7 +203,10 @@ class Collector:
             problem = self._take(target, imported, inside, label, chain)
             if problem:
                 notes.append(f"[{shown} was not imported: it {problem}]")
-                self.notices.append(f"{label}: {shown} was not imported: it {problem}")
+                if len(notes) <= _NOTES:
+                    self.notices.append(f"{label}: {shown} was not imported: it {problem}")
+        if len(notes) > _NOTES:
+            self.notices.append(f"{label}: {len(notes) - _NOTES} more were not imported")
         return notes
 
 

@@ -148,7 +148,7 @@ class _Fold:
                 intent = Intent(entry["tool"], entry["subject"], tuple(changes))
                 told.intents[entry["call"]] = intent
             case "grant":
-                told.grants.append(entry["rule"])
+                told.grants.append(str(entry["rule"]))
             case "note" if isinstance(entry.get("engine"), dict):
                 self._writer(entry["engine"])
             case "ledger" if entry.get("kind") != "compaction":

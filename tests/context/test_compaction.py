@@ -281,6 +281,15 @@ def test_a_message_larger_than_the_window_is_refused_and_the_session_goes_on(wor
     assert re.search(said, large.detail)
 
 
+def test_instructions_that_fill_the_window_are_named_as_what_is_too_large(work: Path) -> None:
+    (work / "AGENTS.md").write_text("".join(f"rule {number}\n" for number in range(4_000)))
+    with SummingEngine([Reply(text="hello")], [SUMMARY], window=8_192) as engine:
+        [end] = Talk(engine, work).say("hi")
+        assert not engine.steps
+    assert end.reason == "context_full" and "--no-instructions" in end.detail
+    assert "this message" not in end.detail
+
+
 def test_a_message_that_only_fits_into_a_compacted_window_is_sent_after_compacting(
     work: Path,
 ) -> None:

@@ -238,8 +238,9 @@ def test_the_user_may_import_from_anywhere(
 
 def test_many_references_to_nothing_are_counted_not_listed(repo: Path) -> None:
     put(repo / "AGENTS.md", "".join(f"@gone{number}.md\n" for number in range(100)))
-    text = instructions(repo).text
-    assert text.count("was not imported") == 8 and "[and 92 more]" in text
+    found = instructions(repo)
+    assert found.text.count("was not imported") == 8 and "[and 92 more]" in found.text
+    assert len(found.notices) == 9 and found.notices[-1].endswith("92 more were not imported")
 
 
 def test_an_odd_name_of_a_folder_stays_on_one_line(repo: Path) -> None:

@@ -293,3 +293,9 @@ def test_a_session_of_200_000_tokens_is_folded_quickly_and_in_little_memory(file
     tracemalloc.stop()
     assert peak < 1_000_000
     assert fold(file.path).messages == [ONE]
+
+
+def test_a_grant_of_another_kind_is_a_rule_that_allows_nothing(file: File) -> None:
+    file.say(ONE)
+    file.line("grant", rule=5)
+    assert fold(file.path).grants == ["5"]
