@@ -187,8 +187,8 @@ MUTATIONS = (
     Mutation(
         name="the key is stripped from commands",
         file="glmcode/agent_setup.py",
-        old="        environment.pop(options.engine.api_key_env, None)",
-        new="        pass",
+        old="    own = (options.engine.api_key_env,) if options.engine.api_key_env else ()",
+        new="    own = ()",
         tests=("tests/test_agent.py",),
     ),
     Mutation(
