@@ -21,6 +21,10 @@ Kind: TypeAlias = Literal["private", "hide", "show", "write"]
 
 FILE_RIGHTS = ("CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_CHOWN")
 """What root keeps in a workspace of another user; without them it could write nothing there."""
+PRIVATE_TMP = "tmp"
+"""Beside policy.temporary: what a command sees as /tmp."""
+CLOSED = "closed"
+"""Beside it too: a file that nobody may read, seen in place of a hidden one."""
 RESOLVER = "/run/systemd/resolve"
 KNOBS = ("sys", "sysrq-trigger", "mtrr", "fs", "acpi", "scsi")
 """Of /proc: they ask for no more than being root, which root is in a user namespace too."""
@@ -81,7 +85,7 @@ def _mounts(policy: SandboxPolicy, laid: Layout, sockets: Iterable[Path]) -> lis
                     words += ["--perms", "0111", "--tmpfs", place]  # what lies deeper is reached
                     closed += ["--remount-ro", place]
                 else:
-                    words += ["--ro-bind", str(closed_file_of(policy.temporary)), place]
+                    words += ["--ro-bind", str(policy.temporary.with_name(CLOSED)), place]
             case "show":
                 words += ["--ro-bind", place, place]
             case "write":
@@ -99,17 +103,7 @@ def _private(place: str, temporary: Path) -> list[str]:
     """Temporary places last as long as the session; /run is empty each time."""
     if place == "/run":
         return ["--tmpfs", place]
-    return ["--bind", str(private_folder_of(temporary)), place]
-
-
-def private_folder_of(temporary: Path) -> Path:
-    """What a command sees as /tmp."""
-    return temporary / ".tmp"
-
-
-def closed_file_of(temporary: Path) -> Path:
-    """A file that nobody may read, which a command sees in place of a hidden one."""
-    return temporary / ".closed"
+    return ["--bind", str(temporary.with_name(PRIVATE_TMP)), place]
 
 
 def _is_own(place: str) -> bool:

@@ -16,12 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glmcode.base.config import SandboxMode
-from glmcode.sandbox.bubblewrap import (
-    bubblewrap_argv,
-    closed_file_of,
-    other_sockets,
-    private_folder_of,
-)
+from glmcode.sandbox.bubblewrap import CLOSED, PRIVATE_TMP, bubblewrap_argv, other_sockets
 from glmcode.sandbox.explain import explain
 from glmcode.sandbox.guard import Guard
 from glmcode.sandbox.landlock import landlock_argv
@@ -75,7 +70,7 @@ class Sandbox:
         self._say = say
         self._find = backend
         self._told = False
-        self._temporary: Path | None = None
+        self._base: Path | None = None
 
     @property
     def active(self) -> bool:
@@ -88,15 +83,20 @@ class Sandbox:
         return self.active and self._find().mechanism != "landlock"
 
     def temporary(self) -> Path | None:
-        """The folder that commands may write and that TMPDIR names; None without a sandbox."""
+        """The folder that commands may write and that TMPDIR names; None without a sandbox.
+
+        What glmcode itself keeps for the sandbox lies beside it, out of their reach: a link
+        planted there would be followed outside.
+        """
         if not self.active:
             return None
-        if self._temporary is None or not self._temporary.is_dir():
-            self._temporary = Path(os.path.realpath(tempfile.mkdtemp(prefix="glmcode-tmp-")))
-            weakref.finalize(self, shutil.rmtree, str(self._temporary), True)
-        private_folder_of(self._temporary).mkdir(mode=0o700, exist_ok=True)
-        closed_file_of(self._temporary).touch(mode=0)
-        return self._temporary
+        if self._base is None or not self._base.is_dir():
+            self._base = Path(os.path.realpath(tempfile.mkdtemp(prefix="glmcode-tmp-")))
+            weakref.finalize(self, shutil.rmtree, str(self._base), True)
+            for folder in ("t", PRIVATE_TMP, "aside"):
+                (self._base / folder).mkdir(mode=0o700)
+            (self._base / CLOSED).touch(mode=0)
+        return self._base / "t"
 
     def wrap(self, argv: list[str], environment: Mapping[str, str], folder: Path) -> Wrapped:
         """The command inside the sandbox; argv[0] is the absolute path of a bash.
@@ -128,7 +128,7 @@ class Sandbox:
         def put_back() -> list[str]:
             return [
                 f"the sandbox forbids changing {path}: it is as it was before the command"
-                for path in guard.put_back(temporary)
+                for path in guard.put_back(temporary.with_name("aside"))
             ]
 
         return put_back

@@ -24,6 +24,10 @@ AS_ROOT = (
 WITH_NETWORK = (
     "with the network allowed: everything that it reaches, abstract Unix sockets included"
 )
+BUBBLEWRAP = (
+    "Unix sockets in the workspace, and those that another program makes outside of /tmp and /run "
+    "while the command runs",
+)
 LANDLOCK = (
     "connecting to Unix sockets by path (Docker, D-Bus, tmux, an ssh agent)",
     ".git/hooks, .git/config and .glmcode: what a command changed there is put back after it, "
@@ -54,7 +58,7 @@ def not_covered(backend: Backend, *, root: bool = False) -> tuple[str, ...]:
         case "none":
             return (NOTHING,)
         case "bubblewrap":
-            special: tuple[str, ...] = ()
+            special: tuple[str, ...] = BUBBLEWRAP
         case "seatbelt":
             special = SEATBELT
         case "landlock":

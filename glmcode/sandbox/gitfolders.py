@@ -3,8 +3,8 @@
 A commit writes objects, refs, index and logs; hooks and configuration make git *run* things,
 later and outside of any sandbox, so they must stay as they are. `.git` may be a file that
 points elsewhere (worktree, submodule): it is believed only where the folder it names points
-back, so that a planted file can't make another folder writable. Must not run git, which
-would read that configuration.
+back, and lies where git puts it, so that planted files can't make another folder writable.
+Must not run git, which would read that configuration.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ def git_folders(folder: Path) -> GitFolders | None:
     """The repository that a folder lies in; None where there is none, or none that is safe."""
     for root in (folder, *folder.parents):
         dot = root / ".git"
+        if root != folder and not _same_owner(root, folder):
+            return None
         if dot.is_symlink():
             return GitFolders(writable=(), pointers=(), guarded=(dot,))
         if dot.is_dir():
@@ -53,9 +55,9 @@ def _of_pointer(dot: Path) -> GitFolders:
     git = _joined(dot.parent, line.removeprefix("gitdir: "))
     if _text(git / "gitdir"):
         common = _joined(git, _text(git / "commondir") or ".")
-        if _joined(git, _text(git / "gitdir")) != Path(os.path.realpath(dot)) or not _is_git(
-            common
-        ):
+        back = _joined(git, _text(git / "gitdir"))
+        inside = git.parent == common / "worktrees" and _is_git(common)
+        if back != Path(os.path.realpath(dot)) or not inside:
             return nothing
         return GitFolders(
             writable=(git, common),
@@ -93,6 +95,14 @@ def _below(folder: Path) -> list[Path]:
     except OSError:
         return []
     return first + deeper
+
+
+def _same_owner(one: Path, other: Path) -> bool:
+    """Whether a folder above belongs to the same user: /tmp is anybody's."""
+    try:
+        return one.stat().st_uid == other.stat().st_uid
+    except OSError:
+        return False
 
 
 def _is_git(folder: Path) -> bool:

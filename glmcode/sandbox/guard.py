@@ -4,19 +4,25 @@ Landlock allows what lies below a folder as a whole, and a mount needs something
 on: so `.git/hooks` under Landlock, and a `.git/commondir` that isn't there yet, are looked at
 before and after. What differs is moved aside, never deleted, and what was there is restored.
 Between the two looks a change can be used, so this is a second line, and coverage.py says so.
+
+This runs outside of the sandbox on folders that commands write: so every step goes through a
+descriptor of the folder before it, and no link is ever followed. Otherwise the restoring
+itself could be led outside.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterable
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 MOST_BYTES = 1 << 20
 MOST_FILES = 500
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,71 +42,137 @@ class _Folder:
     mode: int
 
 
-_State: TypeAlias = _File | _Link | _Folder | None
-"""None: nothing is there, or something that can't be kept (a device, a file of megabytes)."""
+@dataclass(frozen=True, slots=True)
+class _Other:
+    """Something that is not kept: a device, a pipe, a file of megabytes."""
+
+
+_State: TypeAlias = _File | _Link | _Folder | _Other | None
+"""None: nothing is there."""
 
 
 class Guard:
-    """The state of some paths at one moment."""
+    """The state of some paths at one moment. Their folders must be real paths."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
-        self._left = MOST_FILES
-        self._before = {path: self._look(path) for path in paths if path.parent.is_dir()}
+        self._before: dict[Path, _State] = {}
+        for path in paths:
+            with _opened(path.parent) as folder:
+                if folder is not None:
+                    self._before[path] = _look(folder, path.name, [MOST_FILES])
 
     def put_back(self, aside: Path) -> list[Path]:
-        """Restore what differs now; the changed state goes below `aside`. Returns the paths."""
+        """Restore what differs now; the changed state goes into `aside`. Returns the paths.
+
+        aside: a folder on which no command can lay hands.
+        """
         changed: list[Path] = []
         for path, before in self._before.items():
-            if not path.parent.is_dir():
-                continue  # with its folder gone there is nothing that would be obeyed
-            self._left = MOST_FILES
-            if self._look(path) != before:
-                try:
-                    _restore(path, before, aside / f"changed-{len(changed)}")
-                except OSError:
-                    pass
-                changed.append(path)
+            with _opened(path.parent) as folder:
+                if folder is None:
+                    if path.parent.is_symlink() and path.parent not in changed:
+                        changed.append(path.parent)
+                        _move_aside(path.parent, aside)
+                elif _look(folder, path.name, [MOST_FILES]) != before:
+                    changed.append(path)
+                    try:
+                        _move(folder, path.name, aside)
+                        _write(folder, path.name, before)
+                    except OSError:
+                        pass  # it is told as changed, and stays aside
         return changed
 
-    def _look(self, path: Path) -> _State:
-        try:
-            if path.is_symlink():
-                return _Link(os.readlink(path))  # noqa: PTH115
-            found = path.lstat()
-            if path.is_dir():
-                names = sorted(entry.name for entry in os.scandir(path))
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int | None]:
+    """A descriptor of a folder that is reached without any link; None where it isn't."""
+    try:
+        current = os.open("/", _FOLDER)
+    except OSError:
+        yield None
+        return
+    try:
+        for part in path.parts[1:]:
+            deeper = os.open(part, _FOLDER, dir_fd=current)
+            os.close(current)
+            current = deeper
+    except OSError:
+        os.close(current)
+        yield None
+        return
+    try:
+        yield current
+    finally:
+        os.close(current)
+
+
+def _look(folder: int, name: str, left: list[int]) -> _State:
+    """What stands under a name; left: how many more entries are looked at, counted down."""
+    try:
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        mode = stat.S_IMODE(found.st_mode)
+        if stat.S_ISLNK(found.st_mode):
+            return _Link(os.readlink(name, dir_fd=folder))
+        if stat.S_ISDIR(found.st_mode):
+            inner = os.open(name, _FOLDER, dir_fd=folder)
+            try:
                 kept = []
-                for name in names[: max(0, self._left)]:
-                    self._left -= 1
-                    kept.append((name, self._look(path / name)))
-                return _Folder(tuple(kept), found.st_mode & 0o7777)
-            if path.is_file() and found.st_size <= MOST_BYTES:
-                return _File(path.read_bytes(), found.st_mode & 0o7777)
-        except OSError:
-            pass
+                for entry in sorted(os.listdir(inner)):  # noqa: PTH208 (a descriptor)
+                    if left[0] <= 0:
+                        break
+                    left[0] -= 1
+                    kept.append((entry, _look(inner, entry, left)))
+                return _Folder(tuple(kept), mode)
+            finally:
+                os.close(inner)
+        if stat.S_ISREG(found.st_mode) and found.st_size <= MOST_BYTES:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            with os.fdopen(os.open(name, flags, dir_fd=folder), "rb") as file:
+                return _File(file.read(MOST_BYTES + 1), mode)
+    except FileNotFoundError:
         return None
+    except OSError:
+        pass
+    return _Other()
 
 
-def _restore(path: Path, state: _State, aside: Path) -> None:
-    if os.path.lexists(path):
-        number = 0
-        while os.path.lexists(place := aside.with_name(f"{aside.name}-{number}")):
-            number += 1
-        shutil.move(path, place)
-    _write(path, state)
+def _move(folder: int, name: str, aside: Path) -> None:
+    """Move an entry into `aside`; what can't be moved there (another disk) is left by rename."""
+    if _look(folder, name, [0]) is None:
+        return
+    number = len(list(aside.iterdir()))
+    try:
+        os.rename(name, aside / f"{number}-{name}", src_dir_fd=folder)
+    except OSError:
+        os.rename(name, f"{name}.changed-in-sandbox-{number}", src_dir_fd=folder, dst_dir_fd=folder)
 
 
-def _write(path: Path, state: _State) -> None:
+def _move_aside(path: Path, aside: Path) -> None:
+    with _opened(path.parent) as folder:
+        if folder is not None:
+            try:
+                _move(folder, path.name, aside)
+            except OSError:
+                pass  # it is told as changed all the same
+
+
+def _write(folder: int, name: str, state: _State) -> None:
     match state:
         case _File():
-            path.write_bytes(state.data)
-            path.chmod(state.mode)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(name, flags, 0o600, dir_fd=folder), "wb") as file:
+                file.write(state.data)
+                os.fchmod(file.fileno(), state.mode)
         case _Link():
-            path.symlink_to(state.target)
+            os.symlink(state.target, name, dir_fd=folder)
         case _Folder():
-            path.mkdir()
-            for name, entry in state.entries:
-                _write(path / name, entry)
-            path.chmod(state.mode)
-        case None:
+            os.mkdir(name, 0o700, dir_fd=folder)
+            inner = os.open(name, _FOLDER, dir_fd=folder)
+            try:
+                for entry, kept in state.entries:
+                    _write(inner, entry, kept)
+                os.fchmod(inner, state.mode)
+            finally:
+                os.close(inner)
+        case _Other() | None:
             pass

@@ -73,9 +73,10 @@ def layout(policy: SandboxPolicy, environment: Mapping[str, str]) -> Layout:
             _add_git(found, writable, protected, absent)
         for root in roots:
             _sort(root / ".glmcode", protected, absent)
+    roots_now = _existing(writable)
     return Layout(
-        writable=_existing(writable),
-        protected=_existing(protected),
+        writable=roots_now,
+        protected=tuple(path for path in _existing(protected) if _below(path, roots_now)),
         absent=tuple(dict.fromkeys(absent)),
         hidden=_existing(policy.hidden),
         shown=_existing((*_programs(environment), *_ways((*roots, *writable), policy.temporary))),
@@ -104,6 +105,11 @@ def _existing(paths: Iterable[Path]) -> tuple[Path, ...]:
     """Real paths of those that exist. A dangling link is none."""
     found = (Path(os.path.realpath(path)) for path in paths)
     return tuple(dict.fromkeys(path for path in found if path.exists()))
+
+
+def _below(path: Path, roots: Iterable[Path]) -> bool:
+    """A link that leads elsewhere protects nothing, and must not show what is hidden there."""
+    return any(path.is_relative_to(root) for root in roots)
 
 
 def _owner(path: Path) -> int:

@@ -17,7 +17,7 @@ import pytest
 
 from glmcode.core.tool import ToolError
 from glmcode.sandbox import Backend, Sandbox
-from glmcode.sandbox.bubblewrap import bubblewrap_argv, private_folder_of
+from glmcode.sandbox.bubblewrap import PRIVATE_TMP, bubblewrap_argv
 from glmcode.sandbox.policy import MOST_PROCESSES, SandboxPolicy, layout
 from tests.commands import alive, appear, marker
 from tests.sandbox.kit import WORKING, Place, backend
@@ -359,8 +359,11 @@ def test_a_fork_bomb_of_another_user_than_root_ends_at_the_limit() -> None:
     folder = Path(tempfile.mkdtemp(prefix="glm-bomb-"))
     try:
         folder.chmod(0o755)
-        private_folder_of(folder).mkdir()
-        policy = SandboxPolicy(mode="read-only", workspace=folder, temporary=folder, processes=20)
+        for name in ("t", PRIVATE_TMP):
+            (folder / name).mkdir()
+        policy = SandboxPolicy(
+            mode="read-only", workspace=folder, temporary=folder / "t", processes=20
+        )
         bomb = "i=0; while [ $i -lt 60 ]; do sleep 9 & i=$((i+1)); echo $i; done"
         found = backend("bubblewrap")
         words = bubblewrap_argv(
@@ -373,7 +376,7 @@ def test_a_fork_bomb_of_another_user_than_root_ends_at_the_limit() -> None:
         )
         root: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []}
         if os.geteuid() == 0:
-            for each in (folder, private_folder_of(folder)):
+            for each in (folder, folder / "t", folder / PRIVATE_TMP):
                 os.chown(each, 65534, 65534)
         done = subprocess.run(
             ["timeout", "-k", "1", "3", *words],
@@ -479,3 +482,50 @@ def test_a_command_that_looks_into_our_folders_is_told_what_can(
     (told,) = tell(place, mechanism, f"cat {place.home}/state/key")
     assert "looking into glmcode's own folders (Read and Grep can)" in told
     assert "the key" not in told
+
+
+@pytest.mark.parametrize("unread", [(), ("./.env", "keys/**")])
+def test_what_one_command_plants_does_not_let_the_next_one_out(
+    place: Place, mechanism: str, unread: tuple[str, ...]
+) -> None:
+    """Links where glmcode makes mounts, reads files or restores: each would be followed outside."""
+    state = place.home / "state"
+    plant = [
+        f"cd $TMPDIR; for n in .tmp tmp t closed .closed ../tmp ../closed; do rm -rf $n;"
+        f" ln -s {place.outside} $n; done",
+        f"ln -sfn {state} .glmcode; git init -q .; rm -rf .git/hooks; ln -s {state} .git/hooks",
+        f"ln -sfn {state}/run keys; ln -sfn {state}/key .env",
+    ]
+    use = [
+        "echo x > /tmp/planted; ls /tmp",
+        f"cat {state}/key .glmcode/key .git/hooks/key .env",
+        f"echo x > {place.outside}/planted; echo x > .git/hooks/planted",
+    ]
+    told = tell(place, mechanism, *plant, *use, unread=unread)
+    assert not any("the key" in text for text in told), told
+    assert [path.name for path in place.outside.iterdir()] == ["file"]
+    assert sorted(path.name for path in state.iterdir() if path.name != "spill") == ["key", "run"]
+
+
+def test_a_forged_worktree_opens_no_other_repository(place: Place, mechanism: str) -> None:
+    victim = repository(place.outside / "victim")
+    forge = (
+        f"mkdir x; echo {place.workspace}/.git > x/gitdir; echo {victim}/.git > x/commondir;"
+        " echo ref: refs/heads/main > x/HEAD; echo gitdir: x > .git"
+    )
+    tell(place, mechanism, forge, f"echo x > {victim}/.git/planted; touch {victim}/.git/HEAD.lock")
+    assert not (victim / ".git" / "planted").exists()
+    assert not (victim / ".git" / "HEAD.lock").exists()
+
+
+def test_putting_back_is_not_led_outside_by_a_link(place: Place, mechanism: str) -> None:
+    repository(place.workspace)
+    (place.outside / "config").write_text("theirs\n")
+    (place.outside / "hooks").mkdir()
+    before = sorted(path.name for path in place.outside.rglob("*"))
+    (told,) = tell(place, mechanism, f"mv .git old && ln -s {place.outside} .git; true")
+    assert (place.outside / "config").read_text() == "theirs\n"
+    assert sorted(path.name for path in place.outside.rglob("*")) == before
+    if mechanism == "landlock":
+        assert f"[the sandbox forbids changing {place.workspace}/.git" in told
+        assert not (place.workspace / ".git").is_symlink()

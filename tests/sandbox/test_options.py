@@ -142,7 +142,7 @@ def test_a_run_cannot_read_its_own_journal_nor_leave_a_temporary_folder(tmp_path
     told, _ = run(tmp_path, f"cat {tmp_path}/home/state/sessions/*/*; echo $TMPDIR", *ALLOW)
     folder = Path(told.split("\n")[-2])
     assert ('"t":' not in told and "No such file" in told) or "denied" in told
-    assert folder.name.startswith("glmcode-tmp-") and not folder.exists()
+    assert folder.parent.name.startswith("glmcode-tmp-") and not folder.parent.exists()
 
 
 def test_a_run_withholds_secrets_and_lets_exceptions_through(tmp_path: Path) -> None:
