@@ -20,6 +20,7 @@ from glmcode.agent_ledger import AgentLedger
 from glmcode.agent_mentions import expand
 from glmcode.agent_options import AgentOptions, Answer, Approval, nobody
 from glmcode.agent_resume import Beginning, begin
+from glmcode.agent_rewind import Mark, Marks
 from glmcode.agent_setup import first_policy, proposed_rule, runs_unasked, tool_context, warm
 from glmcode.agent_undo import Past
 from glmcode.base.config import Mode
@@ -113,6 +114,7 @@ class Agent:
         self._record = start.record
         self._interrupted = start.interrupted
         self.transcript = Transcript(start.preamble, start.record, start.messages)
+        self.marks = Marks(self.transcript, self.context, self.past)
         self.requests = AgentLedger(self.options, self.client, self.transcript, start.journal)
         self._remember_folders()
         self.window = Window(
@@ -186,6 +188,7 @@ class Agent:
             self._emit(refused)
             return refused
         self._record.typed = typed
+        self.marks.add(text, known, self._interrupted)
         loop = Loop(
             model=self.window.reply,
             tools=self.tools,
@@ -248,6 +251,11 @@ class Agent:
     def set_mode(self, mode: Mode) -> None:
         """Change the permission mode from now on."""
         self.policy = replace(self.policy, mode=mode)
+
+    def rewind(self, mark: Mark) -> None:
+        """Back to before a turn, in the conversation alone. Raises JournalError."""
+        self._interrupted = self.marks.go_back(mark, self.journal)
+        self._remember_folders()
 
     async def renewed(self) -> Agent:
         """A new session on the same engine, in the same mode, without the grants of this one.

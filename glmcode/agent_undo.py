@@ -53,7 +53,7 @@ class Past:
         self._made: Checkpoints | None = None
         self._stop = Flag()
         self._looking: asyncio.Future[None] | None = None
-        self._untold: list[int] = []
+        self.untold: tuple[int, ...] = ()
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -168,7 +168,7 @@ class Past:
         notes = await asyncio.to_thread(self._notes)
         for _, _, paths in notes:
             self.forget(paths)
-        self._untold = [number for number, _, _ in notes]
+        self.untold = tuple(number for number, _, _ in notes)
         return "".join(f"{text}\n\n" for _, text, _ in notes)
 
     def forget(self, paths: Sequence[str]) -> None:
@@ -190,17 +190,30 @@ class Past:
 
     async def news_told(self) -> None:
         """The message with the news stands in the conversation."""
-        if self._untold:
-            untold, self._untold = self._untold, []
+        if self.untold:
+            untold, self.untold = self.untold, ()
             await asyncio.to_thread(self._mark, untold)
 
-    def _mark(self, numbers: list[int]) -> None:
+    def tell_again(self, numbers: Sequence[int]) -> None:
+        """The messages that told these notes are gone: the next one tells them."""
+        if numbers:
+            self._mark(numbers, told=False)
+
+    def pending(self) -> list[int]:
+        """Notes that the next message will tell."""
+        return [number for number, _, _ in self._notes()]
+
+    def tell_not(self, numbers: Sequence[int]) -> None:
+        """The turns that these notes speak of are gone."""
+        self._mark(numbers)
+
+    def _mark(self, numbers: Sequence[int], *, told: bool = True) -> None:
         from glmcode.checkpoints.store import StoreError
-        from glmcode.checkpoints.undo import told
+        from glmcode.checkpoints.undo import mark_notes
 
         try:
             with self.checkpoints.lock:
-                told(self.checkpoints.store, numbers)
+                mark_notes(self.checkpoints.store, numbers, told=told)
         except StoreError:
             pass  # it is told once more
 

@@ -76,6 +76,13 @@ class Undo:
         with self._held():
             return files_of(self._store, unit.id)
 
+    def plan_since(self, at: float) -> Plan | None:
+        """Undo the session's turns that began at or after a moment; None when none changed."""
+        with self._held():
+            standing = [u for u in self._units() if u.kind == "turn" and not u.undone]
+            chosen = [unit for unit in standing if unit.at >= at]
+            return self._planned("undo", chosen) if chosen else None
+
     def plan(self, count: int = 1, *, to: int | None = None) -> Plan:
         """Undo the last turns of the session, or everything back to before the turn `to`."""
         with self._held():
@@ -276,11 +283,11 @@ def notes_for(store: Store, session: str) -> list[tuple[int, str, list[str]]]:
     return found
 
 
-def told(store: Store, numbers: Sequence[int]) -> None:
-    """These notes stand in the conversation now. Raises StoreError."""
+def mark_notes(store: Store, numbers: Sequence[int], *, told: bool) -> None:
+    """Whether these notes stand in the conversation. Raises StoreError."""
     with store.transaction() as base:
         for number in numbers:
-            base.execute("UPDATE note SET told = 1 WHERE id = ?", (number,))
+            base.execute("UPDATE note SET told = ? WHERE id = ?", (int(told), number))
 
 
-__all__ = ["Plan", "StoreError", "Undo", "UndoError", "notes_for", "refusal", "told"]
+__all__ = ["Plan", "StoreError", "Undo", "UndoError", "mark_notes", "notes_for", "refusal"]

@@ -1,7 +1,8 @@
 """The transcript: an append-only list of messages under a frozen preamble.
 
 A compaction begins a new segment: other messages under the same preamble, in the same object,
-because a running turn holds it. `segment` counts them, so that whoever renders notices.
+because a running turn holds it. `segment` counts them, so that whoever renders notices. A rewind
+goes back to the first messages of a segment; `cuts` holds how many stayed, each time.
 
 The pairing rule is enforced when a message is written, never repaired afterwards: while
 an assistant message has unanswered calls, only their tool messages are accepted, so every
@@ -60,6 +61,7 @@ class Transcript:
         self._owed: list[Message] = []
         self.replies = 0
         self.segment = 0
+        self.cuts: list[int] = []
         for message in messages:
             self._accept(message)
 
@@ -83,9 +85,7 @@ class Transcript:
     def append(self, message: Message) -> None:
         """Record and append. Raises TranscriptError, or whatever `record` raises."""
         self._check(message)
-        while self._owed:
-            self._record(self._owed[0])
-            del self._owed[0]
+        self._pay()
         self._record(message)
         self._accept(message)
 
@@ -111,6 +111,26 @@ class Transcript:
         self._messages = fresh._messages
         self._owed.clear()
         self.segment += 1
+
+    def rewind(self, keep: int, record: Callable[[], None]) -> None:
+        """Back to the first `keep` messages; `record` is called before it counts.
+
+        Raises TranscriptError when calls are open, here or there, and whatever `record` raises.
+        """
+        if not 0 <= keep <= len(self._messages):
+            raise TranscriptError(f"a rewind to {keep} of {len(self._messages)} messages")
+        fresh = Transcript(self.preamble, messages=tuple(self._messages[:keep]))
+        if self._open or fresh.open_calls:
+            raise TranscriptError(f"unanswered calls: {', '.join(self._open or fresh._open)}")
+        self._pay()
+        record()
+        self._messages = fresh._messages
+        self.cuts.append(keep)
+
+    def _pay(self) -> None:
+        while self._owed:
+            self._record(self._owed[0])
+            del self._owed[0]
 
     def _check(self, message: Message) -> None:
         match message:

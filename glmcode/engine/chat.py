@@ -32,7 +32,7 @@ class _State:
     """What is known of one transcript: its bytes, and the last count that a server gave.
 
     known: tokens of the first `at` bytes of the messages. segment: which they are of. held:
-    tokens of the last prompt, with which the next one should begin.
+    tokens of the last prompt, with which the next one should begin. cuts: rewinds so far.
     """
 
     messages: ChatMessages
@@ -40,6 +40,7 @@ class _State:
     at: int = 0
     segment: int = 0
     held: int = 0
+    cuts: int = 0
 
 
 @dataclass(slots=True)
@@ -128,10 +129,10 @@ class ChatProtocol:
             keep = self.endpoint.reasoning == "keep"
             messages = ChatMessages(transcript.preamble, keep_reasoning=keep)
             state = self.states[transcript] = _State(messages)
-        if state.segment != transcript.segment:
+        if (state.segment, state.cuts) != (transcript.segment, len(transcript.cuts)):
             state.messages.restart()
             state.known = state.at = state.held = 0
-            state.segment = transcript.segment
+            state.segment, state.cuts = transcript.segment, len(transcript.cuts)
         state.messages.extend(transcript.since(state.messages.count))
         return state
 

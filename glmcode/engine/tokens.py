@@ -38,11 +38,30 @@ _NO_ROUTE = (403, 404, 405, 501)
 
 @dataclass(slots=True)
 class _State:
-    """A transcript as ids: the prompt, and how many messages of which segment it holds."""
+    """A transcript as ids: the prompt, and how many messages of which segment it holds.
+
+    cuts: how many of the transcript's rewinds it has followed.
+    """
 
     prompt: TokenPrompt
     count: int = 0
     segment: int = 0
+    cuts: int = 0
+
+    def follow(self, transcript: Transcript) -> None:
+        """Cut off what a compaction or a rewind took away."""
+        if self.segment != transcript.segment:
+            self.prompt.restart()
+            self.count, self.segment = 0, transcript.segment
+        elif self.cuts < len(transcript.cuts):
+            keep = min(transcript.cuts[self.cuts :])
+            if keep < self.count and self.prompt.can_rewind:
+                self.prompt.rewind(keep)
+                self.count = keep
+            elif keep < self.count:
+                self.prompt.restart()
+                self.count = 0
+        self.cuts = len(transcript.cuts)
 
 
 @dataclass(slots=True)
@@ -173,9 +192,7 @@ class TokensProtocol:
             reasoning = self.endpoint.reasoning
             prompt = TokenPrompt(self.tokenizer, transcript.preamble, reasoning=reasoning)
             state = self.states[transcript] = _State(prompt)
-        if state.segment != transcript.segment:
-            state.prompt.restart()
-            state.count, state.segment = 0, transcript.segment
+        state.follow(transcript)
         if state.count < len(transcript):
             state.prompt.extend(transcript.since(state.count))
             state.count = len(transcript)

@@ -4,10 +4,10 @@ The request's id list is kept as text beside the ids: sealed pieces that are nev
 again, and a short growing end, so that a step at 200,000 tokens costs what one at 2,000
 does, but for the socket's own copy. An
 assistant message goes in with the ids that were generated, verbatim, so that each prompt
-begins with the prompt before it and what was answered. Two things take ids out again, and
-neither encodes: `restart` (a compaction) goes back to the preamble, and with the reasoning
-policy `template` a user message cuts the spans of earlier reasoning, as the model's own
-template does. Must not change what is in it otherwise.
+begins with the prompt before it and what was answered. Three things take ids out again, and
+none encodes: `restart` (a compaction) goes back to the preamble, `rewind` to the first messages,
+and with the reasoning policy `template` a user message cuts the spans of earlier reasoning, as
+the model's own template does. Must not change what is in it otherwise.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class TokenPrompt:
         self._in_tool_run = False
         self._reasoning = reasoning
         self._spans: list[slice] = []
+        self._ends: list[tuple[int, bool]] = []
         self._set_thinking(thinking)
         self._append(tokenizer.encode(preamble_pieces(preamble)))
         self._head = len(self._ids)
@@ -146,6 +147,7 @@ class TokenPrompt:
                 case AssistantMessage():
                     self._extend_assistant(message)
             self._in_tool_run = isinstance(message, ToolMessage)
+            self._ends.append((len(self._ids), self._in_tool_run))
 
     def _extend_assistant(self, message: AssistantMessage) -> None:
         ids: Sequence[int]
@@ -169,8 +171,22 @@ class TokenPrompt:
     def restart(self) -> None:
         """Back to the preamble, whose ids stay as they are."""
         del self._ids[self._head :]
+        self._ends.clear()
         self.computed = min(self.computed, self._head)
         self._in_tool_run = False
+        self._spell_again()
+
+    @property
+    def can_rewind(self) -> bool:
+        """Whether its ids stand where they were written: not where reasoning was cut."""
+        return self._reasoning == "keep"
+
+    def rewind(self, count: int) -> None:
+        """Back to the first `count` messages, whose ids stay as they are. See can_rewind."""
+        size, self._in_tool_run = self._ends[count - 1] if count else (self._head, False)
+        del self._ids[size:]
+        del self._ends[count:]
+        self.computed = min(self.computed, size)
         self._spell_again()
 
     def _spell_again(self) -> None:
@@ -195,6 +211,7 @@ class TokenPrompt:
         other.computed = self.computed
         other._reasoning = "keep"
         other._spans = []
+        other._ends = self._ends[:]
         other._set_thinking(self.thinking if thinking is None else thinking)
         return other
 

@@ -62,7 +62,7 @@ def run_command(host: Host, name: str, text: str) -> None:
             host.say([("warning", OPENING)])
         case "/context":
             host.rows(context_rows(holdings(host.agent), unicode=host.unicode))
-        case "/compact" | "/undo" | "/redo":
+        case "/compact" | "/undo" | "/redo" | "/rewind":
             host.queue(text)
         case "/clear" if host.live.busy:
             host.say([("warning", "not while a turn runs: Esc stops it")])

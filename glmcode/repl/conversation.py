@@ -28,7 +28,7 @@ from glmcode.repl.replay import going_on, replay
 from glmcode.repl.screen import Hands, Live, Screen
 from glmcode.repl.slash import NO_SHELL, Unknown, argument, find_command
 from glmcode.repl.status import Status, progress_text
-from glmcode.repl.undoing import take_back
+from glmcode.repl.undoing import UNDOES, take_back
 from glmcode.repl.view import View
 from glmcode.sessions import JournalError, SessionError
 
@@ -149,7 +149,7 @@ class Conversation:
                 self._arrived.clear()
                 continue
             text = self._inbox.pop(0)
-            works = {"/compact": self._compact, "/undo": self._undo, "/redo": self._undo}
+            works = {"/compact": self._compact, **dict.fromkeys(UNDOES, self._undo)}
             work = works.get(str(find_command(text)), self._turn)
             await self._edge.run(work(self.agent, text))
 
@@ -283,7 +283,7 @@ class Conversation:
         async with self._asking:
             self.feed.drain()
             cut = self._view.calls.is_cut(asked.preview)
-            rule = "" if asked.name in ("Undo", "Redo") else proposed_rule(asked)
+            rule = "" if asked.name in ("Undo", "Redo", "Rewind") else proposed_rule(asked)
             question = Question(asked, one_line(rule), time.monotonic(), cut=cut)
             self.live.question = question
             self._refresh()

@@ -21,6 +21,7 @@ COMMANDS = {
     "/cache": "what was reused of each prompt, what was computed again, and why",
     "/undo": "take back what the last turn changed; /undo 3: the last three turns",
     "/redo": "take the last undo back",
+    "/rewind": "back to before the last turn, in files and conversation; /rewind 3: three turns",
     "/clear": "a new session on the same engine",
     "/exit": "leave (as does Ctrl-D)",
 }

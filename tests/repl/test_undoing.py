@@ -52,3 +52,36 @@ def test_an_undo_shows_the_files_asks_restores_and_tells_the_model(tmp_path: Pat
         session.type("/undo\r")
         session.wait_for("there is nothing to undo")
         assert session.screen.foreign == []
+
+
+def test_a_rewind_takes_files_and_conversation_back_and_gives_the_text_again(
+    tmp_path: Path,
+) -> None:
+    work = tmp_path / "workspace"
+    work.mkdir()
+    (work / "a.txt").write_text("one\n")
+    script = [Reply(text="Hello."), call("echo two > a.txt"), Reply(text="Changed."),
+              Reply(text="Fine.")]  # fmt: skip
+    with FakeEngine(script) as engine, glmcode(tmp_path, "-y", *reach(engine)) as session:
+        ready(session)
+        session.type("hello\r")
+        session.wait_for("Hello.")
+        ready(session)
+        session.type("change it\r")
+        session.wait_for("Changed.")
+        ready(session)
+        session.type("/rewind 3\r")
+        session.wait_for("there is no such turn")
+        ready(session)
+        session.type("/rewind\r")
+        session.wait_for("Do it?")
+        assert 'to before "change it"' in session.screen.text
+        session.read(0.4)
+        session.type("1")
+        session.wait_for("messages are gone")
+        assert (work / "a.txt").read_text() == "one\n"
+        session.wait_for("> change it")
+        session.type(" carefully\r")
+        session.wait_for("Fine.")
+        assert "change it carefully" in sent(engine, 3) and "echo two" not in sent(engine, 3)
+        assert session.screen.foreign == []
