@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from glmcode.sandbox.policy import PRIVATE, Layout, SandboxPolicy
+from glmcode.sandbox.policy import PRIVATE, Layout, SandboxPolicy, lies_in
 
 Kind: TypeAlias = Literal["private", "hide", "show", "write"]
 
@@ -93,8 +93,7 @@ def _mounts(policy: SandboxPolicy, laid: Layout, sockets: Iterable[Path]) -> lis
             case _:
                 pass
     for socket in sockets:
-        inside = any(socket.is_relative_to(root) for root in laid.writable)
-        if _seen(socket, kinds) and not inside and socket.exists():
+        if _seen(socket, kinds) and not lies_in(socket, laid.writable) and socket.exists():
             words += ["--ro-bind", "/dev/null", str(socket)]
     return words + closed
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from glmcode.sandbox.policy import Layout, SandboxPolicy
+from glmcode.sandbox.policy import Layout, SandboxPolicy, lies_in
 
 PROGRAM = "/usr/bin/sandbox-exec"
 DEVICES = ("null", "zero", "random", "urandom", "tty", "ptmx", "dtracehelper", "stdout", "stderr")
@@ -65,8 +65,7 @@ def _above(laid: Layout) -> list[Path]:
     """Folders that hold something protected: they must not be renamed away with it."""
     kept = [*laid.protected, *laid.absent]
     folders = {above for path in kept for above in path.parents}
-    inside = [f for f in folders if any(f.is_relative_to(root) for root in laid.writable)]
-    return sorted(inside)
+    return sorted(folder for folder in folders if lies_in(folder, laid.writable))
 
 
 def quoted(path: str | os.PathLike[str]) -> str:
