@@ -346,6 +346,55 @@ MUTATIONS = (
         new="other._reasoning = self._reasoning\n        other._spans = list(self._spans)",
         tests=("tests/glm/test_prompt.py",),
     ),
+    Mutation(
+        name="an undo leaves what somebody changed since",
+        file="glmcode/checkpoints/plan.py",
+        old="    elif not same(now, chain.last):",
+        new="    elif False:",
+        tests=("tests/test_agent_undo.py",),
+    ),
+    Mutation(
+        name="the whole workspace is looked at around a command",
+        file="glmcode/agent_undo.py",
+        old="                command=action.effect is Effect.EXECUTE,",
+        new="                command=False,",
+        tests=("tests/test_agent_undo.py",),
+    ),
+    Mutation(
+        name="an undo does not write through a link above a file",
+        file="glmcode/checkpoints/plan.py",
+        old="        if not stat.S_ISDIR(mode):\n            return above",
+        new="        if False:\n            return above",
+        tests=("tests/checkpoints/test_edges.py",),
+    ),
+    Mutation(
+        name="a file is not restored through another name of it",
+        file="glmcode/checkpoints/apply.py",
+        old=" or path.lstat().st_nlink > 1:",
+        new=":",
+        tests=("tests/checkpoints/test_edges.py",),
+    ),
+    Mutation(
+        name="what an ignore file shows was not made by the command",
+        file="glmcode/checkpoints/recorder.py",
+        old="for p, change in found.items() if not _within(p, blind)}",
+        new="for p, change in found.items()}",
+        tests=("tests/checkpoints/test_edges.py",),
+    ),
+    Mutation(
+        name="a step of a killed process is marked",
+        file="glmcode/checkpoints/log.py",
+        old="            torn = torn or bool(delta)",
+        new="            pass",
+        tests=("tests/test_agent_undo.py",),
+    ),
+    Mutation(
+        name="a rewind cuts the prompt",
+        file="glmcode/engine/tokens.py",
+        old="            if keep < self.count and self.prompt.can_rewind:",
+        new="            if False:",
+        tests=("tests/test_agent_rewind.py",),
+    ),
 )
 
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from glmcode.checkpoints.undo import Undo
 from glmcode.core.events import Notice
 from glmcode.core.messages import UserMessage
 from glmcode.sessions import open_session
+from tests.fake_engine import FakeEngine, Reply
 from tests.scripted import calls, says
 from tests.test_agent import EDIT, READ, Held
 
@@ -225,3 +227,28 @@ def test_a_project_in_the_home_folder_itself_is_not_walked(
     done = glmcode(work, "--yes")
     assert done.returncode == 0, done.stderr
     assert (work / "a.py").read_text() == "x = 1\n" and (work / "other.txt").read_text() == "2\n"
+
+
+def test_what_a_command_did_when_glmcode_was_killed_is_named_and_undone_only_by_force(
+    work: Path,
+) -> None:
+    call = {"name": "Bash", "arguments": {"command": "echo half > a.py; rm b.py; sleep 60"}}
+    (work / "b.py").write_text("b\n")
+    with FakeEngine([Reply(calls=[call])]) as engine:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "glmcode", "-p", "-y", "--base-url", engine.base_url,
+             "--protocol", "chat", "-m", "glm", "go"],
+            cwd=work, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        end = time.monotonic() + 60
+        while (work / "b.py").exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+    refused = glmcode(work, "--yes")
+    assert refused.returncode == 1
+    assert "a.py: glmcode ended during `Bash echo half > a.py" in refused.stderr
+    assert (work / "a.py").read_text() == "half\n"
+    assert glmcode(work, "--yes", "--force").returncode == 0
+    assert (work / "a.py").read_text() == "x = 1\n" and (work / "b.py").read_text() == "b\n"

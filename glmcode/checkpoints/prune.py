@@ -17,6 +17,8 @@ from glmcode.checkpoints.store import NotKept, Store, set_meta
 
 MAX_AGE_S = 30 * 86_400.0
 MAX_BYTES = 2 * 1000 * 1000 * 1000
+FULL_BYTES = MAX_BYTES * 5 // 4
+"""A store of this size takes nothing more until it was pruned."""
 EVERY_S = 86_400.0
 
 
@@ -24,7 +26,7 @@ def is_due(store: Store, now: float | None = None) -> bool:
     """Whether it was long ago, or the store has grown too large. Raises StoreError."""
     last = float(store.meta("pruned") or b"0")
     moment = time.time() if now is None else now
-    return not 0 <= moment - last < EVERY_S or _file_bytes(store) > MAX_BYTES * 5 // 4
+    return not 0 <= moment - last < EVERY_S or store.size() > FULL_BYTES
 
 
 def prune(
@@ -107,10 +109,3 @@ def _mark(store: Store, root: bytes, needed: set[bytes]) -> None:
                 stack.append(entry.id)
             elif entry.kind == "f":
                 needed.add(entry.id)
-
-
-def _file_bytes(store: Store) -> int:
-    try:
-        return store.path.stat().st_size
-    except OSError:
-        return 0

@@ -20,6 +20,7 @@ TOO_LARGE = "larger than 10 MB"
 UNSTABLE = "changed while it was read"
 UNREADABLE = "may not be read"
 LATE = "not read within the time of a checkpoint"
+FULL = "the checkpoints of this workspace take up all the room that they may"
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -34,17 +35,18 @@ class Found:
 
 
 def read_entry(
-    name: str, folder: int | None, put: Callable[[bytes], bytes], *, late: bool = False
+    name: str, folder: int | None, put: Callable[[bytes], bytes], *, refused: str = ""
 ) -> Found | None:
     """What stands at a name in an open folder (None: at a path); None when nothing does.
 
-    put keeps a file's bytes and gives their sha256. late: do not read files. Folders come as
-    "d" without their listing. Raises what put raises; OSError only where the path can't be asked.
+    put keeps a file's bytes and gives their sha256. refused: why files are not read. Folders
+    come as "d" without their listing. Raises what put raises; OSError only where the path can't
+    be asked.
     """
     for _ in range(2):
         try:
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            found = _read(name, folder, status, put, late=late)
+            found = _read(name, folder, status, put, refused)
         except (FileNotFoundError, NotADirectoryError):
             return None
         if found is not None:
@@ -53,7 +55,11 @@ def read_entry(
 
 
 def _read(
-    name: str, folder: int | None, status: os.stat_result, put: Callable[[bytes], bytes], late: bool
+    name: str,
+    folder: int | None,
+    status: os.stat_result,
+    put: Callable[[bytes], bytes],
+    refused: str,
 ) -> Found | None:
     """None: it changed meanwhile."""
     mode, row = status.st_mode, row_of(status)
@@ -66,8 +72,8 @@ def _read(
         return Found(unkept(kind_of(mode), stat.S_IMODE(mode), 0, 0), row)
     if status.st_size > MAX_FILE_BYTES:
         return Found(_unkept(TOO_LARGE, status), row)
-    if late:
-        return Found(_unkept(LATE, status), row, settled=False)
+    if refused:
+        return Found(_unkept(refused, status), row, settled=refused != LATE)
     try:
         descriptor = os.open(name, _FLAGS, dir_fd=folder)
     except FileNotFoundError:

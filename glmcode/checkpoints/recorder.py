@@ -24,11 +24,12 @@ from glmcode.base.paths import cache_folder, state_folder
 from glmcode.checkpoints.entries import Damaged, Delta, Entry, pack_delta, same
 from glmcode.checkpoints.index import recall, save
 from glmcode.checkpoints.log import plausible, settle
-from glmcode.checkpoints.prune import is_due, prune
+from glmcode.checkpoints.prune import FULL_BYTES, is_due, prune
 from glmcode.checkpoints.reading import read_entry
 from glmcode.checkpoints.scan import Scanner, SlowTree
 from glmcode.checkpoints.store import NotKept, Store, StoreError, store_folder
 from glmcode.checkpoints.trees import diff
+from glmcode.checkpoints.words import MANY, PARTLY, TOO_SLOW, TOO_WIDE, UNKNOWN
 
 TURN_S = 2.0
 """The most that the looks before the actions of one turn take, in all."""
@@ -36,23 +37,8 @@ LEAST_S = 0.25
 AFTER_S = 4.0
 WARM_S = 0.4
 MAX_EXTRAS = 1_000
+FULL_EVERY = 64
 NAMED = 5
-PARTLY = (
-    "the checkpoint is not whole: a part of the workspace could not be read within {limit:g} s. "
-    "What was not read yet, undo can't bring back if it changes now; later checkpoints go on"
-)
-TOO_SLOW = (
-    "no checkpoint of the whole workspace: looking at it takes more than {limit:g} s. Undo covers "
-    "only the files that Edit and Write change"
-)
-UNKNOWN = (
-    "glmcode was killed during a command, and looking at the workspace takes too long: what that "
-    "command changed, undo can't take back"
-)
-TOO_WIDE = (
-    "no checkpoint of the whole workspace: {folder} is no project folder. Undo covers only the "
-    "files that Edit and Write change; start glmcode in the project's own folder for more"
-)
 
 
 class CheckpointError(Exception):
@@ -82,13 +68,14 @@ class Checkpoints:
         self.lock = Lock()
         self.notices: list[str] = []
         self._store: Store | None = None
-        self.scanner = Scanner(workspace, self._put, _own_folders())
+        self.scanner = Scanner(workspace, self._put, _own_folders(), self._is_full)
         self._extras: dict[str, None] = {}
         self._generation = b""
         self._label = ""
         self._unit = 0
         self._closed = False
         self._settled = False
+        self._asked, self._full = 0, False
         self._indexed = b""
         self._left = TURN_S
         self._said: set[str] = set()
@@ -105,13 +92,14 @@ class Checkpoints:
     def warm(self, stopped: Callable[[], bool]) -> None:
         """Read ahead in small pieces what the first checkpoint needs. Raises nothing."""
         while self.whole and not stopped():
+            before = self.scanner.root.tree
             try:
                 with self.lock, self.writing() as base:
-                    self.scanner.scan(WARM_S, AFTER_S)
+                    after = self.scanner.scan(WARM_S, AFTER_S)
                     self._keep_index(base)
             except (CheckpointError, SlowTree):
                 return
-            if not self.scanner.late:
+            if not self.scanner.late or after == before:
                 break
         self._prune()
 
@@ -241,6 +229,13 @@ class Checkpoints:
                 with suppress(StoreError):
                     self._extras = self._stored_extras()
 
+    def _is_full(self) -> bool:
+        """Asked before each file that is read: looked up every now and then."""
+        if self._asked % FULL_EVERY == 0:
+            self._full = self.store.size() > FULL_BYTES
+        self._asked += 1
+        return self._full
+
     def _put(self, data: bytes) -> bytes:
         return self.store.put(data)
 
@@ -263,6 +258,8 @@ class Checkpoints:
             self._left -= time.monotonic() - began
         if self.scanner.late:
             self._say(PARTLY.format(limit=limit))
+        if self.scanner.many:
+            self._say(MANY)
         return root
 
     def _changed(self, step: Step) -> Delta:

@@ -21,7 +21,7 @@ from glmcode.base.ignore import NAMES, Rules, rules_for
 from glmcode.base.walk import NEVER
 from glmcode.checkpoints.entries import Entry, pack
 from glmcode.checkpoints.folder import Folder, is_racy
-from glmcode.checkpoints.reading import LATE, read_entry
+from glmcode.checkpoints.reading import FULL, LATE, read_entry
 from glmcode.checkpoints.stats import NOTHING, Row, changes_of, row_of
 
 MAX_FILES = 400_000
@@ -39,17 +39,23 @@ class Scanner:
     """What one workspace holds. Used by one thread at a time.
 
     put keeps bytes and gives their sha256; what it raises passes through, and then `forget`
-    must be called. blind: paths of which the last scans learned something old: that they
-    appeared, vanished or were read for the first time says nothing about what happened.
+    must be called. is_full: whether nothing more can be kept. blind: paths of which the last
+    scans learned something old: that they appeared, vanished or were read for the first time
+    says nothing about what happened.
     """
 
     def __init__(
-        self, workspace: Path, put: Callable[[bytes], bytes], leave_out: Iterable[Path] = ()
+        self,
+        workspace: Path,
+        put: Callable[[bytes], bytes],
+        leave_out: Iterable[Path] = (),
+        is_full: Callable[[], bool] = lambda: False,
     ) -> None:
         self.workspace = str(workspace)
         self.blind: set[str] = set()
         self.unkept: dict[str, str] = {}
         self._put = put
+        self._is_full = is_full
         self._leave_out = {str(path) for path in leave_out}
         self._deadline = 0.0
         self.forget()
@@ -62,6 +68,7 @@ class Scanner:
         self._files = 0
         self.fresh = True
         self.late = False
+        self.many = False
 
     def adopt(self, root: Folder, tree: bytes, outer: list[tuple[str, Row | None]]) -> None:
         """Begin with what an earlier scan knew; the next one compares all of it."""
@@ -74,11 +81,12 @@ class Scanner:
     def scan(self, limit_s: float, look_s: float = 0.0) -> bytes:
         """Look; returns the id of the workspace's tree. Raises SlowTree, OSError.
 
-        late says afterwards whether something was not reached in time. look_s: let asking for
+        late says afterwards whether something was not reached in time, many whether there are
+        more files than are looked at. look_s: let asking for
         states take so long, and count limit_s from then on.
         """
         self._deadline = time.monotonic() + (look_s or limit_s)
-        self.late = False
+        self.late = self.many = False
         if self._outer_changed():
             self.forget()
             self.outer = self._outer_states()
@@ -170,8 +178,9 @@ class Scanner:
         """
         before = (folder.unlisted, folder.entries, set(folder.folders), folder.mode)
         if time.monotonic() > self._deadline or self._files > MAX_FILES:
-            self.late = True
-            self._give_up(folder, TOO_MANY if self._files > MAX_FILES else LATE)
+            many = self._files > MAX_FILES
+            self.late, self.many = self.late or not many, self.many or many
+            self._give_up(folder, TOO_MANY if many else LATE)
             return True
         try:
             descriptor = os.open(folder.path or ".", _OPEN, dir_fd=root)
@@ -300,9 +309,11 @@ class Scanner:
         entries: dict[str, Entry],
         rows: dict[str, Row],
     ) -> None:
-        late = watched or time.monotonic() > self._deadline
+        refused = LATE if watched or time.monotonic() > self._deadline else ""
+        if not refused and self._is_full():
+            refused = FULL
         now_ns = time.time_ns()
-        found = read_entry(name, descriptor, self._put, late=late)
+        found = read_entry(name, descriptor, self._put, refused=refused)
         if found is None or found.entry.kind == "d":
             rows[name] = NOTHING  # it vanished or turned meanwhile: look again next time
             return

@@ -187,6 +187,14 @@ class Store:
         assert isinstance(value, bytes)
         return value
 
+    def size(self) -> int:
+        """Bytes that the store takes up, without what it can use again. Raises StoreError."""
+        (pages,), (free,), (page,) = (
+            self.rows(f"PRAGMA {what}")[0] for what in ("page_count", "freelist_count", "page_size")
+        )
+        assert isinstance(pages, int) and isinstance(free, int) and isinstance(page, int)
+        return (pages - free) * page
+
     def close(self) -> None:
         """Let go of it; safe to call twice."""
         if self._alive >= 0:

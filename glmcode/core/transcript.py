@@ -124,8 +124,8 @@ class Transcript:
             raise TranscriptError(f"unanswered calls: {', '.join(self._open or fresh._open)}")
         self._pay()
         record()
-        self._messages = fresh._messages
         self.cuts.append(keep)
+        self._messages = fresh._messages
 
     def _pay(self) -> None:
         while self._owed:

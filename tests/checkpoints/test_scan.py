@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from glmcode.checkpoints import recorder
 from glmcode.checkpoints import scan as scanning
 from glmcode.checkpoints.entries import Entry, unpack
-from glmcode.checkpoints.reading import LATE
+from glmcode.checkpoints.reading import FULL, LATE
 from glmcode.checkpoints.recorder import Checkpoints
 from glmcode.checkpoints.scan import Scanner, SlowTree
 from glmcode.checkpoints.undo import UndoError
@@ -140,8 +141,8 @@ def test_what_was_read_late_counts_as_neither_made_nor_changed(
     (work / "changed").write_text("1")
     real, late = scanning.read_entry, [True]
 
-    def read(name: str, folder: int | None, put: Callable[[bytes], bytes], **_: bool) -> object:
-        return real(name, folder, put, late=late[0])
+    def read(name: str, folder: int | None, put: Callable[[bytes], bytes], **_: str) -> object:
+        return real(name, folder, put, refused=LATE if late[0] else "")
 
     monkeypatch.setattr(scanning, "read_entry", read)
     with session(work) as one:
@@ -183,7 +184,20 @@ def test_a_tree_of_too_many_files_is_left_out_and_said(
             (work / f"d{number}" / str(name)).write_text("x")
     with session(work) as one:
         one.turn(lambda: None)
-        assert any("not whole" in text for text in one.kept.take_notices())
+        assert any("more than" in text for text in one.kept.take_notices())
+        one.kept.warm(lambda: False)  # ends
+
+
+def test_a_store_that_is_full_takes_nothing_more_and_says_what_that_means(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (work / "a").write_text("1")
+    monkeypatch.setattr(recorder, "FULL_BYTES", 0)
+    with session(work) as one:
+        one.turn(lambda: (work / "a").write_text("2"))
+        (notice,) = one.kept.take_notices()
+        assert notice == f"changed, and undo can't bring it back: a ({FULL})"
+        assert list(one.against()) == ["a"]
 
 
 def test_a_later_session_reads_only_what_changed_meanwhile(work: Path) -> None:
