@@ -23,7 +23,7 @@ from glmcode.core.tool import Effect, ToolSpec
 from glmcode.core.transcript import Preamble
 from glmcode.engine.client import Client
 from glmcode.permissions import Rule, RuleError, parse_rule
-from glmcode.sessions import Journal, SessionError, StoredSession, Writer
+from glmcode.sessions import Journal, SessionError, StoredSession, Writer, shapes
 from glmcode.tools.context import ToolContext
 
 UNFINISHED = "[The previous turn was not finished.]\n\n"
@@ -123,7 +123,7 @@ def preamble_to_json(preamble: Preamble) -> dict[str, Any]:
 
 
 def preamble_from_json(value: Mapping[str, Any]) -> Preamble:
-    """Read a preamble back. Raises LookupError, TypeError or AttributeError on damage."""
+    """Read a preamble back. Raises LookupError, TypeError or ValueError on damage."""
     from glmcode.tools.specs import load_specs
 
     effects = {spec.name: spec.effect for spec in load_specs()}
@@ -132,13 +132,13 @@ def preamble_from_json(value: Mapping[str, Any]) -> Preamble:
         function = tool["function"]
         specs.append(
             ToolSpec(
-                name=function["name"],
-                description=function["description"],
+                name=shapes.text(function["name"]),
+                description=shapes.text(function["description"]),
                 effect=effects.get(function["name"], Effect.EXECUTE),
-                parameters=function["parameters"],
+                parameters=shapes.mapping(function["parameters"]),
             )
         )
-    return Preamble(specs=tuple(specs), system=value["system"])
+    return Preamble(specs=tuple(specs), system=shapes.text(value["system"]))
 
 
 def _go_on(
@@ -147,7 +147,7 @@ def _go_on(
     told = stored.conversation
     try:
         preamble = preamble_from_json(told.header["preamble"])
-    except (LookupError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise SessionError(
             f"{stored.journal.path}: line 1 is damaged: it holds no preamble ({error})"
         ) from error

@@ -67,6 +67,12 @@ def _check_workspace(path: Path, workspace: Path) -> None:
         return
     if summary.fault:
         raise SessionError(summary.fault)
+    if not Path(summary.workspace).is_dir():
+        raise UsageError(
+            f"the session {summary.session_id} belongs to {summary.workspace}, and that folder "
+            f"is gone: read it with `glmcode sessions show {summary.session_id}`, or put the "
+            "folder back to go on there"
+        )
     raise UsageError(
         f"the session {summary.session_id} belongs to another folder: "
         f"add -C {quote(summary.workspace)} to go on there"

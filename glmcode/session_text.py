@@ -175,6 +175,7 @@ def _fenced(text: str, language: str = "") -> list[str]:
 
 def _moment(entry: Entry) -> str:
     at = entry.get("at")
-    if not isinstance(at, int | float):
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(at or "?")))
+    except (TypeError, ValueError, OverflowError, OSError):
         return "?"
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

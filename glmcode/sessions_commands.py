@@ -25,7 +25,7 @@ from glmcode.sessions import (
     ago,
     find_session,
     list_sessions,
-    read_entries,
+    read_checked,
     summarise,
 )
 
@@ -133,10 +133,10 @@ def _summary_object(one: Summary) -> dict[str, Any]:
 def _show(arguments: argparse.Namespace) -> int:
     path = _find(arguments.session)
     if arguments.ledger:
-        for line in ledger_table(read_entries(path)):
+        for line in ledger_table(read_checked(path)):
             print(one_line(line, 400))
         return Exit.DONE
-    for line in plain_lines(read_entries(path), full=arguments.full):
+    for line in plain_lines(read_checked(path), full=arguments.full):
         print(line)
     return Exit.DONE
 
@@ -145,7 +145,7 @@ def _export(arguments: argparse.Namespace) -> int:
     entries: list[dict[str, Any]] = []
     fault = ""
     try:
-        entries.extend(read_entries(_find(arguments.session)))
+        entries.extend(read_checked(_find(arguments.session)))
     except SessionError as error:
         fault = str(error)
     if arguments.format == "json":

@@ -32,6 +32,8 @@ BLOCK = 128
 LARGE = 256
 """New tokens from which on a prefill tells a speed: smaller ones are mostly waiting."""
 SHOWN = 12
+MOST = 1e15
+"""A number in a stored line from which on it can be none of ours."""
 
 _COUNTS = ("prompt", "cached", "new", "expected", "again")
 _TIMES = ("queue", "prefill", "decode")
@@ -95,7 +97,7 @@ def head_from_json(value: Any) -> Head | None:
             engine=str(value["engine"]),
             served=int(value["served"]),
         )
-    except (LookupError, TypeError, ValueError):
+    except (LookupError, TypeError, ValueError, OverflowError):
         return None
 
 
@@ -114,7 +116,7 @@ def earlier_line(line: Mapping[str, Any]) -> Earlier:
     """What a resumed session can expect, from the last ledger line of its segment."""
     try:
         held, served, engine = int(line["held"]), int(line["served"]), str(line["mark"])
-    except (LookupError, TypeError, ValueError):
+    except (LookupError, TypeError, ValueError, OverflowError):
         return Earlier(kind="resumed")
     return Earlier(kind="resumed", prefix=held, engine=engine, served=served)
 
@@ -322,7 +324,7 @@ def _line_text(line: Mapping[str, Any]) -> str:
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+    return float(value) if isinstance(value, int | float) and abs(value) < MOST else 0.0
 
 
 def _count(value: Any) -> str:

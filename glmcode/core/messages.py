@@ -7,6 +7,7 @@ rendered for a model (glm/template.py) or shown to a person (repl/).
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -167,42 +168,57 @@ def message_from_json(value: Mapping[str, Any]) -> Message:
     try:
         match value["role"]:
             case "user":
-                return UserMessage(text=_text(value, "text"), origin=value["origin"])
+                return UserMessage(text=_text(value["text"]), origin=_text(value["origin"]))
             case "tool":
                 return ToolMessage(
-                    call_id=_text(value, "call_id"),
-                    name=_text(value, "name"),
-                    text=_text(value, "text"),
+                    call_id=_text(value["call_id"]),
+                    name=_text(value["name"]),
+                    text=_text(value["text"]),
                     is_error=bool(value["is_error"]),
                 )
             case "assistant":
-                ids = value["token_ids"]
-                if ids is not None and not set(map(type, ids)) <= {int}:
-                    raise TypeError("token_ids that are no numbers")
-                return AssistantMessage(
-                    reasoning=_text(value, "reasoning"),
-                    text=_text(value, "text"),
-                    calls=tuple(_call(call) for call in value["calls"]),
-                    rejected=tuple(RejectedCall(**call) for call in value["rejected"]),
-                    token_ids=None if ids is None else tuple(ids),
-                    stop=value["stop"],
-                    usage=Usage(**value["usage"]),
-                    reasoning_field=value["reasoning_field"],
-                )
+                return _assistant_from_json(value)
             case role:
                 raise MessageError(f"unknown role {role!r}")
-    except (KeyError, TypeError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise MessageError(f"not a stored message: {error}") from error
 
 
-def _text(value: Mapping[str, Any], name: str) -> str:
-    text = value[name]
-    if not isinstance(text, str):
-        raise TypeError(f"{name} is no text")
-    return text
+def _assistant_from_json(value: Mapping[str, Any]) -> AssistantMessage:
+    ids, name = value["token_ids"], value["reasoning_field"]
+    usage = Usage(**value["usage"])
+    if not all(isinstance(getattr(usage, key), int | float) for key in Usage.__slots__):
+        raise TypeError("usage holds what is no number")
+    return AssistantMessage(
+        reasoning=_text(value["reasoning"]),
+        text=_text(value["text"]),
+        calls=tuple(_call(call) for call in value["calls"]),
+        rejected=tuple(_rejected(call) for call in value["rejected"]),
+        token_ids=None if ids is None else tuple(array("I", ids)),
+        stop=_text(value["stop"]),
+        usage=usage,
+        reasoning_field=None if name is None else _text(name),
+    )
 
 
 def _call(value: Mapping[str, Any]) -> ToolCall:
-    if not isinstance(value["arguments"], dict):
-        raise TypeError("arguments are no object")
-    return ToolCall(id=_text(value, "id"), name=_text(value, "name"), arguments=value["arguments"])
+    call = ToolCall(**value)
+    _text(call.id), _text(call.name)
+    if not isinstance(call.arguments, dict):
+        raise TypeError("the arguments of a call are no object")
+    return call
+
+
+def _rejected(value: Mapping[str, Any]) -> RejectedCall:
+    call = RejectedCall(**value)
+    _text(call.id), _text(call.reason), _text(call.raw), _text(call.name)
+    if not isinstance(call.before, int):
+        raise TypeError("the place of a rejected call is no number")
+    return call
+
+
+def _text(value: Any) -> Any:
+    """The value, a string as it must be; its kind is what the writer wrote."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} is no text")
+    return value

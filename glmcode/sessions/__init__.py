@@ -25,7 +25,7 @@ from glmcode.sessions.journal import (
     sessions_folder,
 )
 from glmcode.sessions.lines import VERSION, SessionError, read_entries, read_lines
-from glmcode.sessions.reading import Conversation, Writer, fold, fold_messages
+from glmcode.sessions.reading import Conversation, Writer, fold, fold_messages, read_checked
 from glmcode.sessions.stored import StoredSession, fork_session, open_session
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "list_sessions",
     "new_session_id",
     "open_session",
+    "read_checked",
     "read_entries",
     "read_lines",
     "sessions_folder",

@@ -11,7 +11,7 @@ than the file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from glmcode.core.messages import (
     UserMessage,
     message_from_json,
 )
+from glmcode.sessions import shapes
 from glmcode.sessions.lines import Line, SessionError, damaged, read_lines
 
 LOST = "no result: it was not recorded. Look at what is there before you go on"
@@ -122,6 +123,20 @@ def fold_messages(path: Path) -> tuple[Message, ...]:
     return tuple(fold(path).messages)
 
 
+def read_checked(path: Path) -> Iterator[dict[str, Any]]:
+    """All entries of a session file, for whoever tells of them; its messages are whole.
+
+    Raises SessionError, after the entries that stand before the damage.
+    """
+    for line in read_lines(path):
+        if line.entry.get("t") == "message":
+            try:
+                message_from_json(line.entry["message"])
+            except (MessageError, LookupError, TypeError) as error:
+                raise damaged(path, line.number, str(error)) from error
+        yield line.entry
+
+
 class _Fold:
     """The fold's state while it runs. Methods raise ValueError and its like on damage."""
 
@@ -129,7 +144,7 @@ class _Fold:
         if line.entry.get("t") != "header":
             raise ValueError("a session file begins with its header")
         header = line.entry
-        str(header["id"]), str(header["workspace"])
+        shapes.text(header["id"]), shapes.text(header["workspace"])
         self.told = Conversation(path, header, line.end)
         self._known_at: dict[str, int] = {}
         self._todos_at: list[tuple[int, list[dict[str, str]]]] = []
@@ -144,9 +159,7 @@ class _Fold:
             case "message":
                 self._message(entry)
             case "intent":
-                changes = [(c["path"], c["before"], c["after"]) for c in entry["changes"]]
-                intent = Intent(entry["tool"], entry["subject"], tuple(changes))
-                told.intents[entry["call"]] = intent
+                told.intents[shapes.text(entry["call"])] = _intent(entry)
             case "grant":
                 told.grants.append(str(entry["rule"]))
             case "note" if isinstance(entry.get("engine"), dict):
@@ -156,7 +169,7 @@ class _Fold:
             case "compaction":
                 self._restart([message_from_json(value) for value in entry["messages"]])
                 if "seen" in entry:
-                    self._forget(set(entry["seen"]))
+                    self._forget({shapes.text(path) for path in entry["seen"]})
                 told.compaction = {k: v for k, v in entry.items() if k != "messages"}
             case "rewind":
                 self._rewind(entry["keep"])
@@ -174,7 +187,7 @@ class _Fold:
             self._close_lost()
             self._torn = False
         if "typed" in entry:
-            self.told.typed[len(self.told.messages)] = entry["typed"]
+            self.told.typed[len(self.told.messages)] = shapes.text(entry["typed"])
         closed = bool(entry.get("closed"))
         self._torn = self._torn or closed
         self._add(message)
@@ -208,14 +221,14 @@ class _Fold:
     def _state(self, state: Mapping[str, Any], *, at_once: bool) -> None:
         at = len(self.told.messages) - 1
         if "cwd" in state:
-            self.told.cwd = state["cwd"]
+            self.told.cwd = shapes.maybe_text(state["cwd"])
         if "todos" in state:
-            self.told.todos = state["todos"]
-            self._todos_at.append((at, state["todos"]))
+            self.told.todos = shapes.todos(state["todos"])
+            self._todos_at.append((at, self.told.todos))
         if at_once:
-            self._know(state.get("seen", {}))
+            self._know(shapes.hashes(state.get("seen", {})))
         elif "seen" in state:
-            self._pending.append(state["seen"])
+            self._pending.append(shapes.hashes(state["seen"]))
         if not self.told.open_calls:
             self._settle()
 
@@ -271,6 +284,14 @@ class _Fold:
         told.seen = {p: d for p, d in told.seen.items() if self._known_at[p] < keep}
         self._todos_at = [(at, todos) for at, todos in self._todos_at if at < keep]
         told.todos = self._todos_at[-1][1] if self._todos_at else []
+
+
+def _intent(entry: Mapping[str, Any]) -> Intent:
+    changes = tuple(
+        (shapes.text(c["path"]), shapes.maybe_text(c["before"]), shapes.text(c["after"]))
+        for c in entry["changes"]
+    )
+    return Intent(shapes.text(entry["tool"]), shapes.text(entry["subject"]), changes)
 
 
 def _calls_of(message: AssistantMessage) -> list[ToolCall | RejectedCall]:

@@ -232,9 +232,16 @@ def test_what_the_tools_knew_is_the_sum_of_what_changed(file: File) -> None:
     file.say(ONE, asks(1, "Read"))
     file.say(result(1), state={"seen": {"/a": "1", "/b": "1"}, "cwd": "/w/x"})
     file.say(asks(2, "Edit"))
-    file.say(result(2), state={"seen": {"/a": "2", "/b": None}, "todos": [{"content": "t"}]})
+    file.say(
+        result(2),
+        state={"seen": {"/a": "2", "/b": None}, "todos": [{"content": "t", "status": "pending"}]},
+    )
     told = fold(file.path)
-    assert (told.seen, told.cwd, told.todos) == ({"/a": "2"}, "/w/x", [{"content": "t"}])
+    assert (told.seen, told.cwd, told.todos) == (
+        {"/a": "2"},
+        "/w/x",
+        [{"content": "t", "status": "pending"}],
+    )
 
 
 def test_of_a_step_that_a_crash_tore_no_file_counts_as_known(file: File) -> None:
@@ -257,12 +264,14 @@ def test_a_mention_in_the_message_after_a_torn_step_counts_as_read(file: File) -
 
 def test_a_rewind_forgets_what_the_messages_it_took_out_had_taught(file: File) -> None:
     file.say(ONE, asks(1, "Read"))
-    file.say(result(1), state={"seen": {"/a": "1"}, "todos": [{"content": "old"}]})
+    file.say(
+        result(1), state={"seen": {"/a": "1"}, "todos": [{"content": "old", "status": "pending"}]}
+    )
     file.say(TWO, THREE, asks(2, "Read"))
     file.say(result(2), state={"seen": {"/b": "1", "/a": "2"}, "todos": []})
     file.line("rewind", keep=4)
     told = fold(file.path)
-    assert told.seen == {} and told.todos == [{"content": "old"}]
+    assert told.seen == {} and told.todos == [{"content": "old", "status": "pending"}]
 
 
 def test_results_that_a_full_disk_swallowed_are_said_to_be_lost(file: File) -> None:
