@@ -58,11 +58,13 @@ HELD_SHARE = 3
 """A tail is at most the one part of the window, and the other part of what there is."""
 AGAIN_SHARE = 16
 """After a failure the question is asked again when this share of the window was filled."""
+MOST_CHARS = 8
+"""Characters for each token of the window up to which a message's tokens are counted exactly."""
 LEARNED = (9, 10)
 """Of a prompt that a server refused, the part that is taken for its window."""
 FULL = "the conversation holds {used:,} of {window:,} tokens: no room for an answer. {advice}"
 TOO_LARGE = (
-    "this message has {need:,} tokens, and of the window's {window:,} only {left:,} are left "
+    "this message has {need} tokens, and of the window's {window:,} only {left:,} are left "
     "for one: it was not sent. Say it in parts, or put it into a file and name the file"
 )
 HEAD_TOO_LARGE = (
@@ -168,12 +170,12 @@ class Window:
     async def _room_for(self, text: str, ready: Callable[[], Awaitable[None]]) -> str:
         if not self.client.window:
             return ""
-        need = self._tokens(UserMessage(text=text))
+        need, exact = self._need(text)
         head = self.client.head_tokens(self._transcript)
         if head >= self.budget.limit:
             return HEAD_TOO_LARGE.format(head=head, window=self.budget.window)
         if self.budget.overrun(head, need) > 0:
-            return self._too_large(need, head)
+            return self._too_large(need, head, exact)
         if self._automatic and self.used + need > self.budget.trigger and self._worth(3):
             await ready()
             full = self.budget.overrun(self.used, need) > 0
@@ -182,9 +184,22 @@ class Window:
             return self._too_large(need, self.used)
         return ""
 
-    def _too_large(self, need: int, used: int) -> str:
+    def _need(self, text: str) -> tuple[int, bool]:
+        """Tokens of a message of the person, and whether that is exact.
+
+        What is far longer than the window is not encoded to its end: that would take minutes.
+        """
+        part = self.budget.window * MOST_CHARS
+        if len(text) > part:
+            tokens = self._tokens(UserMessage(text=text[:part]))
+            if tokens > self.budget.window:
+                return tokens * len(text) // part, False
+        return self._tokens(UserMessage(text=text)), True
+
+    def _too_large(self, need: int, used: int, exact: bool = True) -> str:
         left = max(0, self.budget.limit - used)
-        return TOO_LARGE.format(need=need, window=self.budget.window, left=left)
+        said = f"{need:,}" if exact else f"about {need:,}"
+        return TOO_LARGE.format(need=said, window=self.budget.window, left=left)
 
     def taken(self, typed: Sequence[str]) -> tuple[list[str], list[str]]:
         """What of the person's words in the middle of a turn has room, and what has none.
@@ -194,10 +209,10 @@ class Window:
         taken: list[str] = []
         returned: list[str] = []
         for text in typed:
-            need = self._tokens(UserMessage(text="\n\n".join([*taken, text])))
+            need, exact = self._need("\n\n".join([*taken, text]))
             if self.budget.overrun(self.used, need) > 0:
                 returned.append(text)
-                self._emit(Notice(text=self._too_large(need, self.used)))
+                self._emit(Notice(text=self._too_large(need, self.used, exact)))
             else:
                 taken.append(text)
         if self.client.protocol == "chat" and taken:

@@ -158,12 +158,14 @@ def _export(arguments: argparse.Namespace) -> int:
             data = for_terminal(text).encode("utf-8", "replace")
             sys.stdout.flush()
             sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
         else:
             Path(arguments.output).expanduser().write_bytes(data)
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise _Stop(f"{arguments.output} cannot be written: {error.strerror}") from error
+        where = arguments.output or "standard output"
+        raise _Stop(f"{where} cannot be written: {error.strerror}") from error
     if fault:
         raise _Stop(fault)
     return Exit.DONE

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -156,6 +157,34 @@ def test_export_as_json_holds_every_message_and_the_ledger(home: Home) -> None:
     assert value["messages"][0]["typed"] == "Repair it"
     assert value["messages"][2]["text"].endswith("\x1b]0;t\x07")
     assert [entry["new"] for entry in value["ledger"]] == [1000, 108]
+
+
+def test_an_export_to_a_terminal_holds_nothing_that_acts_on_it(home: Home) -> None:
+    told(home.work).close()
+    ours, theirs = os.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as screen:
+        subprocess.run(
+            [sys.executable, "-m", "glmcode", "sessions", "export", ID],
+            stdin=subprocess.DEVNULL, stdout=theirs, cwd=home.work, env=home.environment,
+            timeout=60, check=True,
+        )  # fmt: skip
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the other side is closed
+            while part := screen.read(65_536):
+                shown += part
+    assert b"line 0" in shown and b"\x1b" not in shown
+
+
+def test_an_export_that_has_no_room_says_where(home: Home) -> None:
+    told(home.work).close()
+    command = f"{sys.executable} -m glmcode sessions export {ID} > /dev/full"
+    done = subprocess.run(
+        ["bash", "-c", command], stderr=subprocess.PIPE, encoding="utf-8", cwd=home.work,
+        env=home.environment, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "glmcode: standard output cannot be written: No space left on device\n"
 
 
 def test_what_stands_before_a_damaged_line_is_shown_and_the_damage_said(home: Home) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -288,6 +289,18 @@ def test_instructions_that_fill_the_window_are_named_as_what_is_too_large(work: 
         assert not engine.steps
     assert end.reason == "context_full" and "--no-instructions" in end.detail
     assert "this message" not in end.detail
+
+
+def test_a_message_a_thousand_times_too_large_is_refused_without_encoding_all_of_it(
+    work: Path,
+) -> None:
+    with SummingEngine([Reply(text="hello")], [SUMMARY]) as engine:
+        talk = Talk(engine, work)
+        began = time.monotonic()
+        large, short = talk.say("hello world " * 1_500_000, "hi")
+        assert time.monotonic() - began < 15
+    assert (large.reason, short.reason) == ("context_full", "done")
+    assert re.search(r"this message has about \d+,\d{3},\d{3} tokens", large.detail)
 
 
 def test_a_message_that_only_fits_into_a_compacted_window_is_sent_after_compacting(

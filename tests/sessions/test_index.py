@@ -9,9 +9,11 @@ import pytest
 from glmcode.core.messages import UserMessage
 from glmcode.sessions import (
     Journal,
+    SessionError,
     SessionUnknown,
     ago,
     find_session,
+    fold,
     latest_session,
     list_sessions,
 )
@@ -96,3 +98,17 @@ def test_moments_of_the_past_are_told_in_words() -> None:
     told = [ago(now - past, now) for past in (1, 600, 7200, 10**6)]
     assert told[:3] == ["just now", "10 min ago", "2 h ago"]
     assert told[3].count("-") == 2
+
+
+def test_what_is_no_file_is_a_session_that_cannot_be_read_and_nobody_waits_for_it(
+    tmp_path: Path,
+) -> None:
+    kept = session(tmp_path, "20260101-000000-aaaaaa", age=50)
+    os.mkfifo(kept.with_stem("20260102-000000-bbbbbb"))
+    listed = list_sessions(tmp_path)
+    assert {one.session_id: bool(one.fault) for one in listed} == {
+        "20260101-000000-aaaaaa": False,
+        "20260102-000000-bbbbbb": True,
+    }
+    with pytest.raises(SessionError, match="no regular file"):
+        fold(kept.with_stem("20260102-000000-bbbbbb"))
