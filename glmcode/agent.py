@@ -21,7 +21,14 @@ from glmcode.agent_mentions import expand
 from glmcode.agent_options import AgentOptions, Answer, Approval, nobody
 from glmcode.agent_resume import Beginning, begin
 from glmcode.agent_rewind import Mark, Marks
-from glmcode.agent_setup import first_policy, proposed_rule, runs_unasked, tool_context, warm
+from glmcode.agent_setup import (
+    first_policy,
+    proposed_rule,
+    runs_unasked,
+    tool_context,
+    unallowed_parts,
+    warm,
+)
 from glmcode.agent_undo import Past
 from glmcode.base.config import Mode
 from glmcode.context.environment import environment
@@ -92,6 +99,8 @@ class Agent:
         self._room = Room(lambda: self.window.result_chars())
         self.context = tool_context(options, self._room, emit)
         self.policy = first_policy(options, self.context)
+        if any(rule.tool == "Read" for rule in options.deny):
+            self.context.hidden = lambda path: bool(denial(self.policy, path))
         if head is None and options.stored is None:
             head = build_head(options)
         self._block = block or (lambda: asyncio.to_thread(environment, options.workspace))
@@ -334,6 +343,8 @@ class Agent:
 
     async def _authorize(self, call: ToolCall, spec: ToolSpec, action: Action) -> Verdict:
         judgement = decide(self.policy, call.name, action)
+        if self.policy.mode == "plan" and not (judgement.looks or action.effect is Effect.READ):
+            judgement = replace(judgement, decision="deny")  # whatever a rule or a fault says
         if judgement.decision == "allow":
             self._intend(call, action)
             return Verdict(allowed=True)
@@ -345,7 +356,11 @@ class Agent:
         if self.policy.mode == "dontAsk":
             return self._denied(call, judgement.why)
         asked = ApprovalAsked(
-            call_id=call.id, name=call.name, subject=action.subject, preview=action.preview
+            call_id=call.id,
+            name=call.name,
+            subject=action.subject,
+            preview=action.preview,
+            parts=unallowed_parts(self.policy, action),
         )
         self._emit(asked)
         approval = await self._answer(asked)
@@ -356,11 +371,11 @@ class Agent:
             self._tell(call, False, "a person")
             return Verdict(allowed=False, why=f"the user said no{advice}")
         if approval.always:
-            from glmcode.permissions import parse_rule
+            from glmcode.permissions.propose import rules_of
 
-            rule = parse_rule(approval.always)
-            self.policy = replace(self.policy, allow=(*self.policy.allow, rule))
-            self.journal.write("grant", {"rule": approval.always})
+            for rule in rules_of(approval.always):
+                self.policy = replace(self.policy, allow=(*self.policy.allow, rule))
+                self.journal.write("grant", {"rule": rule.text})
         self._tell(call, True, "a person")
         self._intend(call, action)
         return Verdict(allowed=True)

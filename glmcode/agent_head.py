@@ -8,6 +8,7 @@ is gone on with has its head already and reads nothing here. Must not open sessi
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,20 +75,25 @@ def _instructions(options: AgentOptions) -> Instructions:
 
 
 def denial(policy: Policy, path: Path) -> str:
-    """Why a rule denies reading a real path; "" where none does."""
+    """Why a rule denies reading a path; "" where none does."""
     judgement = decide(policy, "Read", reading(path))
     return judgement.why if judgement.decision == "deny" else ""
 
 
 def reading(path: Path) -> Action:
-    """The action that reading a real path would be, for a question about permission."""
+    """The action that reading a path would be, for a question about permission."""
 
     async def never() -> ToolResult:
         raise AssertionError("a question of permission is not a reading")
 
-    preview = Preview(kind="text", title=f"Read {path}")
-    paths = (str(path),)
-    return Action(effect=Effect.READ, subject=str(path), preview=preview, commit=never, paths=paths)
+    return Action(
+        effect=Effect.READ,
+        subject=str(path),
+        preview=Preview(kind="text", title=f"Read {path}"),
+        commit=never,
+        paths=(os.path.realpath(path),),
+        given=(str(path),),
+    )
 
 
 class Ahead:

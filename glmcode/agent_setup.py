@@ -18,6 +18,7 @@ from glmcode.core.model import Emit
 from glmcode.core.tool import Action, Effect
 from glmcode.engine.paths import short_root
 from glmcode.permissions import Policy
+from glmcode.permissions import warm as warm_rules
 from glmcode.sandbox import Sandbox, find_backend, withheld
 from glmcode.tools import warm as warm_tools
 from glmcode.tools.context import ToolContext
@@ -76,6 +77,7 @@ def warm() -> None:
     """Have ready what the first calls need; run in a thread while the first answer is awaited."""
     warm_tools()
     find_backend()
+    warm_rules()
     _parsing().warm()
 
 
@@ -88,6 +90,7 @@ def first_policy(options: AgentOptions, context: ToolContext) -> Policy:
         deny=options.deny,
         folders=(context.workspace, *options.extra_folders),
         readable=(context.spill_folder,),
+        protected=(state_folder(), config_folder(), short_root()),
     )
 
 
@@ -97,15 +100,17 @@ def system_text(options: AgentOptions) -> str:
     return f"{text}\n\n{options.append_system_prompt}" if options.append_system_prompt else text
 
 
+def unallowed_parts(policy: Policy, action: Action) -> tuple[tuple[str, str], ...]:
+    """What a person is shown beside a command: its parts, and what rule would allow each."""
+    from glmcode.permissions.propose import proposed_parts
+
+    return proposed_parts(policy, action)
+
+
 def proposed_rule(asked: ApprovalAsked) -> str:
-    """The rule that "always" stands for: this kind of command, or edits in the workspace."""
-    if asked.name in ("Edit", "Write"):
-        outside = asked.subject.startswith(("/", ".."))
-        return f"Edit(/{asked.subject})" if outside else "Edit(**)"
-    if asked.name != "Bash":
-        return asked.name
-    words = asked.subject.split()
-    plain = asked.subject.isascii() and not set(asked.subject) & set(";&|`<>()$\n\"'\\*")
-    return (
-        f"Bash({' '.join(words[:2])} *)" if plain and len(words) > 2 else f"Bash({asked.subject})"
-    )
+    """The rule that "always" stands for: the narrowest that lets this run again."""
+    if asked.parts:
+        return ",".join(dict.fromkeys(rule for _, rule in asked.parts if rule))
+    from glmcode.permissions.propose import proposed
+
+    return proposed(asked.name, asked.subject)

@@ -243,7 +243,7 @@ def test_a_message_larger_than_the_window_is_refused_with_both_numbers(work: Pat
 @pytest.mark.parametrize(
     ("name", "subject", "rule"),
     [
-        ("Edit", "a.py", "Edit(**)"),
+        ("Edit", "a.py", "Edit(./a.py)"),
         ("Write", "/etc/hosts", "Edit(//etc/hosts)"),
         ("Bash", "git diff --stat", "Bash(git diff *)"),
         ("Bash", "make", "Bash(make)"),

@@ -87,12 +87,16 @@ class ToolOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalAsked:
-    """A person is asked about an action."""
+    """A person is asked about an action.
+
+    parts: of a command, each simple command that no rule allows yet, with the rule that would.
+    """
 
     call_id: str
     name: str
     subject: str
     preview: Preview
+    parts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,8 +85,9 @@ class ToolResult:
 class Action:
     """What a call would do. `subject` is what rules match: a path or a command line.
 
-    paths are the absolute real paths it touches; commit must be awaited at most once,
-    may raise ToolError, and must re-check what prepare saw.
+    paths are the absolute real paths it touches, given the same ones as they were named, links
+    and all (empty: as paths). commit must be awaited at most once, may raise ToolError, and must
+    re-check what prepare saw.
     """
 
     effect: Effect
@@ -94,6 +95,7 @@ class Action:
     preview: Preview
     commit: Callable[[], Awaitable[ToolResult]]
     paths: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
     changes: tuple[FileChange, ...] = field(default=())
 
 

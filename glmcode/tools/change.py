@@ -107,6 +107,7 @@ def action_for(ctx: ToolContext, change: Change, title: str) -> Action:
         preview=preview,
         commit=commit,
         paths=(real,),
+        given=(str(change.place.path),),
         changes=(
             FileChange(
                 path=real,

@@ -65,6 +65,7 @@ class ToolContext:
     sandbox: wraps each command; None: commands run as they are.
     interrupted: call id -> what a cancelled command had printed (bounded), for the answer to
         its call; whoever reads it takes it out.
+    hidden: whether a rule keeps a file from being read; None: no rule does so.
     outline: asked with a path, its text (line ends as \\n) and the most characters: the file's
         definitions, one a line, each with the number of its line; "" where there is none.
     syntax: asked with a path, its bytes before a change (None: a new file) and after it: line,
@@ -84,6 +85,7 @@ class ToolContext:
     sandbox: Confinement | None = None
     interrupted: dict[str, str] = field(default_factory=dict)
     outline: Callable[[Path, str, int], str] = lambda path, text, room: ""
+    hidden: Callable[[Path], bool] | None = None
     syntax: Callable[[Path, bytes | None, bytes], Sequence[tuple[int, int, str]]] = (
         lambda path, before, after: ()
     )

@@ -50,6 +50,7 @@ async def prepare(ctx: ToolContext, call: Call, *, pattern: str, path: str | Non
         preview=Preview(kind="text", title=title),
         commit=commit,
         paths=(str(request.place.real),),
+        given=(str(request.place.path),),
     )
 
 

@@ -80,6 +80,7 @@ async def prepare(
         preview=Preview(kind="text", title=title),
         commit=commit,
         paths=(str(place.real),),
+        given=(str(place.path),),
     )
 
 

@@ -81,6 +81,7 @@ async def prepare(
         preview=preview,
         commit=commit,
         paths=(str(place.real),),
+        given=(str(place.path),),
     )
 
 

@@ -71,7 +71,7 @@ async def run_search(ctx: ToolContext, job: dict[str, Any]) -> Found:
     except OSError as error:
         raise ToolError(f"the search could not be started: {error.strerror}; try again") from error
     try:
-        return await _listen(process, whole)
+        return await asyncio.to_thread(_visible, ctx, whole.root, await _listen(process, whole))
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -95,6 +95,19 @@ def _libraries() -> list[str]:
     if spec is None or spec.origin is None:
         return []
     return [str(Path(spec.origin).parent.parent)]
+
+
+def _visible(ctx: ToolContext, root: str, found: Found) -> Found:
+    """Without the files that a rule keeps from being read; not even counted."""
+    if ctx.hidden is None:
+        return found
+    records = [one for one in found.records if not ctx.hidden(Path(root) / str(one["f"]))]
+    counts = {**found.counts, "files": len(records)}
+    counts["matches"] = sum(
+        one["n"] if "n" in one else sum(bool(line[1]) for line in one.get("l", ()))
+        for one in records
+    )
+    return Found(records, counts, found.early)
 
 
 async def _listen(process: asyncio.subprocess.Process, job: Job) -> Found:

@@ -1,0 +1,44 @@
+"""Permission: one pure function judges an action by mode and rules: deny, then ask, then allow.
+
+rules (as people write them) -> policy; commands and syntax (a command line's parts), wrappers,
+tables, programs, harm and scripts (what parts do), paths (files), matching (patterns), verdicts
+and decide (the judgement), propose (the narrowest rule). docs/permissions.md tells what rules
+mean. This is a convenience; the sandbox is the boundary. Must not ask anyone.
+"""
+
+from glmcode.permissions.decide import decide
+from glmcode.permissions.policy import Decision, Judgement, Policy
+from glmcode.permissions.rules import (
+    COVERS,
+    FOREIGN,
+    TOOLS,
+    Rule,
+    RuleError,
+    parse_rule,
+    parse_rules,
+    split_rules,
+)
+
+__all__ = [
+    "COVERS",
+    "FOREIGN",
+    "TOOLS",
+    "Decision",
+    "Judgement",
+    "Policy",
+    "Rule",
+    "RuleError",
+    "decide",
+    "parse_rule",
+    "parse_rules",
+    "split_rules",
+    "warm",
+]
+
+
+def warm() -> None:
+    """Import the parser of commands; run in a thread, so that the first command need not wait."""
+    from glmcode.permissions import commands, verdicts
+
+    assert verdicts
+    commands.warm()

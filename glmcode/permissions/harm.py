@@ -1,0 +1,206 @@
+"""What is known of commands that change things: what they write, which options are worse. Pure.
+
+For the commands in tables.HARMFUL the options that run or write something are found wherever
+they stand, in a cluster or cut short; for those that copy, move and make files, the files that
+they name. Must not judge.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from glmcode.permissions import tables
+from glmcode.permissions.options import scan
+from glmcode.permissions.words import Word, literal
+
+if TYPE_CHECKING:
+    from glmcode.permissions.programs import Deed
+
+_COPY = (
+    "-abdfHilLnpPrRsuvxTZ -S: -t: --archive --force --interactive --no-clobber --link --recursive "
+    "--dereference --no-dereference --preserve? --parents --reflink? --update? --verbose "
+    "--symbolic-link --no-target-directory --target-directory= --backup? --suffix= "
+    "-m: -o: -g: -D --mode= --owner= --group="
+)
+_PLAIN = (
+    "-abcdfhimnpqrRsuvzZ -t: -d: --parents --verbose --recursive --force --no-create --append "
+    "--ignore-interrupts --interactive? --one-file-system --mode= --date= --time= --reference= "
+    "--size= -A -M"
+)
+WRITERS = {
+    "cp": _COPY,
+    "mv": _COPY,
+    "ln": _COPY,
+    "install": _COPY,
+    "touch": _PLAIN.replace("-t:", "-t: -r:"),
+    "mkdir": _PLAIN.replace(" -t:", "").replace("-abcdfhimnpq", "-abcdfhinpq -m: -q"),
+    "rmdir": _PLAIN,
+    "rm": _PLAIN.replace("-t: -d:", "-I"),
+    "unlink": "",
+    "shred": "-fuvxz -n: -s: --iterations= --size= --remove?",
+    "truncate": "-co -s: -r: --size= --reference= --no-create",
+    "tee": "-aip --append --ignore-interrupts --output-error?",
+    "chmod": _PLAIN.replace("-abcdfhimnpqrRsuvzZ", "-cfvR"),
+    "chown": "-cfhvRHLP --recursive --reference= --from=",
+    "chgrp": "-cfhvRHLP --recursive --reference=",
+    "gzip": "-123456789cdfklNnqrtv -S: --keep --stdout --decompress --force",
+    "gunzip": "-cfklNnqrtv -S:",
+    "bzip2": "-123456789cdfkqstvz",
+    "xz": "-0123456789cdefkqtvz -T:",
+}
+_EDITING = frozenset(("cp", "mv", "touch", "mkdir", "tee", "truncate", "install"))
+_LINKS = frozenset(("-s", "-l", "--link", "--symbolic-link"))
+
+
+def harm_of(words: Sequence[Word], deed: Deed, text: str | None = None) -> Deed:
+    """Add to a deed what is known of the command. text: a description in place of the table's."""
+    name = words[0].text
+    if text is None:
+        text = tables.HARMFUL.get(name, "")
+        if name in WRITERS:
+            return _writing(words, deed)
+        if name == "dd":
+            return _dd(words, deed)
+        if name == "make":
+            _make(words, deed)
+    if text:
+        _marked(words, text, deed)
+    if name == "rsync":
+        deed.writes += [w for w in words[1:] if w.known and not w.text.startswith("-")][-1:]
+    return deed
+
+
+def _marked(words: Sequence[Word], text: str, deed: Deed) -> None:
+    """Find the options that a description marks, whatever else stands there."""
+    long: dict[str, tuple[str, bool]] = {}
+    short: dict[str, tuple[str, bool]] = {}
+    for token in text.split():
+        mark = token[0] if token[0] in "!><" else ""
+        option = token[1:] if mark else token
+        (long if re.fullmatch(r"-[^-][:?]?|-[A-Za-z0-9]{2,}", option) is None else short)[
+            option.rstrip(":=?")
+        ] = (mark, option[-1] in ":=")
+    harmful = any(mark in ("!", ">") for mark, _ in (*long.values(), *short.values()))
+    for index, word in enumerate(words[1:], 1):
+        head = word.text if word.known else word.prefix
+        following = words[index + 1] if index + 1 < len(words) else literal("")
+        if word.may_be_option:
+            if harmful:
+                deed.hazards.append((word, f"{word.raw or 'a word'} may be an option"))
+        elif head == "--" and word.known:
+            return
+        elif (
+            head.startswith("-")
+            and not _long(word, head, following, long, deed)
+            and not head.startswith("--")
+        ):
+            _cluster(word, head, following, short, deed)
+
+
+def _long(
+    word: Word, head: str, following: Word, long: dict[str, tuple[str, bool]], deed: Deed
+) -> bool:
+    name, equals, value = head.partition("=")
+    known = [o for o in long if o == name] or [
+        o for o in long if name.startswith("--") and len(name) > 3 and o.startswith(name)
+    ]
+    for option in known:
+        mark, valued = long[option]
+        given = literal(value) if equals else following
+        _mark(word, option, mark, given if valued and (word.known or not equals) else None, deed)
+    return bool(known)
+
+
+def _cluster(
+    word: Word, head: str, following: Word, short: dict[str, tuple[str, bool]], deed: Deed
+) -> None:
+    for position, letter in enumerate(head[1:], 1):
+        if f"-{letter}" not in short:
+            continue
+        mark, valued = short[f"-{letter}"]
+        rest = head[position + 1 :]
+        given = (literal(rest) if rest else following) if valued else None
+        _mark(word, f"-{letter}", mark, given, deed)
+        if valued:
+            return
+
+
+def _mark(word: Word, option: str, mark: str, value: Word | None, deed: Deed) -> None:
+    if mark == "!":
+        deed.hazards.append((word, f"{option} makes it run or change something"))
+    elif mark == ">" and value is not None:
+        deed.hazards.append((word, f"{option} makes it write a file"))
+        deed.writes.append(value)
+    elif mark == "<" and value is not None:
+        deed.reads.append(value)
+
+
+def _writing(words: Sequence[Word], deed: Deed) -> Deed:
+    name = words[0].text
+    found = scan(words[1:], WRITERS[name], lambda word: True)
+    given = found.operands
+    deed.kind, deed.editing, deed.maybe = "write", name in _EDITING, []
+    deed.below = True
+    target = found.seen.get("-t") or found.seen.get("--target-directory")
+    reference = found.seen.get("-r") or found.seen.get("--reference")
+    if reference is not None:
+        deed.reads.append(reference)
+    if name in ("cp", "mv", "install", "ln"):
+        if name == "install" and "-d" in found.seen:
+            deed.writes += given
+            return deed
+        sources, ends = (given, [target]) if target is not None else (given[:-1], given[-1:])
+        deed.reads += sources
+        deed.writes += [end for end in ends if end is not None]
+        deed.writes += [_into(end, one) for end in ends if end for one in sources]
+        if name == "mv":
+            deed.writes += sources
+        if name == "ln" or _LINKS & set(found.seen):
+            deed.editing = False
+            deed.why = "it makes a link"
+    elif name in ("chmod", "chown", "chgrp"):
+        deed.writes += given[1:]
+    else:
+        deed.writes += given
+    if found.odd:
+        deed.editing, deed.why = False, f"its option {found.odd} is not known"
+    if any(word.may_be_option for word in given):
+        deed.editing = False
+    return deed
+
+
+def _into(folder: Word, source: Word) -> Word:
+    """Where a file lies that was copied into a folder."""
+    if not folder.known or not source.known:
+        return folder
+    name = source.text.rstrip("/").rpartition("/")[2]
+    return literal(f"{folder.text}/{name}")
+
+
+def _dd(words: Sequence[Word], deed: Deed) -> Deed:
+    deed.kind, deed.maybe = "write", []
+    for word in words[1:]:
+        name, _, value = word.text.partition("=")
+        if name == "of":
+            deed.writes.append(literal(value) if word.known else word)
+        elif name == "if":
+            deed.reads.append(literal(value) if word.known else word)
+    return deed
+
+
+def _make(words: Sequence[Word], deed: Deed) -> None:
+    """Variables that make's own commands run through."""
+    for word in words[1:]:
+        name, equals, value = word.text.partition("=")
+        if equals and (
+            not word.known
+            or re.search(r"[$`;|&]", value)
+            or "SHELL" in name
+            or name.rstrip(":+?") in ("MAKEFLAGS", "MAKE", "MAKEFILES")
+        ):
+            deed.hazards.append((word, f"{name} changes what make runs"))
+        if word.text in ("-C", "--directory"):
+            follow = list(words)[list(words).index(word) + 1 :][:1]
+            deed.reads += follow

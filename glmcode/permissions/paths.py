@@ -1,0 +1,331 @@
+"""Rules for files: what a pattern covers, and what is protected whatever the rules say.
+
+A file is judged by the path that was named and by where its links lead: what allows must cover
+both, what denies or protects needs one. Patterns are read as in .gitignore, from the workspace:
+`*.pem` anywhere, `./.env` and `src/**` from its root, `//etc/x` absolute, `~/x` in the home.
+Looks at the disk to follow links and to expand `*` in words; must not open files.
+"""
+
+# Paths are text here, dots and links and all, as rules see them.
+# ruff: noqa: PTH112, PTH118, PTH119, PTH121, PTH207
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+import re
+import sys
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from glmcode.base.globs import expand_braces, path_expression
+from glmcode.permissions.parts import Way
+from glmcode.permissions.policy import Policy
+from glmcode.permissions.rules import COVERS, Rule
+from glmcode.permissions.words import Word
+
+MOST_FILES = 300
+_SECRET_NAMES = frozenset(
+    [
+        ".netrc",
+        "_netrc",
+        ".git-credentials",
+        ".pypirc",
+        ".pgpass",
+        ".my.cnf",
+        ".vault-token",
+        ".dockercfg",
+        "id_rsa",
+        "id_dsa",
+        "id_ecdsa",
+        "id_ed25519",
+    ]
+)
+_SECRET_FOLDERS = frozenset((".ssh", ".gnupg", ".aws", ".azure", ".kube", ".password-store"))
+_SECRET_ENDS = (
+    ".docker/config.json",
+    ".config/gh/hosts.yml",
+    ".config/gcloud",
+    ".cargo/credentials",
+)
+_OWN_FOLDERS = frozenset((".git", ".glmcode"))
+_STARTUP = frozenset(
+    [
+        ".bashrc",
+        ".bash_profile",
+        ".bash_login",
+        ".bash_logout",
+        ".bash_aliases",
+        ".profile",
+        ".zshrc",
+        ".zshenv",
+        ".zprofile",
+        ".zlogin",
+        ".zlogout",
+        ".kshrc",
+        ".cshrc",
+        ".tcshrc",
+        ".login",
+        ".inputrc",
+        ".xprofile",
+        ".xinitrc",
+        ".xsessionrc",
+        ".pam_environment",
+        ".gitconfig",
+        ".gitmodules",
+        ".npmrc",
+        ".yarnrc",
+        ".envrc",
+        ".direnvrc",
+    ]
+)
+_STARTUP_ENDS = (
+    ".config/fish",
+    ".config/git",
+    ".config/autostart",
+    ".config/systemd",
+    ".config/environment.d",
+    "library/launchagents",
+)
+_QUIET = re.compile(r"/dev/(?:null|stdin|stdout|stderr|tty|zero|u?random|fd/\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A file: `named` as it was written (absolute, without dots), `real` behind its links."""
+
+    named: str
+    real: str
+
+
+def spot(path: str) -> Spot:
+    """The spot of an absolute path."""
+    return Spot(os.path.normpath(path), _real(path))
+
+
+def _real(path: str) -> str:
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):
+        return os.path.normpath(path)
+
+
+def is_quiet(path: str) -> bool:
+    """Whether it is no file at all: /dev/null, a descriptor."""
+    return _QUIET.fullmatch(path) is not None
+
+
+def spots_of(word: Word, folders: Iterable[Path], home: str) -> list[Spot] | None:
+    """The files that a word may name; None when that isn't known before it runs."""
+    folders = tuple(folders)
+    text = word.text
+    if "\0" in text:
+        return None
+    if text == "~" and word.known and not word.raw:
+        text = home
+    absolute = text.startswith("/")
+    if (not word.known and not word.glob) or not (folders or absolute):
+        return None
+    bases = ("/",) if absolute else tuple(str(folder) for folder in folders)
+    if word.known:
+        return [spot(os.path.join(base, text)) for base in bases]
+    if len(re.findall(r"[^/]*[*?\[][^/]*", text)) > 2:
+        return None
+    found: list[Spot] = []
+    for base in bases:
+        names = list(
+            itertools.islice(glob.iglob(text, root_dir=None if absolute else base), MOST_FILES + 1)
+        )
+        if len(names) > MOST_FILES:
+            return None
+        found += [spot(os.path.join(base, name)) for name in names or [text]]
+    return found
+
+
+def globs_to_option(word: Word, folders: Iterable[Path]) -> bool:
+    """Whether a word that isn't known may become an option."""
+    if not word.glob:
+        return True
+    found = spots_of(word, folders, "")
+    if found is None:
+        return True
+    return any(os.path.basename(one.named).startswith("-") for one in found)
+
+
+def inside(path: str, folders: Iterable[Path]) -> bool:
+    """Whether a path is one of the folders, or below."""
+    return any(
+        path == folder or path.startswith(folder.rstrip("/") + "/")
+        for folder in (str(one) for one in folders)
+    )
+
+
+class Files:
+    """The rules of one policy, asked about files."""
+
+    def __init__(self, policy: Policy, home: str) -> None:
+        self.policy = policy
+        self.home = home
+        self.folds = _folds(str(policy.folders[0])) if policy.folders else False
+
+    def hit(self, rules: Iterable[Rule], way: Way, tool: str, one: Spot) -> Rule | None:
+        """The first rule that names the file, by either of its paths: for what denies or asks."""
+        for rule in rules:
+            if not self._concerns(rule, way, tool):
+                continue
+            if not rule.pattern or any(
+                self._covers(rule.pattern, path, loose=True) for path in (one.named, one.real)
+            ):
+                return rule
+        return None
+
+    def allowed(self, way: Way, tool: str, one: Spot) -> Rule | None:
+        """A rule that covers the file by both of its paths."""
+        for rule in self.policy.allow:
+            if not self._concerns(rule, way, tool):
+                continue
+            if not rule.pattern or all(
+                self._covers(rule.pattern, path, loose=False) for path in (one.named, one.real)
+            ):
+                return rule
+        return None
+
+    def within(self, way: Way, one: Spot) -> bool:
+        """Whether both paths lie in the workspace (for reads: or where glmcode keeps output)."""
+        folders = self.policy.folders
+        if way == "read":
+            folders = (*folders, *self.policy.readable)
+        return all(inside(path, folders) for path in (one.named, one.real))
+
+    def protected(self, way: Way, one: Spot, *, below: bool = False) -> str:
+        """Why a file is asked about whatever the rules allow; "" when it isn't.
+
+        below: what lies in it would be changed too.
+        """
+        for path in (one.named, one.real):
+            if way == "read" and inside(path, self.policy.readable):
+                continue
+            if why := _protected(path, way):
+                return why
+            if inside(path, self.policy.protected):
+                return "it belongs to glmcode itself"
+            if below and way == "write":
+                ours = [str(folder) for folder in self.policy.protected]
+                if any(os.path.lexists(os.path.join(path, name)) for name in _OWN_FOLDERS) or any(
+                    inside(folder, (Path(path),)) for folder in ours
+                ):
+                    return "it holds a protected folder"
+        return ""
+
+    def denied_below(self, way: Way, one: Spot) -> str:
+        """A file below a folder that a rule keeps from being read or written; "" for none."""
+        rules = [r for r in self.policy.deny if self._concerns(r, way, "") and r.pattern]
+        if not rules or not os.path.isdir(one.real):
+            return ""
+        count = 0
+        for folder, names, files in os.walk(one.real):
+            for name in (*files, *names):
+                count += 1
+                path = os.path.join(folder, name)
+                if self.hit(rules, way, "", Spot(path, _real(path))):
+                    return path
+            names[:] = [name for name in names if name not in (".git", "node_modules")]
+            if count > 3_000:
+                return f"{one.named} (too many files to look at)"
+        return ""
+
+    @staticmethod
+    def _concerns(rule: Rule, way: Way, tool: str) -> bool:
+        covering = "Read" if way == "read" else "Edit"
+        return rule.tool == covering or (bool(tool) and tool in COVERS.get(rule.tool, (rule.tool,)))
+
+    def _covers(self, pattern: str, path: str, *, loose: bool) -> bool:
+        folds = self.folds and loose
+        for one in _readings(pattern, self.home):
+            if one.startswith("//"):
+                if _matches(one[1:], path, folds) or _matches(_resolved(one[1:]), path, folds):
+                    return True
+                continue
+            for folder in self.policy.folders:
+                root = str(folder)
+                if not inside(_folded(path, folds), (Path(_folded(root, folds)),)):
+                    continue
+                relative = path[len(root) :].lstrip("/")
+                anchored = one.removeprefix("./").lstrip("/")
+                if _matches(anchored, relative, folds):
+                    return True
+                if "/" not in one.rstrip("/") and _matches(f"**/{anchored}", relative, folds):
+                    return True
+        return False
+
+
+def _readings(pattern: str, home: str) -> list[str]:
+    if pattern.startswith("~"):
+        rest = pattern[1:]
+        return [f"/{home}{rest}"] if rest[:1] in ("", "/") else [f"/{Path(pattern).expanduser()}"]
+    if pattern.startswith("/") and not pattern.startswith("//"):
+        return [f"/{pattern}", pattern]
+    return [pattern]
+
+
+def _resolved(pattern: str) -> str:
+    """An absolute pattern whose literal folders may be links."""
+    parts = pattern.split("/")
+    fixed = list(itertools.takewhile(lambda part: not re.search(r"[*?\[{]", part), parts))
+    head = "/".join(fixed)
+    return "/".join([_real(head or "/").rstrip("/"), *parts[len(fixed) :]])
+
+
+def _matches(pattern: str, path: str, folds: bool) -> bool:
+    return _expression(_folded(pattern, folds)).fullmatch(_folded(path, folds)) is not None
+
+
+@lru_cache(maxsize=512)
+def _expression(pattern: str) -> re.Pattern[str]:
+    """A folder's pattern covers what is below it; `src/**` also the folder itself."""
+    absolute = "/" if pattern.startswith("/") else ""
+    out = []
+    for one in expand_braces(pattern):
+        parts = [part for part in one.split("/") if part not in ("", ".")]
+        if parts and parts[-1] == "**":
+            parts.pop()
+        out.append(absolute + path_expression(parts) + "(?:/.*)?" if parts else ".*")
+    return re.compile("|".join(f"(?:{one})" for one in out), re.DOTALL)
+
+
+def _folded(text: str, folds: bool) -> str:
+    return unicodedata.normalize("NFC", text.casefold()) if folds else text
+
+
+@lru_cache(maxsize=16)
+def _folds(folder: str) -> bool:
+    """Whether the file system takes upper and lower case for the same."""
+    if sys.platform in ("darwin", "win32"):
+        return True
+    other = folder.swapcase()
+    try:
+        return other != folder and os.path.samefile(folder, other)
+    except OSError:
+        return False
+
+
+def _protected(path: str, way: Way) -> str:
+    text = "".join(c for c in unicodedata.normalize("NFC", path) if unicodedata.category(c) != "Cf")
+    parts = text.casefold().split("/")
+    name = parts[-1]
+    joined = "/" + "/".join(parts) + "/"
+    if _SECRET_FOLDERS & set(parts) or name in _SECRET_NAMES:
+        return "it may hold keys or passwords"
+    if any(f"/{end}" in joined for end in _SECRET_ENDS):
+        return "it may hold keys or passwords"
+    if way == "read":
+        return ""
+    if own := sorted(_OWN_FOLDERS & set(parts)):
+        return f"{own[0]} is protected"
+    if name in _STARTUP or any(f"/{end}/" in joined for end in _STARTUP_ENDS):
+        return "it changes what runs later"
+    return ""

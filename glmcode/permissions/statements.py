@@ -1,0 +1,265 @@
+"""Statements that hold statements: lists, pipes, conditionals, loops, tests. Pure.
+
+What may not run at all leaves the folder before it as possible as the one behind it; a loop's body
+is gone through once for each value that is known. Must not judge.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glmcode.permissions.parts import Analysis, Part
+from glmcode.permissions.redirections import Redirections
+from glmcode.permissions.syntax import WORDS
+from glmcode.permissions.words import Word, literal, unknown
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+MOST_ROUNDS = 20
+_TOKENS = frozenset((";", "&", "&&", "||", "|", "|&", "\n", "(", ")", "{", "}", "!", ";;"))
+_KEYWORDS = frozenset(
+    [
+        "if",
+        "then",
+        "elif",
+        "else",
+        "fi",
+        "while",
+        "until",
+        "for",
+        "do",
+        "done",
+        "in",
+        "case",
+        "esac",
+    ]
+)
+
+
+class Statements(Redirections):
+    """The statements of one source; what a simple command is, its walk knows."""
+
+    def __init__(self, found: Analysis, folders: tuple[Path, ...], source: bytes) -> None:
+        super().__init__(found, folders, source)
+        self._variables: dict[str, Word] = {}
+
+    @abstractmethod
+    def _visit(self, node: Node, stdin: str | None = None, feed: Part | None = None) -> Part | None:
+        """Go through a statement; the last part of it, for a pipe."""
+
+    @abstractmethod
+    def _command(
+        self, node: Node, stdin: str | None, feed: Part | None, extra: Sequence[Word] = ()
+    ) -> Part: ...
+
+    @abstractmethod
+    def _add(
+        self,
+        words: Sequence[Word],
+        node: Node,
+        assigns: tuple[tuple[str, Word], ...] = (),
+        stdin: str | None = None,
+        feed: Part | None = None,
+    ) -> Part: ...
+
+    @abstractmethod
+    def _below(self, node: Node) -> None:
+        """Find the commands in what is not understood, for rules that deny."""
+
+    @abstractmethod
+    def _untouched(self, name: str, defined: int = 0) -> bool:
+        """Whether nothing but its definitions and plain expansions mention a name."""
+
+    def _block(self, node: Node, stdin: str | None, feed: Part | None) -> Part | None:
+        """Statements one after the other; where one may not run, its folder may not count."""
+        before, last = self.folders, None
+        alone = node.type == "subshell"
+        branches = node.type in ("if_statement", "while_statement", "elif_clause")
+        for child in node.children:
+            kind = child.type
+            if kind == "comment":
+                continue
+            if not child.is_named:
+                if kind not in _TOKENS and kind not in _KEYWORDS:
+                    self._doubt(node)
+                if kind in ("&", "||", "then", "do"):
+                    self.folders = either(before, self.folders)
+                continue
+            if node.type == "case_item" and kind in (*WORDS, "extglob_pattern"):
+                self._read.words(child)
+                continue
+            start = self.folders
+            last = self._visit(child, stdin, feed) or last
+            if branches or kind in ("else_clause", "elif_clause"):
+                self.folders = either(start, self.folders)
+        if alone:
+            self.folders = before
+        if node.type == "while_statement" and self.folders != before:
+            self.folders = ()
+        return last
+
+    def _pipeline(self, node: Node, stdin: str | None, feed: Part | None) -> Part | None:
+        start = self.folders
+        last = feed
+        for child in node.children:
+            if not child.is_named or child.type == "comment":
+                if child.type not in ("|", "|&", "comment", "\n"):
+                    self._doubt(child)
+                continue
+            self.folders = start
+            last = self._visit(child, stdin, last)
+        self.folders = start
+        return last
+
+    def _for(self, node: Node) -> None:
+        name, values, body = "", [], None
+        for child in node.children:
+            if child.type == "variable_name":
+                name = self._read.text(child)
+            elif child.type in WORDS:
+                values += self._read.words(child)
+            elif child.type == "do_group":
+                body = child
+            elif child.type not in ("for", "in", ";", "\n", "comment"):
+                self._doubt(node)
+        if body is None:
+            return
+        before = self.folders
+        trackable = name.isidentifier() and self._untouched(name, 1)
+        few = 0 < len(values) <= MOST_ROUNDS and not any(value.split for value in values)
+        if trackable and few:
+            for value in values:
+                self._variables[name] = value
+                self._visit(body)
+        else:
+            if trackable and values and all(value.listed for value in values):
+                self._variables[name] = Word(text="", known=False, listed=True)
+            self._visit(body)
+            if self.folders != before:
+                self.folders = ()
+        self._variables.pop(name, None)
+        self.folders = either(before, self.folders) if self.folders else ()
+
+    def _case(self, node: Node) -> None:
+        start = self.folders
+        ends = start
+        for child in node.children:
+            if child.type == "case_item":
+                self.folders = start
+                self._block(child, None, None)
+                ends = either(ends, self.folders)
+            elif child.type in WORDS:
+                self._read.words(child)
+            elif child.type not in ("case", "in", "esac", "\n", ";", "comment"):
+                self._doubt(node)
+        self.folders = ends
+
+    def _test(self, node: Node) -> Part:
+        """`[ ... ]` and `[[ ... ]]` as a command with words: operators are words too."""
+        words: list[Word] = []
+
+        def flatten(one: Node) -> None:
+            if one.type in WORDS or one.type in ("test_operator", "extglob_pattern", "regex"):
+                words.extend(self._read.words(one))
+            elif one.child_count == 0:
+                words.append(literal(self._read.text(one)))
+            else:
+                for child in one.children:
+                    flatten(child)
+
+        flatten(node)
+        return self._add(words, node)
+
+    def _declaration(self, node: Node) -> Part:
+        """`export a=b`: the name it changes and the value, as words."""
+        words: list[Word] = []
+        for child in node.children:
+            if child.type == "variable_assignment":
+                name, value = self._assignment(child)
+                known = value.known and bool(name)
+                words.append(Word(text=f"{name}={value.text}", known=known, prefix=f"{name}="))
+            elif child.type in WORDS or child.type == "variable_name":
+                words += self._read.words(child)
+            elif not child.is_named:
+                words.append(literal(child.type))
+            else:
+                self._doubt(node)
+        return self._add(words, node)
+
+    def _assignments(self, node: Node) -> Part:
+        nodes = [node] if node.type == "variable_assignment" else node.children
+        pairs = tuple(self._assignment(child) for child in nodes)
+        for name, value in pairs:
+            if value.known and name.isidentifier() and self._untouched(name, 1):
+                self._variables[name] = value
+        return self._add([], node, assigns=pairs)
+
+    def _assignment(self, node: Node) -> tuple[str, Word]:
+        name, value = "", literal("")
+        for child in node.children:
+            if child.type == "variable_name":
+                name = self._read.text(child)
+            elif child.type in WORDS:
+                words = self._read.words(child)
+                value = words[0] if len(words) == 1 else unknown(self._read.text(child))
+            elif child.type == "array":
+                for item in child.children:
+                    if item.type in WORDS:
+                        self._read.words(item)
+                value = unknown(self._read.text(child))
+            elif child.type not in ("=", "+="):
+                self._doubt(node)
+                self._below(child)
+        if value.glob:
+            value = unknown(value.raw)
+        return name, value
+
+    def _redirected(self, node: Node, feed: Part | None) -> Part | None:
+        body: Node | None = None
+        stdin: str | None = None
+        extra: list[Word] = []
+        after: list[Node] = []
+        files: list[Node] = []
+        for child in node.children:
+            if child.type == "file_redirect":
+                files.append(child)
+            elif child.type == "heredoc_redirect":
+                stdin = self._heredoc(child, files, extra, after)
+            elif child.type == "herestring_redirect":
+                stdin = self._herestring(child)
+            elif child.is_named and child.type != "comment" and body is None:
+                body = child
+            elif child.type != "comment":
+                self._doubt(child)
+        last = None
+        if body is not None and body.type in ("list", "pipeline"):
+            start = self.folders  # its last command is redirected, wherever that runs
+            last = self._visit(body, stdin, feed)
+            end, self.folders = self.folders, either(start, self.folders)
+            extra += [word for one in files for word in self._file(one)]
+            self.folders = end
+        else:
+            extra += [word for one in files for word in self._file(one)]
+            if body is not None and body.type == "command":
+                last, extra = self._command(body, stdin, feed, extra), []
+            elif body is not None:
+                last = self._visit(body, stdin, feed)
+        if extra:
+            self._doubt(node)
+        for one in after:
+            start = self.folders
+            last = self._visit(one, None, last)
+            self.folders = either(start, self.folders)
+        return last
+
+
+def either(one: tuple[Path, ...], other: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Folders after something that may or may not have run; () is anywhere."""
+    if not one or not other:
+        return ()
+    both = tuple(dict.fromkeys((*one, *other)))
+    return both if len(both) <= 8 else ()

@@ -1,0 +1,386 @@
+"""Judges a command part by part: which rule allows each, which files it reads and writes.
+
+A command runs unasked only if every part may: because it looks (tables.py), because it edits files
+that may be edited, or because a rule covers it, and because every file it names may be read or
+written. The first thing that is missing is the reason that a person reads. Must not raise.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from glmcode.permissions.commands import analyse
+from glmcode.permissions.matching import covers, denies
+from glmcode.permissions.outputs import lists_files
+from glmcode.permissions.parts import Analysis, Part, Way
+from glmcode.permissions.paths import Files, Spot, globs_to_option, inside, is_quiet, spots_of
+from glmcode.permissions.policy import Judgement, Policy
+from glmcode.permissions.programs import Deed, after_globals, deed_of
+from glmcode.permissions.rules import Rule
+from glmcode.permissions.variables import harmful_name, harmless_value
+from glmcode.permissions.words import Word, literal
+
+_PIECES = re.compile(r"&&|\|\||[;&|\n\r()`{}]|\$\(")
+_VALUES = re.compile(r"[=:@,]")
+
+
+class Verdicts:
+    """One command under one policy."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        command: str,
+        folders: tuple[Path, ...],
+        home: str,
+        found: Analysis | None = None,
+    ) -> None:
+        self.policy = policy
+        self.command = command
+        self.home = home
+        self._folders = folders
+        self._files = Files(policy, home)
+        self._named: set[int] = set()
+        self.found = found if found is not None else _analysed(command, folders, home)
+        self._deeds = [self._deed(part) for part in self.found.parts]
+        self._links = any(part.name == "ln" for part in self.found.parts)
+
+    def under(self, policy: Policy) -> Verdicts:
+        """The same command under another policy."""
+        return Verdicts(policy, self.command, self._folders, self.home, self.found)
+
+    def _deed(self, part: Part) -> Deed:
+        if not part.words or not part.words[0].known:
+            return Deed()
+        return deed_of(_plain_name(part.words), lambda word: globs_to_option(word, part.folders))
+
+    # what denies, and what asks
+
+    def named(self, rules: Iterable[Rule]) -> tuple[Rule, str] | None:
+        """The first rule that names a part or a file of the command, and that part's text."""
+        commands = [rule for rule in rules if rule.tool == "Bash" and rule.pattern]
+        files = [rule for rule in rules if rule.tool in ("Read", "Edit")]
+        for part, deed in zip(self.found.parts, self._deeds, strict=True):
+            for rule in commands:
+                if any(denies(rule.pattern, words) for words in _forms(part)):
+                    return rule, part.text
+            if files and not part.shadow and (hit := self._touched(part, deed, files)):
+                return hit, part.text
+        for touch in self.found.touches:
+            for one in spots_of(touch.word, touch.folders, self.home) or ():
+                if not is_quiet(one.named) and (hit := self._hit(files, touch.way, one)):
+                    return hit, touch.text
+        if self.found.doubts:
+            return self._in_text(commands, files)
+        for rule in commands:
+            if rule.pattern == self.command.strip():
+                return rule, self.command
+        return None
+
+    def _hit(self, rules: Sequence[Rule], way: Way, one: Spot) -> Rule | None:
+        return self._files.hit(rules, way, "", one)
+
+    def _touched(self, part: Part, deed: Deed, rules: Sequence[Rule]) -> Rule | None:
+        ways: tuple[tuple[Way, list[Word]], ...] = (
+            ("read", deed.reads),
+            ("write", deed.writes),
+            ("read", [piece for word in deed.maybe for piece in _pieces(word)]),
+        )
+        for way, words in ways:
+            for word in words:
+                for one in spots_of(word, part.folders, self.home) or ():
+                    if is_quiet(one.named):
+                        continue
+                    if hit := self._hit(rules, way, one):
+                        return hit
+        if deed.below:
+            for way, words in ways[:2]:
+                for word in words:
+                    for one in spots_of(word, part.folders, self.home) or ():
+                        for rule in rules:
+                            if Files(_only(self.policy, rule), self.home).denied_below(way, one):
+                                return rule
+        return None
+
+    def _in_text(self, commands: Sequence[Rule], files: Sequence[Rule]) -> tuple[Rule, str] | None:
+        """Where the syntax is not understood, rules that deny are tried on every piece of text."""
+        for piece in (self.command, *_PIECES.split(self.command)):
+            words = [literal(re.sub(r"[\"'\\]", "", text)) for text in piece.split()]
+            while words and re.match(r"[A-Za-z_]\w*=", words[0].text):
+                words = words[1:]
+            for rule in commands:
+                if words and denies(rule.pattern, words):
+                    return rule, piece.strip()
+            for word in words if files else ():
+                text = word.text.lstrip("<>&0123456789")
+                for one in (text and spots_of(literal(text), self._folders, self.home)) or ():
+                    hit = self._hit(files, "read", one) or self._hit(files, "write", one)
+                    if hit:
+                        return hit, piece.strip()
+        return None
+
+    # what allows
+
+    def judge(self) -> Judgement:
+        """Whether every part may run, every file may be touched."""
+        for rule in self.policy.allow:
+            exact = rule.tool == "Bash" and rule.pattern == self.command.strip()
+            if rule.tool == "Bash" and (exact or not rule.pattern):
+                if why := self._protected():
+                    return self._ask(why)
+                why = f"the rule {rule.text} allows it"
+                return Judgement(decision="allow", why=why, rule=rule)
+        if self.found.doubts:
+            return self._ask(f"it holds {self.found.doubts[0]}, which is always asked about")
+        used: Rule | None = None
+        for part, deed in zip(self.found.parts, self._deeds, strict=True):
+            if part.shadow:
+                continue
+            why, by = self._part(part, deed)
+            if why:
+                return self._ask(why)
+            used = used or by
+        for touch in self.found.touches:
+            if why := self._file(touch.way, touch.word, touch.folders, strict=True):
+                return self._ask(f"`{touch.text}`: {why}")
+        why = f"the rule {used.text} allows it" if used else "it only looks at the workspace"
+        return Judgement(decision="allow", why=why, rule=used)
+
+    def missing(self) -> list[tuple[str, tuple[Word, ...], str]]:
+        """What keeps the command from running: a part's text and words, or a file to be written."""
+        found: list[tuple[str, tuple[Word, ...], str]] = []
+        for part, deed in zip(self.found.parts, self._deeds, strict=True):
+            why, _ = ("", None) if part.shadow else self._part(part, deed)
+            if why and not (part.wraps and part.inner and not part.hazard):
+                changed = [literal(f"{n}={v.text}") for n, v in part.assigns if v.known]
+                found.append((part.text, (*changed, *part.words), ""))
+        for touch in self.found.touches:
+            if self._file(touch.way, touch.word, touch.folders, strict=True):
+                spots = spots_of(touch.word, touch.folders, self.home) or []
+                found += [(touch.text, (), one.named) for one in spots]
+        return found
+
+    def _ask(self, why: str) -> Judgement:
+        if self.policy.mode == "dontAsk":
+            why = f"{why}, and nobody is to be asked"
+        return Judgement(decision="ask", why=why)
+
+    def _protected(self) -> str:
+        """A protected file that the command names; "" for none."""
+        for part, deed in zip(self.found.parts, self._deeds, strict=True):
+            ways: tuple[tuple[Way, list[Word]], ...] = (
+                ("read", deed.reads),
+                ("write", deed.writes),
+            )
+            for way, words in ways:
+                for word in words:
+                    for one in spots_of(word, part.folders, self.home) or ():
+                        if why := self._files.protected(way, one, below=deed.below):
+                            return f"{word.raw or word.text}: {why}"
+        for touch in self.found.touches:
+            for one in spots_of(touch.word, touch.folders, self.home) or ():
+                if why := self._files.protected(touch.way, one):
+                    return f"`{touch.text}`: {why}"
+        return ""
+
+    def _part(self, part: Part, deed: Deed) -> tuple[str, Rule | None]:
+        """Why a part may not run ("": it may), and the rule that lets it."""
+        shown = f"`{part.text[:80]}{'...' if len(part.text) > 80 else ''}`"
+        if not part.words:
+            bad = [name for name, _ in part.assigns if not name or harmful_name(name)]
+            return (f"{shown} changes what later commands do", None) if bad else ("", None)
+        if not part.words[0].known:
+            return f"in {shown} it isn't known which program runs", None
+        changed = [
+            name for name, v in part.assigns if not (v.known and harmless_value(name, v.text))
+        ]
+        rule, named = self._rule(part, deed, changed)
+        if rule is None and id(part.words[0]) in self._named:
+            named = self._named
+        elif rule is not None:
+            self._named |= named
+        elif part.wraps and not (part.hazard or part.opaque or changed):
+            return "", None
+        elif why := self._needs_rule(part, deed, changed, shown):
+            return why, None
+        if part.opaque:
+            return f"what {shown} runs isn't known", None
+        return self._all_files(part, deed, rule is not None, named, shown), rule
+
+    def _needs_rule(self, part: Part, deed: Deed, changed: list[str], shown: str) -> str:
+        if changed:
+            return f"{shown} changes {changed[0]}, which needs a rule of its own"
+        if part.hazard:
+            return f"{shown} needs a rule of its own ({part.hazard})"
+        hazards = [reason for word, reason in deed.hazards if not _is_write(word, deed)]
+        if hazards:
+            return f"{shown} needs a rule of its own ({hazards[0]})"
+        if deed.kind == "look" or (deed.kind == "write" and deed.editing and not self._links):
+            return ""
+        return f"no rule allows {shown}" + (f" ({deed.why})" if deed.why else "")
+
+    def _rule(self, part: Part, deed: Deed, changed: list[str]) -> tuple[Rule | None, set[int]]:
+        """A rule that covers a part, and the ids of the words that it names."""
+        for rule in self.policy.allow:
+            if rule.tool != "Bash" or not rule.pattern:
+                continue
+            for words in _allowable_forms(part, changed):
+                loose = covers(rule.pattern, words)
+                if loose is None:
+                    continue
+                named = {id(word) for index, word in enumerate(words) if index not in loose}
+                if changed and not all(id(w) in named for w in words[: len(changed)]):
+                    continue
+                if all(id(word) in named for word, _ in deed.hazards if not _is_write(word, deed)):
+                    return rule, named
+        return None, set()
+
+    def _all_files(self, part: Part, deed: Deed, by_rule: bool, named: set[int], shown: str) -> str:
+        """Why a file that a part names may not be touched; "" when all may."""
+        for word in deed.reads:
+            if id(word) in named and word.known:
+                continue
+            listed = word.listed or (not word.known and _is_fed_files(part))
+            if why := self._file("read", word, part.folders, listed=listed):
+                return f"{shown} {why}"
+        by_nature = deed.kind == "write" and all(id(word) in named for word, _ in deed.hazards)
+        strict = not (by_rule and by_nature)
+        for word in deed.writes:
+            if id(word) in named and word.known and not self._is_protected(word, part, deed):
+                continue
+            if why := self._file("write", word, part.folders, strict=strict, below=deed.below):
+                return f"{shown} {why}"
+        for word in deed.maybe:
+            if id(word) in named or not re.match(r"/|\.\./|\.\.$|~", word.text):
+                continue
+            for one in spots_of(word, part.folders, self.home) or ():
+                there = Path(one.named).exists() or deed.kind == "look"
+                if there and not is_quiet(one.named) and not self._readable(one):
+                    return f"{shown} names {one.named}, outside the workspace"
+        return ""
+
+    def _is_protected(self, word: Word, part: Part, deed: Deed) -> bool:
+        spots = spots_of(word, part.folders, self.home) or []
+        return any(self._files.protected("write", one, below=deed.below) for one in spots)
+
+    def _readable(self, one: Spot) -> bool:
+        return self._files.within("read", one) or bool(self._files.allowed("read", "", one))
+
+    def _file(
+        self,
+        way: Way,
+        word: Word,
+        folders: tuple[Path, ...],
+        *,
+        strict: bool = False,
+        listed: bool = False,
+        below: bool = False,
+    ) -> str:
+        """Why a file may not be touched. strict: a write must be allowed as an edit is."""
+        if word.known and word.text == "-":
+            return ""
+        spots = spots_of(word, folders, self.home)
+        if spots is None:
+            if way == "read" and listed and not self._reads_ruled():
+                return ""
+            verb = "reads" if way == "read" else "writes"
+            return f"{verb} a file that isn't known before it runs ({word.raw or word.text})"
+        for one in spots:
+            if is_quiet(one.named):
+                continue
+            if why := self._files.protected(way, one, below=below):
+                return f"touches {one.named}: {why}"
+            if self._files.allowed(way, "", one):
+                continue
+            within = self._files.within(way, one)
+            if way == "read" and not within:
+                return f"reads {one.named}, outside the workspace"
+            if way == "write" and not within:
+                return f"writes {one.named}, outside the workspace"
+            if way == "write" and (self._links or (strict and self.policy.mode != "acceptEdits")):
+                return f"writes {one.named}, which no rule allows"
+        return ""
+
+    def _reads_ruled(self) -> bool:
+        """Whether rules keep some files from being read, so that each must be known."""
+        return any(rule.tool == "Read" for rule in (*self.policy.deny, *self.policy.ask))
+
+
+def _analysed(command: str, folders: tuple[Path, ...], home: str) -> Analysis:
+    """The parts; what goes wrong on the way is a doubt like any other."""
+    try:
+        return analyse(command, folders, home)
+    except ImportError:
+        return Analysis(command=command, doubts=["syntax, for which tree-sitter-bash is missing"])
+    except (ValueError, LookupError, OSError, RecursionError, AttributeError, TypeError):
+        return Analysis(command=command, doubts=["syntax that is not understood"])
+
+
+def _only(policy: Policy, rule: Rule) -> Policy:
+    return Policy(deny=(rule,), folders=policy.folders)
+
+
+def _is_write(word: Word, deed: Deed) -> bool:
+    """Whether the harm of an option is the file that it writes, which is judged as an edit."""
+    reasons = [reason for one, reason in deed.hazards if one is word]
+    return bool(deed.writes) and all("write" in r and "run" not in r for r in reasons)
+
+
+def _is_fed_files(part: Part) -> bool:
+    """Whether unknown words come from a list of files, through xargs."""
+    return part.feed is not None and lists_files(part.feed)
+
+
+def _pieces(word: Word) -> list[Word]:
+    """A word, and what stands in it behind = : @ and commas, where paths hide."""
+    if not word.known:
+        return [word]
+    return [word, *(literal(one) for one in _VALUES.split(word.text)[1:] if one)]
+
+
+def _plain_name(words: Sequence[Word]) -> Sequence[Word]:
+    """The words with the program's name for its path, where the name means that program."""
+    name = words[0].text
+    if name.startswith("/") and _is_program(name):
+        return (literal(name.rpartition("/")[2]), *words[1:])
+    return words
+
+
+@lru_cache(maxsize=256)
+def _is_program(path: str) -> bool:
+    return shutil.which(path.rpartition("/")[2]) == path
+
+
+def _allowable_forms(part: Part, changed: list[str]) -> list[Sequence[Word]]:
+    """The words of a part as a rule that allows may name them."""
+    words = list(_plain_name(part.words))
+    assigns = [literal(f"{n}={v.text}") for n, v in part.assigns if n in changed and v.known]
+    if len(assigns) < len(changed):
+        return []
+    forms: list[Sequence[Word]] = [[*assigns, *words]]
+    if words[0].text == "git":
+        forms.append([*assigns, words[0], *words[after_globals(words) :]])
+    return forms
+
+
+def _forms(part: Part) -> list[Sequence[Word]]:
+    """The words of a part in every form that a rule that denies may name."""
+    if not part.words or not part.words[0].known:
+        return []
+    words = list(part.words)
+    base = literal(words[0].text.rpartition("/")[2])
+    forms: list[Sequence[Word]] = [words, [base, *words[1:]]]
+    if base.text == "git":
+        forms.append([base, *words[after_globals(words) :]])
+    for form in list(forms):
+        assigns = [literal(f"{name}={value.text}") for name, value in part.assigns]
+        if assigns:
+            forms.append([*assigns, *form])
+    return forms
+
+
+__all__ = ["Verdicts", "inside"]

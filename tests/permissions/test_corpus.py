@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from glmcode.core.tool import Action, Effect, Preview, ToolResult
+from glmcode.permissions import Judgement, Policy, decide, parse_rules
+
+CORPUS = tomllib.loads((Path(__file__).parent / "corpus.toml").read_text(encoding="utf-8"))
+OUTCOMES = {"run": "allow", "asked": "ask", "denied": "deny"}
+CASES = [
+    (group, command, OUTCOMES[outcome])
+    for group in CORPUS["group"]
+    for outcome in OUTCOMES
+    for command in group.get(outcome, ())
+]
+
+
+async def _commit() -> ToolResult:
+    return ToolResult(for_model="")
+
+
+def bash(command: str, folder: Path) -> Action:
+    preview = Preview(kind="command", title=command)
+    return Action(
+        effect=Effect.EXECUTE,
+        subject=command,
+        preview=preview,
+        commit=_commit,
+        paths=(str(folder),),
+    )
+
+
+def judged(group: dict[str, Any], command: str, folder: Path) -> Judgement:
+    policy = Policy(
+        mode=group.get("mode", "default"),
+        allow=parse_rules(group.get("allow", ())),
+        deny=parse_rules(group.get("deny", ())),
+        folders=(folder,),
+    )
+    return decide(policy, "Bash", bash(command, folder))
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("rules")
+    work = (root / "work").resolve()
+    for folder in ("src", "secret", ".git/hooks", "build", "keys", ".glmcode"):
+        (work / folder).mkdir(parents=True)
+    for name in ("a.py", "src/b.py", "a.txt", "b.txt", ".env", "secret/a", "keys/a.pem", "build/x"):
+        (work / name).write_text("x\n")
+    (root / "x").write_text("x\n")
+    (work / "link").symlink_to("/etc")
+    (work / "outside").symlink_to(root / "x")
+    (work / "toenv").symlink_to(".env")
+    (work / "tosecret").symlink_to("secret")
+    (work / "src" / "tolink").symlink_to(work / "build")
+    return work
+
+
+def _label(case: Any) -> str:
+    return repr(case)[:60] if isinstance(case, str) else str(case.get("name", ""))[:20]
+
+
+@pytest.mark.parametrize(("group", "command", "decision"), CASES, ids=_label)
+def test_a_command_of_the_corpus_is_judged_as_it_says(
+    group: dict[str, Any], command: str, decision: str, workspace: Path
+) -> None:
+    judgement = judged(group, command, workspace)
+    assert judgement.decision == decision, judgement.why
+    assert judgement.why
+
+
+def test_the_corpus_holds_both_kinds_in_number() -> None:
+    assert len({(c, d) for _, c, d in CASES if d == "allow"}) >= 100
+    assert len({(c, d) for _, c, d in CASES if d != "allow"}) >= 150
