@@ -23,6 +23,8 @@ from glmcode.agent_resume import Beginning, begin
 from glmcode.agent_rewind import Mark, Marks
 from glmcode.agent_setup import (
     first_policy,
+    granted,
+    judged,
     proposed_rule,
     runs_unasked,
     tool_context,
@@ -48,7 +50,6 @@ from glmcode.core.model import Emit
 from glmcode.core.tool import Action, Effect, Tool, ToolSpec
 from glmcode.core.transcript import Preamble, Transcript
 from glmcode.engine.client import Client
-from glmcode.permissions import decide
 from glmcode.tools import load_tools
 
 __all__ = ["Agent", "AgentOptions", "Answer", "Approval", "nobody", "proposed_rule"]
@@ -99,8 +100,6 @@ class Agent:
         self._room = Room(lambda: self.window.result_chars())
         self.context = tool_context(options, self._room, emit)
         self.policy = first_policy(options, self.context)
-        if any(rule.tool == "Read" for rule in options.deny):
-            self.context.hidden = lambda path: bool(denial(self.policy, path))
         if head is None and options.stored is None:
             head = build_head(options)
         self._block = block or (lambda: asyncio.to_thread(environment, options.workspace))
@@ -342,9 +341,7 @@ class Agent:
         return taken
 
     async def _authorize(self, call: ToolCall, spec: ToolSpec, action: Action) -> Verdict:
-        judgement = decide(self.policy, call.name, action)
-        if self.policy.mode == "plan" and not (judgement.looks or action.effect is Effect.READ):
-            judgement = replace(judgement, decision="deny")  # whatever a rule or a fault says
+        judgement = judged(self.policy, call.name, action)
         if judgement.decision == "allow":
             self._intend(call, action)
             return Verdict(allowed=True)
@@ -371,11 +368,7 @@ class Agent:
             self._tell(call, False, "a person")
             return Verdict(allowed=False, why=f"the user said no{advice}")
         if approval.always:
-            from glmcode.permissions.propose import rules_of
-
-            for rule in rules_of(approval.always):
-                self.policy = replace(self.policy, allow=(*self.policy.allow, rule))
-                self.journal.write("grant", {"rule": rule.text})
+            self.policy = granted(self.policy, self.journal, approval.always)
         self._tell(call, True, "a person")
         self._intend(call, action)
         return Verdict(allowed=True)

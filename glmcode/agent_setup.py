@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,10 @@ from glmcode.core.events import ApprovalAsked, Notice
 from glmcode.core.model import Emit
 from glmcode.core.tool import Action, Effect
 from glmcode.engine.paths import short_root
-from glmcode.permissions import Policy
+from glmcode.permissions import Judgement, Policy, decide
 from glmcode.permissions import warm as warm_rules
 from glmcode.sandbox import Sandbox, find_backend, withheld
+from glmcode.sessions import Journal
 from glmcode.tools import warm as warm_tools
 from glmcode.tools.context import ToolContext
 
@@ -82,8 +84,10 @@ def warm() -> None:
 
 
 def first_policy(options: AgentOptions, context: ToolContext) -> Policy:
-    """The rules that a conversation begins with."""
-    return Policy(
+    """The rules that a conversation begins with; searches leave out what they keep hidden."""
+    from glmcode.agent_head import denial
+
+    policy = Policy(
         mode=options.mode,
         allow=options.allow,
         ask=options.ask,
@@ -92,6 +96,27 @@ def first_policy(options: AgentOptions, context: ToolContext) -> Policy:
         readable=(context.spill_folder,),
         protected=(state_folder(), config_folder(), short_root()),
     )
+    if any(rule.tool == "Read" for rule in options.deny):
+        context.hidden = lambda path: bool(denial(policy, path))
+    return policy
+
+
+def judged(policy: Policy, name: str, action: Action) -> Judgement:
+    """What the rules say; in plan mode only what looks passes, whatever a rule or a fault says."""
+    judgement = decide(policy, name, action)
+    if policy.mode == "plan" and not (judgement.looks or action.effect is Effect.READ):
+        return replace(judgement, decision="deny")
+    return judgement
+
+
+def granted(policy: Policy, journal: Journal, always: str) -> Policy:
+    """The policy with what a person allowed from now on, which the journal remembers."""
+    from glmcode.permissions.propose import rules_of
+
+    for rule in rules_of(always):
+        policy = replace(policy, allow=(*policy.allow, rule))
+        journal.write("grant", {"rule": rule.text})
+    return policy
 
 
 def system_text(options: AgentOptions) -> str:
