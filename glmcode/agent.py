@@ -108,7 +108,7 @@ class Agent:
             self.context, lambda: self.session_id, self._observe, wanted=options.checkpoints
         )
         self.tools: dict[str, Tool] = self.past.watched(load_tools(self.context))
-        if options.context.instructions and options.trusted:
+        if options.context.instructions:
             self.tools = guided(self.tools, self._guide, self._room)
         start = begin(options, client, self.context, lambda: _preamble(head), INTERRUPTED)
         self._begin(start)
@@ -326,6 +326,7 @@ class Agent:
             self.options.extra_folders,
             head.files if head else frozenset(),
             lambda path: denial(self.policy, path),
+            trusted=self.options.trusted,
         )
 
     def _remember_folders(self) -> None:

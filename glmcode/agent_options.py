@@ -50,7 +50,7 @@ class AgentOptions:
 
     max_turns counts model steps per turn; result_chars bounds one tool result. stored: a
     session to go on with (its journal is open and belongs to the agent from then on).
-    trusted: whether the repository's instructions count. checkpoints: whether what is changed
+    trusted: whether its instructions may import files. checkpoints: whether what is changed
     can be undone.
     """
 

@@ -274,6 +274,7 @@ def _agent_options(arguments: Arguments) -> AgentOptions:
 
     return AgentOptions(
         workspace=arguments.workspace,
+        trusted=arguments.trusted,
         engine=arguments.engine,
         mode=arguments.mode,
         allow=parse_rules(arguments.allow),

@@ -72,6 +72,7 @@ class Arguments:
     permissions: PermissionSettings
     caches: tuple[Path, ...]
     workspace: Path
+    trusted: bool
     add_dirs: tuple[Path, ...]
     system_prompt: str | None
     append_system_prompt: str | None
@@ -129,10 +130,9 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
     """Arguments and settings as one value. Raises UsageError."""
     flags, prompt = _split(argv)
     workspace = _workspace(flags.cd)
+    trusted = bool(flags.trust) or _is_trusted(workspace, terminal=not flags.print_mode)
     try:
-        config, notices = load_config(
-            workspace, os.environ, flags.settings, trusted=bool(flags.trust)
-        )
+        config, notices = load_config(workspace, os.environ, flags.settings, trusted=trusted)
         mode = _mode(flags, config)
         sandbox = _sandbox(flags, config, mode)
     except ConfigError as error:
@@ -157,6 +157,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         permissions=config.permissions,
         caches=tuple(_cache(folder) for folder in config.permissions.sandbox_writable),
         workspace=workspace,
+        trusted=trusted,
         add_dirs=tuple(_folder(folder, "--add-dir") for folder in flags.add_dir),
         system_prompt=_clean(flags.system_prompt),
         append_system_prompt=_clean(flags.append_system_prompt),
@@ -182,6 +183,27 @@ def _split(argv: Sequence[str]) -> tuple[Any, str | None]:
     if len(words) > 1:
         raise UsageError(f"one prompt, please: put quotes around it (got {len(words)} words)")
     return flags, _clean(words[0]) if words else None
+
+
+def _is_trusted(workspace: Path, *, terminal: bool) -> bool:
+    """Whether the folder's own settings count: as a person once said, who is asked here if need
+    be. Nothing to trust is not asked about."""
+    from glmcode.base.trust import answer_for, asks_for_trust, remember
+
+    answer = answer_for(workspace)
+    if answer is not None or not terminal:
+        return bool(answer)
+    what = asks_for_trust(workspace)
+    if not what or not (os.isatty(0) and os.isatty(2)):
+        return False
+    question = f"{workspace} brings its own: {what}.\nTrust this folder? It may set rules. [y/N] "
+    os.write(2, question.encode("utf-8", "replace"))
+    try:
+        said = os.read(0, 1_000).strip().lower() in (b"y", b"yes")
+        remember(workspace, said)
+    except OSError:
+        return False
+    return said
 
 
 def _mode(flags: Any, config: Config) -> Mode:

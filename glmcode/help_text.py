@@ -40,7 +40,8 @@ options of what may be done:
   --sandbox MODE               of commands: read-only, workspace-write (default) or
                                danger-full-access (the default with -y)
   --add-dir DIR                a further folder that may be read and changed
-  --trust                      read this folder's own .glmcode/config.toml
+  --trust                      for this run, let this folder's own .glmcode/config.toml and
+                               what its AGENTS.md imports count
 
 options of the conversation:
   -C, --cd DIR                 work in DIR

@@ -76,10 +76,8 @@ def test_without_instruction_files_the_head_is_the_system_prompt_alone(work: Pat
     assert system(Held(work, [], system_prompt="BASE")) == "BASE"
 
 
-@pytest.mark.parametrize(
-    "options", [{"context": ContextSettings(instructions=False)}, {"trusted": False}]
-)
-def test_instructions_can_be_left_out_everywhere(work: Path, options: Any) -> None:
+def test_instructions_can_be_left_out_everywhere(work: Path) -> None:
+    options: Any = {"context": ContextSettings(instructions=False)}
     (work / "AGENTS.md").write_text("use tabs\n")
     (work / "src" / "AGENTS.md").write_text("use spaces\n")
     held = Held(work, [reads("src/b.py"), says("a")], **options)

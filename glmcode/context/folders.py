@@ -43,7 +43,7 @@ class FolderInstructions:
 
     workspace, extra: real paths of the folders that are worked in; the working directory's own
     instructions stand in the preamble, those of an extra folder do not. known: real paths of
-    files that the preamble holds.
+    files that the preamble holds. trusted: whether instructions may import files.
     """
 
     workspace: Path
@@ -51,6 +51,7 @@ class FolderInstructions:
     known: frozenset[str] = frozenset()
     refused: Refused = lambda path: ""
     handed: set[str] = field(default_factory=set)
+    trusted: bool = True
 
     def remember(self, results: Iterable[str]) -> None:
         """Take what these texts of tool results hold as handed over, and nothing else."""
@@ -97,7 +98,9 @@ class FolderInstructions:
                 return
 
     def _text(self, file: Path, label: str, base: Path, cap: int) -> str:
-        found = Collector(self.workspace, self.refused, included=set(self.known))
+        found = Collector(
+            self.workspace, self.refused, included=set(self.known), trusted=self.trusted
+        )
         found.add(file, label, inside=base)
         text = capped(found.sections, cap, found.notices)
         frame = prompt_text("reminders/folder_instructions.md")

@@ -83,18 +83,15 @@ def instructions(
 ) -> Instructions:
     """All instructions for a session in `workspace` (a real path). Never raises.
 
-    trusted: whether what the repository says may count; else only the user's own file does.
+    trusted: whether the repository's files may import others; their own text counts always.
     """
     root = repository_root(workspace)
-    found = Collector(root, refused)
+    found = Collector(root, refused, trusted=trusted)
     if user_folder is not None and (path := folder_file(user_folder, NAMES[:1])) is not None:
         found.add(path, _USER, inside=None)
-    if trusted:
-        for folder in _down(root, workspace):
-            if (path := folder_file(folder)) is not None:
-                found.add(path, label_of(path, root), inside=root)
-    elif any(folder_file(folder) for folder in _down(root, workspace)):
-        found.notices.append("the project's AGENTS.md was not read: the folder is not trusted")
+    for folder in _down(root, workspace):
+        if (path := folder_file(folder)) is not None:
+            found.add(path, label_of(path, root), inside=root)
     text = capped(found.sections, CAP, found.notices)
     if text:
         text = f"{prompt_text('instructions.md')}\n\n{text}"
@@ -139,6 +136,7 @@ class Collector:
     included: set[str] = field(default_factory=set)
     sections: list[Section] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    trusted: bool = True
 
     def add(self, path: Path, label: str, *, inside: Path | None) -> None:
         """A file and its imports. inside: the folder that it must not lead out of."""
@@ -200,7 +198,10 @@ class Collector:
         for name, target in _references(text, Path(os.path.realpath(path)).parent):
             shown = f"@{name}" if name.isprintable() else f"@{name!a}"
             imported = label_of(target, inside) if inside else name
-            problem = self._take(target, imported, inside, label, chain)
+            if self.trusted or inside is None:
+                problem = self._take(target, imported, inside, label, chain)
+            else:
+                problem = "needs a trusted folder (glmcode --trust)"
             if problem:
                 notes.append(f"[{shown} was not imported: it {problem}]")
                 if len(notes) <= _NOTES:

@@ -70,14 +70,20 @@ def test_outside_a_repository_only_the_working_directory_counts(tmp_path: Path) 
     )
 
 
-def test_a_folder_that_is_not_trusted_says_so_and_only_the_user_counts(
+def test_in_a_folder_that_is_not_trusted_instructions_count_but_import_nothing(
     repo: Path, tmp_path: Path
 ) -> None:
-    put(tmp_path / "config" / "AGENTS.md", "user\n")
-    put(repo / "AGENTS.md", "root\n")
+    put(tmp_path / "config" / "AGENTS.md", "user, see @mine.md\n")
+    put(tmp_path / "config" / "mine.md", "my own\n")
+    put(repo / "AGENTS.md", "root, see @other.md\n")
+    put(repo / "other.md", "the other\n")
     found = instructions(repo, tmp_path / "config", trusted=False)
-    assert body(found).count("<instructions") == 1 and "\nuser\n" in body(found)
-    assert found.notices == ("the project's AGENTS.md was not read: the folder is not trusted",)
+    assert "root, see" in body(found) and "my own" in body(found)
+    assert "the other" not in body(found)
+    (notice,) = found.notices
+    assert notice == (
+        "AGENTS.md: @other.md was not imported: it needs a trusted folder (glmcode --trust)"
+    )
 
 
 def test_an_import_follows_as_a_section_of_its_own_relative_to_its_importer(repo: Path) -> None:

@@ -33,7 +33,10 @@ def test_no_text_of_model_file_command_or_person_reaches_the_terminal_as_a_comma
         Reply(calls=[{"name": "Edit", "arguments": edit}]),
         Reply(
             calls=[
-                {"name": "Bash", "arguments": {"command": "cat bad.txt; printf '\\0 nul'; exit 3"}}
+                {
+                    "name": "Bash",
+                    "arguments": {"command": "cat bad.txt; printf '\\0 nul'; umask 022; exit 3"},
+                }
             ]
         ),
         Reply(calls=[{"name": f"Nope{EVIL}", "arguments": {"path": EVIL}}]),
@@ -62,7 +65,7 @@ def test_no_text_of_model_file_command_or_person_reaches_the_terminal_as_a_comma
 
 def test_a_dumb_terminal_gets_lines_and_not_one_escape(tmp_path: Path) -> None:
     script = [
-        Reply(text="**Bold** words.", calls=[{"name": "Bash", "arguments": {"command": "id"}}]),
+        Reply(text="**Bold** words.", calls=[{"name": "Bash", "arguments": {"command": "env"}}]),
         Reply(text="Done."),
         slow("Words that go on. " * 100),
     ]
@@ -70,7 +73,7 @@ def test_a_dumb_terminal_gets_lines_and_not_one_escape(tmp_path: Path) -> None:
     with FakeEngine(script) as engine, glmcode(tmp_path, *reach(engine), env=env) as session:
         session.wait_for("glm, protocol chat")
         session.type("go\n")
-        session.wait_for("Allow it? 1 yes, 2 always Bash(id), 3 no:")
+        session.wait_for("Allow it? 1 yes, 2 always Bash(env), 3 no:")
         session.read(0.4)
         session.type("3\n")
         session.wait_for("What instead?")
@@ -90,7 +93,7 @@ def test_a_dumb_terminal_gets_lines_and_not_one_escape(tmp_path: Path) -> None:
 
 def test_a_line_typed_ahead_on_a_dumb_terminal_is_a_message_not_an_answer(tmp_path: Path) -> None:
     script = [
-        Reply(calls=[{"name": "Bash", "arguments": {"command": "id"}}], delay=1.0),
+        Reply(calls=[{"name": "Bash", "arguments": {"command": "env"}}], delay=1.0),
         Reply(text="Done."),
     ]
     env = {"TERM": "dumb"}
@@ -122,7 +125,7 @@ def test_twenty_columns_wide_characters_and_a_resize_while_it_streams(tmp_path: 
     words = "日本語のテキスト and more words 😀 of it. "
     table = "\n\n| a | b |\n|---|---|\n| 日本 | long long long long cell |\n\n"
     nested = "- a\n  - b\n    - c\n      - d " + "word " * 10 + "\n\nThe end.\n"
-    command = {"command": "echo " + "x" * 50}
+    command = {"command": "touch " + "x" * 50}
     script = [
         Reply(
             text=words * 12 + table + nested,

@@ -82,24 +82,24 @@ def test_no_with_a_word_of_advice_reaches_the_model_and_the_draft_is_kept(tmp_pa
 
 def test_always_is_shown_as_a_rule_and_is_not_asked_again(tmp_path: Path) -> None:
     script = [
-        Reply(calls=[{"name": "Bash", "arguments": {"command": "echo one two"}}]),
-        Reply(calls=[{"name": "Bash", "arguments": {"command": "echo one more"}}]),
+        Reply(calls=[{"name": "Bash", "arguments": {"command": "git init one"}}]),
+        Reply(calls=[{"name": "Bash", "arguments": {"command": "git init two"}}]),
         Reply(text="Both ran."),
     ]
     with FakeEngine(script) as engine, glmcode(tmp_path, *reach(engine)) as session:
         ready(session)
         session.type("go\r")
-        session.wait_for("always Bash(echo one *)")
+        session.wait_for("always Bash(git init *)")
         session.read(0.4)
         session.type("a")
         session.wait_for("Both ran.")
         assert session.screen.text.count("[exit 0") == 2
-        assert "one two" in sent(engine, 2) and "one more" in sent(engine, 2)
+        assert "/one/.git" in sent(engine, 2) and "/two/.git" in sent(engine, 2)
 
 
 def test_what_was_typed_before_a_question_never_answers_it(tmp_path: Path) -> None:
     script = [
-        slow("Wait a little, I think.", calls=[{"name": "Bash", "arguments": {"command": "id"}}]),
+        slow("Wait a little, I think.", calls=[{"name": "Bash", "arguments": {"command": "env"}}]),
         Reply(text="Finished."),
     ]
     with FakeEngine(script) as engine, glmcode(tmp_path, *reach(engine)) as session:
@@ -126,7 +126,7 @@ def test_a_message_typed_during_a_question_is_sent_and_not_taken_for_an_answer(
     tmp_path: Path,
 ) -> None:
     script = [
-        Reply(calls=[{"name": "Bash", "arguments": {"command": "echo ran"}}]),
+        Reply(calls=[{"name": "Bash", "arguments": {"command": "touch ran"}}]),
         Reply(text="Understood."),
     ]
     with FakeEngine(script) as engine, glmcode(tmp_path, *reach(engine)) as session:

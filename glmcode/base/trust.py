@@ -1,0 +1,67 @@
+"""Which folders a person trusts: their own settings and what their instructions import count.
+
+One file in the state folder, by real path; what holds for a folder holds for those below it, and
+the nearest answer counts. A "no" is remembered too, so that nobody is asked twice. Must not ask.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+from glmcode.base.paths import private_folder, state_folder
+
+NAMES = ("config.toml", "config.local.toml")
+_IMPORT = re.compile(rb"(?<![\w@`])@[\w./~\"-]*[./]\w")
+
+
+def _file() -> Path:
+    return state_folder() / "trusted.json"
+
+
+def _answers() -> dict[str, bool]:
+    try:
+        data = json.loads(_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(data, dict):
+        return {}
+    return {str(path): answer for path, answer in data.items() if isinstance(answer, bool)}
+
+
+def answer_for(folder: Path) -> bool | None:
+    """What a person said about a folder (a real path), or about one above; None: nothing yet."""
+    answers = _answers()
+    for one in (folder, *folder.parents):
+        if str(one) in answers:
+            return answers[str(one)]
+    return None
+
+
+def remember(folder: Path, answer: bool) -> None:
+    """Keep a person's answer. Raises OSError."""
+    private_folder(state_folder())
+    text = json.dumps({**_answers(), str(folder.resolve()): answer}, indent=1, sort_keys=True)
+    part = _file().with_suffix(f".{os.getpid()}")
+    part.write_text(text + "\n", encoding="utf-8")
+    part.chmod(0o600)
+    part.replace(_file())
+
+
+def asks_for_trust(folder: Path) -> str:
+    """What in a folder takes effect only with trust, for a person to read; "" for nothing."""
+    found = [f".glmcode/{name}" for name in NAMES if (folder / ".glmcode" / name).is_file()]
+    for one in (folder, *folder.parents):
+        for name in ("AGENTS.md", "CLAUDE.md"):
+            path = one / name
+            try:
+                if path.is_file() and _IMPORT.search(path.read_bytes()[: 1 << 16]):
+                    found.append(f"{name} with imports")
+                    break
+            except OSError:
+                continue
+        if (one / ".git").exists():
+            break
+    return ", ".join(dict.fromkeys(found))
