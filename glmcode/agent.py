@@ -21,16 +21,8 @@ from glmcode.agent_mentions import expand
 from glmcode.agent_options import AgentOptions, Answer, Approval, nobody
 from glmcode.agent_resume import Beginning, begin
 from glmcode.agent_rewind import Mark, Marks
-from glmcode.agent_setup import (
-    first_policy,
-    granted,
-    judged,
-    proposed_rule,
-    runs_unasked,
-    tool_context,
-    unallowed_parts,
-    warm,
-)
+from glmcode.agent_rules import first_policy, granted, judged, proposed_rule, question
+from glmcode.agent_setup import runs_unasked, tool_context, warm
 from glmcode.agent_undo import Past
 from glmcode.base.config import Mode
 from glmcode.context.environment import environment
@@ -38,7 +30,6 @@ from glmcode.context.folders import FolderInstructions
 from glmcode.core.calls import Loop, TurnStop, Verdict
 from glmcode.core.events import (
     ApprovalAnswered,
-    ApprovalAsked,
     Compacted,
     Notice,
     RequestFinished,
@@ -353,13 +344,7 @@ class Agent:
             return Verdict(allowed=True)
         if self.policy.mode == "dontAsk":
             return self._denied(call, judgement.why)
-        asked = ApprovalAsked(
-            call_id=call.id,
-            name=call.name,
-            subject=action.subject,
-            preview=action.preview,
-            parts=unallowed_parts(self.policy, action),
-        )
+        asked = question(self.policy, call, action)
         self._emit(asked)
         approval = await self._answer(asked)
         if approval is None:

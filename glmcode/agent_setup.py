@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from glmcode.agent_options import AgentOptions
 from glmcode.base.data import prompt_text
 from glmcode.base.paths import cache_folder, config_folder, state_folder
-from glmcode.core.events import ApprovalAsked, Notice
+from glmcode.core.events import Notice
 from glmcode.core.model import Emit
 from glmcode.core.tool import Action, Effect
 from glmcode.engine.paths import short_root
-from glmcode.permissions import Judgement, Policy, decide
 from glmcode.permissions import warm as warm_rules
 from glmcode.sandbox import Sandbox, find_backend, withheld
-from glmcode.sessions import Journal
 from glmcode.tools import warm as warm_tools
 from glmcode.tools.context import ToolContext
 
@@ -83,59 +80,7 @@ def warm() -> None:
     _parsing().warm()
 
 
-def first_policy(options: AgentOptions, context: ToolContext) -> Policy:
-    """The rules that a conversation begins with; searches leave out what they keep hidden."""
-    from glmcode.agent_head import denial
-
-    policy = Policy(
-        mode=options.mode,
-        allow=options.allow,
-        ask=options.ask,
-        deny=options.deny,
-        folders=(context.workspace, *options.extra_folders),
-        readable=(context.spill_folder,),
-        protected=(state_folder(), config_folder(), short_root()),
-    )
-    if any(rule.tool == "Read" for rule in options.deny):
-        context.hidden = lambda path: bool(denial(policy, path))
-    return policy
-
-
-def judged(policy: Policy, name: str, action: Action) -> Judgement:
-    """What the rules say; in plan mode only what looks passes, whatever a rule or a fault says."""
-    judgement = decide(policy, name, action)
-    if policy.mode == "plan" and not (judgement.looks or action.effect is Effect.READ):
-        return replace(judgement, decision="deny")
-    return judgement
-
-
-def granted(policy: Policy, journal: Journal, always: str) -> Policy:
-    """The policy with what a person allowed from now on, which the journal remembers."""
-    from glmcode.permissions.propose import rules_of
-
-    for rule in rules_of(always):
-        policy = replace(policy, allow=(*policy.allow, rule))
-        journal.write("grant", {"rule": rule.text})
-    return policy
-
-
 def system_text(options: AgentOptions) -> str:
     """The system message."""
     text = options.system_prompt if options.system_prompt is not None else prompt_text("system.md")
     return f"{text}\n\n{options.append_system_prompt}" if options.append_system_prompt else text
-
-
-def unallowed_parts(policy: Policy, action: Action) -> tuple[tuple[str, str], ...]:
-    """What a person is shown beside a command: its parts, and what rule would allow each."""
-    from glmcode.permissions.propose import proposed_parts
-
-    return proposed_parts(policy, action)
-
-
-def proposed_rule(asked: ApprovalAsked) -> str:
-    """The rule that "always" stands for: the narrowest that lets this run again."""
-    if asked.parts:
-        return ",".join(dict.fromkeys(rule for _, rule in asked.parts if rule))
-    from glmcode.permissions.propose import proposed
-
-    return proposed(asked.name, asked.subject)

@@ -1,0 +1,75 @@
+"""Where rules meet a conversation: its first policy, the one judgement, questions and grants.
+
+Kept apart from the agent, which only asks. Must not ask a person or run anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from glmcode.agent_head import denial
+from glmcode.agent_options import AgentOptions
+from glmcode.base.paths import config_folder, state_folder
+from glmcode.core.events import ApprovalAsked
+from glmcode.core.messages import ToolCall
+from glmcode.core.tool import Action, Effect
+from glmcode.engine.paths import short_root
+from glmcode.permissions import Judgement, Policy, decide
+from glmcode.sessions import Journal
+from glmcode.tools.context import ToolContext
+
+
+def first_policy(options: AgentOptions, context: ToolContext) -> Policy:
+    """The rules that a conversation begins with; searches leave out what they keep hidden."""
+    policy = Policy(
+        mode=options.mode,
+        allow=options.allow,
+        ask=options.ask,
+        deny=options.deny,
+        folders=(context.workspace, *options.extra_folders),
+        readable=(context.spill_folder,),
+        protected=(state_folder(), config_folder(), short_root()),
+    )
+    if any(rule.tool == "Read" for rule in options.deny):
+        context.hidden = lambda path: bool(denial(policy, path))
+    return policy
+
+
+def judged(policy: Policy, name: str, action: Action) -> Judgement:
+    """What the rules say; in plan mode only what looks passes, whatever a rule or a fault says."""
+    judgement = decide(policy, name, action)
+    if policy.mode == "plan" and not (judgement.looks or action.effect is Effect.READ):
+        return replace(judgement, decision="deny")
+    return judgement
+
+
+def granted(policy: Policy, journal: Journal, always: str) -> Policy:
+    """The policy with what a person allowed from now on, which the journal remembers."""
+    from glmcode.permissions.propose import rules_of
+
+    for rule in rules_of(always):
+        policy = replace(policy, allow=(*policy.allow, rule))
+        journal.write("grant", {"rule": rule.text})
+    return policy
+
+
+def question(policy: Policy, call: ToolCall, action: Action) -> ApprovalAsked:
+    """What a person is asked: beside a command its parts, and what rule would allow each."""
+    from glmcode.permissions.propose import proposed_parts
+
+    return ApprovalAsked(
+        call_id=call.id,
+        name=call.name,
+        subject=action.subject,
+        preview=action.preview,
+        parts=proposed_parts(policy, action),
+    )
+
+
+def proposed_rule(asked: ApprovalAsked) -> str:
+    """The rule that "always" stands for: the narrowest that lets this run again."""
+    if asked.parts:
+        return ",".join(dict.fromkeys(rule for _, rule in asked.parts if rule))
+    from glmcode.permissions.propose import proposed
+
+    return proposed(asked.name, asked.subject)
