@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from glmcode.sandbox.looking import exists, is_folder, is_link
 from glmcode.sandbox.policy import PRIVATE, Layout, SandboxPolicy, lies_in
 
 Kind: TypeAlias = Literal["private", "hide", "show", "write"]
@@ -66,7 +67,7 @@ def _mounts(policy: SandboxPolicy, laid: Layout, sockets: Iterable[Path]) -> lis
     kinds: dict[Path, Kind] = {Path(place): "private" for place in PRIVATE if _is_own(place)}
     kinds |= dict.fromkeys(laid.hidden, "hide")
     kinds |= dict.fromkeys(laid.shown, "show")
-    if policy.network and Path(RESOLVER).is_dir():
+    if policy.network and is_folder(Path(RESOLVER)):
         kinds[Path(RESOLVER)] = "show"
     kinds |= dict.fromkeys(laid.writable, "write")
     kinds |= dict.fromkeys(laid.protected, "show")
@@ -81,7 +82,7 @@ def _mounts(policy: SandboxPolicy, laid: Layout, sockets: Iterable[Path]) -> lis
             case "private":
                 words += _private(place, policy.temporary)
             case "hide" if _seen(path, kinds):
-                if path.is_dir():
+                if is_folder(path):
                     words += ["--perms", "0111", "--tmpfs", place]  # what lies deeper is reached
                     closed += ["--remount-ro", place]
                 else:
@@ -93,7 +94,7 @@ def _mounts(policy: SandboxPolicy, laid: Layout, sockets: Iterable[Path]) -> lis
             case _:
                 pass
     for socket in sockets:
-        if _seen(socket, kinds) and not lies_in(socket, laid.writable) and socket.exists():
+        if _seen(socket, kinds) and not lies_in(socket, laid.writable) and exists(socket):
             words += ["--ro-bind", "/dev/null", str(socket)]
     return words + closed
 
@@ -106,7 +107,7 @@ def _private(place: str, temporary: Path) -> list[str]:
 
 
 def _is_own(place: str) -> bool:
-    return Path(place).is_dir() and not Path(place).is_symlink()
+    return is_folder(Path(place)) and not is_link(Path(place))
 
 
 def _seen(path: Path, kinds: dict[Path, Kind]) -> bool:

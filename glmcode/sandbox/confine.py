@@ -20,6 +20,7 @@ from glmcode.sandbox.bubblewrap import CLOSED, PRIVATE_TMP, bubblewrap_argv, oth
 from glmcode.sandbox.explain import explain
 from glmcode.sandbox.guard import Guard
 from glmcode.sandbox.landlock import landlock_argv
+from glmcode.sandbox.looking import is_folder
 from glmcode.sandbox.policy import Layout, SandboxPolicy, layout
 from glmcode.sandbox.probe import Backend, find_backend
 from glmcode.sandbox.seatbelt import seatbelt_argv
@@ -90,7 +91,7 @@ class Sandbox:
         """
         if not self.active:
             return None
-        if self._base is None or not self._base.is_dir():
+        if self._base is None or not is_folder(self._base):
             self._base = Path(os.path.realpath(tempfile.mkdtemp(prefix="glmcode-tmp-")))
             weakref.finalize(self, shutil.rmtree, str(self._base), True)
             for folder in ("t", PRIVATE_TMP, "aside"):

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from glmcode.sandbox.looking import exists, is_file, is_folder, is_link
+
 MOST_NESTED = 64
 """Submodules and worktrees of one repository that are looked at."""
 
@@ -33,11 +35,11 @@ def git_folders(folder: Path) -> GitFolders | None:
         dot = root / ".git"
         if root != folder and not _same_owner(root, folder):
             return None
-        if dot.is_symlink():
+        if is_link(dot):
             return GitFolders(writable=(), pointers=(), guarded=(dot,))
-        if dot.is_dir():
+        if is_folder(dot):
             return _of_folder(dot) if _is_git(dot) else None
-        if dot.is_file():
+        if is_file(dot):
             return _of_pointer(dot)
     return None
 
@@ -74,7 +76,7 @@ def _guarded(git: Path) -> Iterator[Path]:
         yield git / name
     left = MOST_NESTED
     for module in _below(git / "modules"):
-        if left and (module / "HEAD").is_file():
+        if left and is_file(module / "HEAD"):
             left -= 1
             yield from (module / name for name in ("hooks", "config"))
     for worktree in _below(git / "worktrees")[:MOST_NESTED]:
@@ -84,13 +86,13 @@ def _guarded(git: Path) -> Iterator[Path]:
 def _below(folder: Path) -> list[Path]:
     """The folders in a folder; for modules, whose names may hold slashes, one level deeper too."""
     try:
-        first = sorted(path for path in folder.iterdir() if path.is_dir())
+        first = sorted(path for path in folder.iterdir() if is_folder(path))
         deeper = [
             path
             for one in first
-            if folder.name == "modules" and not (one / "HEAD").is_file()
+            if folder.name == "modules" and not is_file(one / "HEAD")
             for path in sorted(one.iterdir())
-            if path.is_dir()
+            if is_folder(path)
         ]
     except OSError:
         return []
@@ -106,7 +108,7 @@ def _same_owner(one: Path, other: Path) -> bool:
 
 
 def _is_git(folder: Path) -> bool:
-    return all((folder / name).exists() for name in ("HEAD", "objects", "refs"))
+    return all(exists(folder / name) for name in ("HEAD", "objects", "refs"))
 
 
 def _worktree_of(git: Path) -> Path | None:

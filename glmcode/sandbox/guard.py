@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from glmcode.sandbox.looking import is_link
+
 MOST_BYTES = 1 << 20
 MOST_FILES = 500
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -70,7 +72,7 @@ class Guard:
         for path, before in self._before.items():
             with _opened(path.parent) as folder:
                 if folder is None:
-                    if path.parent.is_symlink() and path.parent not in changed:
+                    if is_link(path.parent) and path.parent not in changed:
                         changed.append(path.parent)
                         _move_aside(path.parent, aside)
                 elif _look(folder, path.name, [MOST_FILES]) != before:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from glmcode.base.config import SandboxMode
 from glmcode.sandbox.gitfolders import GitFolders, git_folders
+from glmcode.sandbox.looking import exists, is_link
 
 MOST_PROCESSES = 4096
 """Processes and threads of a sandboxed command; a fork bomb ends here (not for root)."""
@@ -98,14 +99,14 @@ def _add_git(
 def _sort(path: Path, protected: list[Path], absent: list[Path]) -> None:
     if os.path.lexists(path):
         protected.append(path)
-    if not path.exists() or path.is_symlink():
+    if not exists(path) or is_link(path):
         absent.append(path)  # a link may be exchanged for a folder, whatever it points to
 
 
 def _existing(paths: Iterable[Path]) -> tuple[Path, ...]:
     """Real paths of those that exist. A dangling link is none."""
     found = (Path(os.path.realpath(path)) for path in paths)
-    return tuple(dict.fromkeys(path for path in found if path.exists()))
+    return tuple(dict.fromkeys(path for path in found if exists(path)))
 
 
 def lies_in(path: Path, roots: Iterable[Path | str]) -> bool:

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from glmcode.sandbox.looking import exists
+
 MOST = 200
 
 
@@ -52,5 +54,5 @@ def _candidates(pattern: str, roots: tuple[Path, ...]) -> Iterator[Path]:
 def _existing(root: Path, pattern: str) -> Iterator[Path]:
     if any(sign in pattern for sign in "*?["):
         yield from sorted(root.glob(pattern))[:MOST]
-    elif (root / pattern).exists():
+    elif exists(root / pattern):
         yield root / pattern

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -292,3 +293,41 @@ def test_what_changed_is_put_back_and_kept_aside(tmp_path: Path) -> None:
     assert os.readlink(link) == "somewhere"  # noqa: PTH115
     assert not (tmp_path / "absent").exists()
     assert any(path.name == "planted" for path in aside.rglob("*"))
+
+
+def test_what_this_user_cannot_look_at_is_no_fault() -> None:
+    """In a child that is not root: for root nothing is closed."""
+    with tempfile.TemporaryDirectory(prefix="glm-closed-") as made:
+        base = Path(made)
+        base.chmod(0o755)
+        (base / "work").mkdir()
+        (base / "closed").mkdir(mode=0o700)
+        (base / "closed" / "s").touch()
+        given = policy(base / "work", hidden=(base / "closed" / "s",))
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                if os.geteuid() == 0:
+                    os.setgroups([])
+                    os.setgid(65534)
+                    os.setuid(65534)
+                else:
+                    (base / "closed").chmod(0)
+                laid = layout(given, {"PATH": f"{base}/closed/bin"})
+                unreadable((f"/{base}/closed/s", f"/{base}/closed/*"), (base / "work",))
+                bubblewrap_argv(
+                    "bwrap",
+                    ["/bin/bash"],
+                    given,
+                    laid,
+                    base / "work",
+                    nested=True,
+                    sockets=[base / "closed" / "s"],
+                )
+                code = 0
+            finally:
+                os._exit(code)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        (base / "closed").chmod(0o700)
+        assert status == 0
