@@ -7,10 +7,6 @@ is said once. Owns the private temporary folder and removes it at the end.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +14,7 @@ from pathlib import Path
 from glmcode.base.config import SandboxMode
 from glmcode.sandbox.bubblewrap import CLOSED, PRIVATE_TMP, bubblewrap_argv, other_sockets
 from glmcode.sandbox.explain import explain
+from glmcode.sandbox.folder import private_folder
 from glmcode.sandbox.guard import Guard
 from glmcode.sandbox.landlock import landlock_argv
 from glmcode.sandbox.looking import is_folder
@@ -92,8 +89,7 @@ class Sandbox:
         if not self.active:
             return None
         if self._base is None or not is_folder(self._base):
-            self._base = Path(os.path.realpath(tempfile.mkdtemp(prefix="glmcode-tmp-")))
-            weakref.finalize(self, shutil.rmtree, str(self._base), True)
+            self._base = private_folder(self)
             for folder in ("t", PRIVATE_TMP, "aside"):
                 (self._base / folder).mkdir(mode=0o700)
             (self._base / CLOSED).touch(mode=0)

@@ -10,6 +10,7 @@ import pytest
 from glmcode.sandbox import Backend, choose_backend, find_backend, not_covered, withheld
 from glmcode.sandbox.bubblewrap import bubblewrap_argv
 from glmcode.sandbox.explain import explain
+from glmcode.sandbox.folder import private_folder
 from glmcode.sandbox.gitfolders import git_folders
 from glmcode.sandbox.guard import Guard
 from glmcode.sandbox.policy import SandboxPolicy, layout
@@ -331,3 +332,30 @@ def test_what_this_user_cannot_look_at_is_no_fault() -> None:
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         (base / "closed").chmod(0o700)
         assert status == 0
+
+
+def test_what_a_killed_session_left_behind_is_removed_by_the_next_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    class Owner:
+        pass
+
+    living, killed, young, other = Owner(), *(tmp_path / f"glmcode-tmp-{n}" for n in "ky"), "x"
+    kept = private_folder(living)
+    for folder in (killed, young, tmp_path / other, kept):
+        folder.mkdir(exist_ok=True)
+        (folder / "file").touch()
+        if folder != young:
+            os.utime(folder, (1, 1))
+    (tmp_path / "glmcode-tmp-link").symlink_to(tmp_path / other)
+    last = Owner()
+    mine = private_folder(last)
+    assert not killed.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *(kept.name, young.name, other, "glmcode-tmp-link", mine.name)
+    }
+    assert (tmp_path / other / "file").exists() and (kept / "file").exists()
+    del last
+    assert not mine.exists() and kept.exists()
