@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,14 +33,14 @@ class FileHistory(History):
     def load_history_strings(self) -> Iterator[str]:
         """All entries, newest first, a repeated one once in a row; damaged lines are skipped."""
         try:
-            data = self.path.read_bytes()
+            data = _end(self.path)
         except OSError:
             return
         last = None
         for line in reversed(data.split(b"\n")):
             try:
                 entry = json.loads(line) if line else None
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(entry, str) and entry != last:
                 last = entry
@@ -62,10 +63,27 @@ class FileHistory(History):
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         descriptor = os.open(self.path, flags, 0o600)
         try:
+            _check(descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+def _end(path: Path) -> bytes:
+    """The end of the file, no more than it may hold. Raises OSError; waits for nobody."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _check(descriptor)
+        size = os.fstat(descriptor).st_size
+        return os.pread(descriptor, MAX_BYTES, max(0, size - MAX_BYTES))
+    finally:
+        os.close(descriptor)
+
+
+def _check(descriptor: int) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError("not a regular file")  # a FIFO would be waited for, a device never ends
 
 
 def _shorten(descriptor: int) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -24,6 +25,24 @@ def test_a_damaged_line_or_a_missing_file_loses_nothing_else(tmp_path: Path) -> 
     path = tmp_path / "history"
     assert entries(path) == []
     path.write_bytes(b'"one"\n{"half\n"two"\nnull\n\xff\n')
+    assert entries(path) == ["two", "one"]
+
+
+def test_what_is_no_regular_file_is_not_waited_for_and_nothing_is_written_into_it(
+    tmp_path: Path,
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name in ("fifo", "zero"):
+        history = FileHistory(tmp_path / name)
+        assert list(history.load_history_strings()) == []
+        for _ in range(40):
+            history.store_string("x" * 4_000)
+
+
+def test_a_line_nested_too_deep_is_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "history"
+    path.write_bytes(b'"one"\n' + b"[" * 100_000 + b'\n"two"\n')
     assert entries(path) == ["two", "one"]
 
 
