@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -73,11 +74,15 @@ def runs_unasked(options: AgentOptions, context: ToolContext, action: Action) ->
 
 
 def warm() -> None:
-    """Have ready what the first calls need; run in a thread while the first answer is awaited."""
-    warm_tools()
-    find_backend()
-    warm_rules()
-    _parsing().warm()
+    """Have ready what the first calls need; run in a thread while the first answer is awaited.
+
+    What cannot be got ready (no more descriptors) is tried again, and said, where it is needed.
+    """
+    with suppress(OSError, ImportError, MemoryError):
+        warm_tools()
+        find_backend()
+        warm_rules()
+        _parsing().warm()
 
 
 def system_text(options: AgentOptions) -> str:

@@ -334,6 +334,7 @@ def _fault(argv: list[str], error: Exception) -> int:
     import traceback
 
     from glmcode.base.paths import private_folder, state_folder
+    from glmcode.exits import fault_words
 
     where = ""
     try:
@@ -343,7 +344,7 @@ def _fault(argv: list[str], error: Exception) -> int:
         where = f"; details: {path}"
     except OSError:
         pass
-    text = f"a fault in glmcode: {type(error).__name__}: {error}{where}"
+    text = f"{fault_words(error)}{where}"
     begun = "glmcode.headless" in sys.modules  # then the run has told its own result
     return _say(text, 1) if begun else _unbegun(argv, text, 1)
 

@@ -22,7 +22,7 @@ from glmcode.core.calls import TurnStop
 from glmcode.core.events import Appended, Compacted, Delta, Event, TurnFinished
 from glmcode.core.messages import Usage
 from glmcode.core.model import ModelError
-from glmcode.exits import Exit
+from glmcode.exits import Exit, fault_words
 from glmcode.notes import Notes
 from glmcode.opening import OpenError, open_agent
 from glmcode.output_stream import OutputStream
@@ -184,7 +184,7 @@ class _Run:
             case TurnStop() | SessionError() as error:
                 return replace(failed, error=str(error))
             case error:
-                return replace(failed, error=f"a fault in glmcode: {type(error).__name__}: {error}")
+                return replace(failed, error=fault_words(error))
 
     def _stopped(self, task: asyncio.Task[_End]) -> _End:
         if not task.cancelled() and task.exception() is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -568,3 +569,15 @@ def test_instructions_are_in_the_request_unless_they_are_left_out(headless: Head
             systems.append(engine.steps[0].json["messages"][0]["content"])
     assert "use tabs" in systems[0]
     assert systems[1] == systems[2] and "use tabs" not in systems[1]
+
+
+def test_too_few_open_files_are_said_as_what_they_are(headless: Headless) -> None:
+    with FakeEngine(JOB) as engine:
+        done = headless.run(
+            engine,
+            "go",
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (8, 8)),
+        )
+    assert done.returncode == 1
+    assert "ulimit -n" in done.stderr and "Traceback" not in done.stderr
+    assert "a fault in glmcode" not in done.stderr

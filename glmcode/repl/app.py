@@ -22,7 +22,7 @@ from typing import Any
 from glmcode import __version__
 from glmcode.agent import AgentOptions
 from glmcode.base.paths import private_folder, state_folder
-from glmcode.exits import Exit
+from glmcode.exits import Exit, fault_words
 from glmcode.repl.conversation import Conversation
 from glmcode.repl.paint import Painter
 from glmcode.repl.screen import Hands, Live, Screen
@@ -135,8 +135,7 @@ class _Edge:
     def sentence(self, error: BaseException) -> str:
         """One sentence for the person; the traceback goes to the file that it names."""
         where = self._write("".join(traceback.format_exception(error)))
-        what = f"{type(error).__name__}: {error}".rstrip(": ")
-        return f"a fault in glmcode: {what}{f'; details: {where}' if where else ''}"
+        return f"{fault_words(error)}{f'; details: {where}' if where else ''}"
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:

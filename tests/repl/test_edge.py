@@ -9,7 +9,7 @@ from tests.repl.test_turns import reach, ready
 PROGRAM = """
 import sys
 from glmcode import cli
-from glmcode.repl import conversation, view
+from glmcode.repl import commands, conversation, view
 
 real = view.View.event
 
@@ -24,7 +24,7 @@ if "--break-tail" in sys.argv:
     view.View.tail = lambda self, height: {}[height]
 if "--break-status" in sys.argv:
     sys.argv.remove("--break-status")
-    conversation.status_rows = lambda options, agent: 1 / 0
+    commands.status_rows = lambda options, agent: 1 / 0
     import asyncio, warnings
     begin = conversation.Conversation._begin
 
