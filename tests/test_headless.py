@@ -581,3 +581,13 @@ def test_too_few_open_files_are_said_as_what_they_are(headless: Headless) -> Non
     assert done.returncode == 1
     assert "ulimit -n" in done.stderr and "Traceback" not in done.stderr
     assert "a fault in glmcode" not in done.stderr
+
+
+def test_a_workspace_that_a_command_moved_away_is_said_in_words(headless: Headless) -> None:
+    move = {"name": "Bash", "arguments": {"command": "mv ../work ../gone"}}
+    then = {"name": "Bash", "arguments": {"command": "pwd"}}
+    with FakeEngine([Reply(calls=[move]), Reply(calls=[then]), Reply(text="End.")]) as engine:
+        done = headless.run(engine, "go", "-y")
+    assert done.returncode == 1
+    assert "the workspace can't be looked at" in done.stderr
+    assert "[Errno" not in done.stderr and "No such file or directory" in done.stderr

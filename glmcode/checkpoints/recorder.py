@@ -221,8 +221,11 @@ class Checkpoints:
                     self._indexed = self.scanner.root.tree
                 yield base
             done = True
-        except (StoreError, NotKept, Damaged, OSError) as error:
+        except (StoreError, NotKept, Damaged) as error:
             raise CheckpointError(str(error)) from error
+        except OSError as error:
+            what = f"{error.filename or 'the workspace'}: {error.strerror or error}"
+            raise CheckpointError(f"the workspace can't be looked at ({what})") from error
         finally:
             if not done:
                 self.scanner.forget()
