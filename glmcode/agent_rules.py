@@ -21,13 +21,14 @@ from glmcode.tools.context import ToolContext
 
 def first_policy(options: AgentOptions, context: ToolContext) -> Policy:
     """The rules that a conversation begins with; searches leave out what they keep hidden."""
+    temporary = (context.sandbox.planned,) if context.sandbox is not None else ()
     policy = Policy(
         mode=options.mode,
         allow=options.allow,
         ask=options.ask,
         deny=options.deny,
         folders=(context.workspace, *options.extra_folders),
-        readable=(context.spill_folder,),
+        readable=(context.spill_folder, *temporary),
         protected=(state_folder(), config_folder(), short_root()),
     )
     if any(rule.tool == "Read" for rule in options.deny):

@@ -14,7 +14,7 @@ from pathlib import Path
 from glmcode.base.config import SandboxMode
 from glmcode.sandbox.bubblewrap import CLOSED, PRIVATE_TMP, bubblewrap_argv, other_sockets
 from glmcode.sandbox.explain import explain
-from glmcode.sandbox.folder import private_folder
+from glmcode.sandbox.folder import planned_folder, private_folder
 from glmcode.sandbox.guard import Guard
 from glmcode.sandbox.landlock import landlock_argv
 from glmcode.sandbox.looking import is_folder
@@ -69,6 +69,7 @@ class Sandbox:
         self._find = backend
         self._told = False
         self._base: Path | None = None
+        self._planned = planned_folder()
 
     @property
     def active(self) -> bool:
@@ -80,6 +81,11 @@ class Sandbox:
         """Whether what it forbids can't be done at all, so that a command need not be asked for."""
         return self.active and self._find().mechanism != "landlock"
 
+    @property
+    def planned(self) -> Path:
+        """Where `temporary` is or will be."""
+        return self._planned / "t"
+
     def temporary(self) -> Path | None:
         """The folder that commands may write and that TMPDIR names; None without a sandbox.
 
@@ -89,7 +95,7 @@ class Sandbox:
         if not self.active:
             return None
         if self._base is None or not is_folder(self._base):
-            self._base = private_folder(self)
+            self._base = private_folder(self, self._planned)
             for folder in ("t", PRIVATE_TMP, "aside"):
                 (self._base / folder).mkdir(mode=0o700)
             (self._base / CLOSED).touch(mode=0)

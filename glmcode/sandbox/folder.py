@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -19,9 +20,18 @@ YOUNG_S = 60.0
 """Younger folders are left alone: their owner may not have locked them yet."""
 
 
-def private_folder(owner: object) -> Path:
-    """A new folder that only this user can enter, gone when `owner` is. Raises OSError."""
-    folder = Path(os.path.realpath(tempfile.mkdtemp(prefix=PREFIX)))
+def planned_folder() -> Path:
+    """A name that no other has, in the folder for temporary files; nothing is made."""
+    place = Path(os.path.realpath(tempfile.gettempdir()))
+    return place / f"{PREFIX}{secrets.token_hex(6)}"
+
+
+def private_folder(owner: object, folder: Path) -> Path:
+    """Make a folder that only this user can enter, gone when `owner` is.
+
+    Raises OSError, also where anything stands there already: it may be somebody else's.
+    """
+    folder.mkdir(mode=0o700)
     lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     fcntl.flock(lock, fcntl.LOCK_SH)
     weakref.finalize(owner, _end, folder, lock)

@@ -36,6 +36,10 @@ class Wrapped(Protocol):
 class Confinement(Protocol):
     """The sandbox of commands, as far as tools know it."""
 
+    @property
+    def planned(self) -> Path:
+        """Where `temporary` is or will be; nothing may be there."""
+
     def temporary(self) -> Path | None:
         """A folder that commands can write; None: they are not confined. Raises OSError."""
 

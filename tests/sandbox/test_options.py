@@ -191,3 +191,27 @@ def test_a_confined_command_runs_unasked_only_where_a_setting_says_so_and_no_rul
     given = held(tmp_path, **options)
     assert (tmp_path / "work" / "ran").exists() is ran
     assert len(given.asked) == asked
+
+
+@pytest.mark.skipif(not WORKING, reason="no sandbox works here")
+def test_what_a_command_wrote_into_its_temporary_folder_is_read_unasked_but_not_through_a_link(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "outside").write_text("not for you\n")
+    write = "echo long > $TMPDIR/log; echo $TMPDIR"
+    given = Held(
+        tmp_path / "work",
+        [calls(("Bash", {"command": f"{write}; ln -s {tmp_path}/outside $TMPDIR/link"}))],
+        allow=parse_rules(["Bash"]),
+    )
+    sandbox = given.agent.context.sandbox
+    assert sandbox is not None
+    for name in ("log", "link"):
+        given.model.script.append(calls(("Read", {"file_path": str(sandbox.planned / name)})))
+    given.model.script.append(says("done"))
+    given.run("go")
+    bash, log, link = given.results()
+    assert str(sandbox.planned) in bash and "long" in log
+    assert "not for you" not in link
+    assert [asked.name for asked in given.asked] == ["Read"]

@@ -10,7 +10,7 @@ import pytest
 from glmcode.sandbox import Backend, choose_backend, find_backend, not_covered, withheld
 from glmcode.sandbox.bubblewrap import bubblewrap_argv
 from glmcode.sandbox.explain import explain
-from glmcode.sandbox.folder import private_folder
+from glmcode.sandbox.folder import planned_folder, private_folder
 from glmcode.sandbox.gitfolders import git_folders
 from glmcode.sandbox.guard import Guard
 from glmcode.sandbox.policy import SandboxPolicy, layout
@@ -343,7 +343,9 @@ def test_what_a_killed_session_left_behind_is_removed_by_the_next_and_nothing_el
         pass
 
     living, killed, young, other = Owner(), *(tmp_path / f"glmcode-tmp-{n}" for n in "ky"), "x"
-    kept = private_folder(living)
+    kept = private_folder(living, planned_folder())
+    with pytest.raises(FileExistsError):
+        private_folder(Owner(), kept)
     for folder in (killed, young, tmp_path / other, kept):
         folder.mkdir(exist_ok=True)
         (folder / "file").touch()
@@ -351,7 +353,7 @@ def test_what_a_killed_session_left_behind_is_removed_by_the_next_and_nothing_el
             os.utime(folder, (1, 1))
     (tmp_path / "glmcode-tmp-link").symlink_to(tmp_path / other)
     last = Owner()
-    mine = private_folder(last)
+    mine = private_folder(last, planned_folder())
     assert not killed.exists()
     assert {path.name for path in tmp_path.iterdir()} == {
         *(kept.name, young.name, other, "glmcode-tmp-link", mine.name)
