@@ -46,8 +46,14 @@ def cache_folder() -> Path:
 
 
 def private_folder(folder: Path) -> Path:
-    """Make a folder that only its owner can enter (0700); raises OSError."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make a folder that only its owner can enter (0700); raises OSError.
+
+    Folders above it that are missing are made so too, whatever the umask: who may write there
+    could put another folder in its place.
+    """
+    missing = [one for one in folder.parents if not os.path.lexists(one)]
+    for one in (*reversed(missing), folder):
+        one.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_mode & 0o077:
         folder.chmod(0o700)
     return folder
