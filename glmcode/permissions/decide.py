@@ -14,11 +14,15 @@ from pathlib import Path
 
 from glmcode.core.tool import Action, Effect
 from glmcode.permissions.parts import Way
-from glmcode.permissions.paths import Files, Spot, inside
+from glmcode.permissions.paths import Files, Spot
 from glmcode.permissions.policy import Judgement, Policy
 from glmcode.permissions.rules import COVERS, Rule
 
 PLAN = "plan mode: nothing may be changed or run; describe what you would do instead"
+
+
+FAULTS = (ValueError, LookupError, OSError, RecursionError, TypeError, AttributeError, ImportError)
+"""What a command nobody thought of may lead to: it is asked about."""
 
 
 def decide(policy: Policy, tool: str, action: Action) -> Judgement:
@@ -101,6 +105,14 @@ def _command(policy: Policy, tool: str, action: Action, home: str) -> Judgement:
     needless = not any(rule.tool in ("Bash", "Edit", "Read") for rule in policy.deny)
     if policy.mode == "bypassPermissions" and needless:
         return Judgement(decision="allow", why="everything is allowed")
+    try:
+        return _parts(policy, tool, action, home)
+    except FAULTS as fault:
+        return asked(policy, f"it can't be judged ({type(fault).__name__})")
+
+
+def _parts(policy: Policy, tool: str, action: Action, home: str) -> Judgement:
+    """Judge what a command consists of."""
     from glmcode.permissions.verdicts import Verdicts
 
     folders = tuple(Path(path) for path in action.paths) or policy.folders[:1]
@@ -131,6 +143,3 @@ def _looking_only(policy: Policy, judged: object) -> Judgement:
     if verdict.decision == "allow":
         return replace(verdict, looks=True)
     return Judgement(decision="deny", why=f"{PLAN} ({verdict.why})")
-
-
-__all__ = ["asked", "decide", "inside"]

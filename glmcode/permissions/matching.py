@@ -101,24 +101,45 @@ def _starred(text: str) -> str:
 
 
 def denies(pattern: str, words: Sequence[Word]) -> bool:
-    """Whether a pattern names a command, wherever its options stand."""
+    """Whether a pattern names a command, wherever its options stand.
+
+    Options between a program and its subcommand are passed over, each with or without a value;
+    for git that was done exactly before.
+    """
     if not words:
         return False
     if covers(pattern, words) is not None:
         return True
-    tokens = list(pattern_of(pattern).tokens)
-    options = [t for t in tokens[1:] if re.fullmatch(r"-[^*\0]+", t)]
-    plain = [t for t in tokens if t not in options]
-    operands = [w for i, w in enumerate(words) if i == 0 or not w.prefix.startswith("-")]
-    ends_open = tokens[-1:] == ["*"] or (tokens[-1:] and tokens[-1][-1] in "*\0")
-    if not ends_open and (not options or len(operands) != len(plain)):
+    tokens = pattern_of(pattern).tokens
+    texts = [word.text if word.known else None for word in words]
+    if not tokens or texts[0] is None or not _token(tokens[0]).fullmatch(texts[0]):
         return False
-    if any(not _has_option(option, words[1:]) for option in options):
+    if texts[0] == "git" and words[1:2] and words[1].prefix.startswith("-"):
         return False
+    for start in range(1, len(words)):
+        if _loosely(tokens[1:], words[start:]):
+            return True
+        option = words[start].prefix.startswith("-")
+        value = start > 1 and words[start - 1].prefix.startswith("-")
+        if not (option or (value and "=" not in words[start - 1].prefix)):
+            break
+    return False
+
+
+def _loosely(tokens: Sequence[str], words: Sequence[Word]) -> bool:
+    """Whether words match, with the options of the pattern anywhere among them."""
+    options = [token for token in tokens if re.fullmatch(r"-[^*\0]+", token)]
+    plain = [token for token in tokens if token not in options]
+    ends_open = bool(tokens) and tokens[-1].endswith(("*", "\0"))
+    if any(not _has_option(option, words) for option in options):
+        return False
+    operands = [w for w in words if not w.prefix.startswith("-")] if options or ends_open else words
     texts = [word.text if word.known else None for word in operands]
-    if not ends_open:
-        return len(words) == len(tokens) and _match(plain, 0, texts, 0, set())
-    return _match(plain if plain[-1][-1] in "*\0" else [*plain, "*"], 0, texts, 0, set())
+    if ends_open and (not plain or plain[-1] != "*"):
+        plain = [*plain, "*"]
+    if not ends_open and len(words) != len(tokens):
+        return False
+    return bool(tokens) and tokens[0] != "*" and _match(plain, 0, texts, 0, set())
 
 
 def _has_option(option: str, words: Sequence[Word]) -> bool:

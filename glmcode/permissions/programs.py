@@ -137,7 +137,8 @@ def _git_command(rest: Sequence[Word], is_option: IsOption) -> Deed:
             deed.reads += found.operands
         if name == "reflog" and found.operands and found.operands[0].text in ("expire", "delete"):
             deed.kind = "other"
-        deed.below = name == "grep"
+        if name == "grep":
+            deed.below, deed.reads = True, [*deed.reads, literal(".")]
         return deed
     text = tables_git.GIT_HARMFUL.get(name, "")
     deed = harm_of(rest, Deed(maybe=list(rest[1:])), text)

@@ -157,7 +157,7 @@ LOOKS: Mapping[str, tuple[str, Operands]] = {
         "-A -a -d -e -f -F -H -j -l -L -M -T -u: -p: -o: -C: -t: -w --forest --sort= --no-headers",
         "text",
     ),
-    "date": ("-u -R -I? -d: --date= --utc --rfc-3339= --iso-8601? -r:", "plus"),
+    "date": ("-u -R -I? -d: --date= --utc --rfc-3339= --iso-8601? <-r:", "plus"),
     "which": ("-a", "text"),
     "type": ("-a -t -p -P -f", "text"),
     "command": ("-v -V -p", "text"),

@@ -142,7 +142,6 @@ GIT: Mapping[str, tuple[str, Operands]] = {
 GIT_PAIRS: Mapping[tuple[str, str], tuple[str, Operands]] = {
     ("stash", "list"): (f"{_LOG} {_DIFF}", "revs"),
     ("stash", "show"): (f"-u --include-untracked --only-untracked {_DIFF}", "revs"),
-    ("remote", "show"): ("-n", "text"),
     ("remote", "get-url"): ("--push --all", "text"),
     ("config", "--get"): ("--global --local --system --type= --bool --int", "text"),
     ("config", "--list"): (

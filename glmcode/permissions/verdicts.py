@@ -8,24 +8,28 @@ written. The first thing that is missing is the reason that a person reads. Must
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from pathlib import Path
 
 from glmcode.permissions.commands import analyse
+from glmcode.permissions.forms import (
+    allowable_forms,
+    denied_forms,
+    pieces_of,
+    plain_name,
+    quoted_paths,
+)
 from glmcode.permissions.matching import covers, denies
 from glmcode.permissions.outputs import lists_files
 from glmcode.permissions.parts import Analysis, Part, Way
-from glmcode.permissions.paths import Files, Spot, globs_to_option, inside, is_quiet, spots_of
+from glmcode.permissions.paths import Files, Spot, globs_to_option, is_quiet, spots_of
 from glmcode.permissions.policy import Judgement, Policy
-from glmcode.permissions.programs import Deed, after_globals, deed_of
+from glmcode.permissions.programs import Deed, deed_of
 from glmcode.permissions.rules import Rule
 from glmcode.permissions.variables import harmful_name, harmless_value
 from glmcode.permissions.words import Word, literal
 
 _PIECES = re.compile(r"&&|\|\||[;&|\n\r()`{}]|\$\(")
-_VALUES = re.compile(r"[=:@,]")
 
 
 class Verdicts:
@@ -56,7 +60,7 @@ class Verdicts:
     def _deed(self, part: Part) -> Deed:
         if not part.words or not part.words[0].known:
             return Deed()
-        return deed_of(_plain_name(part.words), lambda word: globs_to_option(word, part.folders))
+        return deed_of(plain_name(part.words), lambda word: globs_to_option(word, part.folders))
 
     # what denies, and what asks
 
@@ -66,7 +70,7 @@ class Verdicts:
         files = [rule for rule in rules if rule.tool in ("Read", "Edit")]
         for part, deed in zip(self.found.parts, self._deeds, strict=True):
             for rule in commands:
-                if any(denies(rule.pattern, words) for words in _forms(part)):
+                if any(denies(rule.pattern, words) for words in denied_forms(part)):
                     return rule, part.text
             if files and not part.shadow and (hit := self._touched(part, deed, files)):
                 return hit, part.text
@@ -88,7 +92,9 @@ class Verdicts:
         ways: tuple[tuple[Way, list[Word]], ...] = (
             ("read", deed.reads),
             ("write", deed.writes),
-            ("read", [piece for word in deed.maybe for piece in _pieces(word)]),
+            ("read", [piece for word in deed.maybe for piece in pieces_of(word)]),
+            ("read", quoted_paths(part)),
+            ("write", quoted_paths(part)),
         )
         for way, words in ways:
             for word in words:
@@ -228,7 +234,7 @@ class Verdicts:
         for rule in self.policy.allow:
             if rule.tool != "Bash" or not rule.pattern:
                 continue
-            for words in _allowable_forms(part, changed):
+            for words in allowable_forms(part, changed):
                 loose = covers(rule.pattern, words)
                 if loose is None:
                     continue
@@ -333,54 +339,3 @@ def _is_write(word: Word, deed: Deed) -> bool:
 def _is_fed_files(part: Part) -> bool:
     """Whether unknown words come from a list of files, through xargs."""
     return part.feed is not None and lists_files(part.feed)
-
-
-def _pieces(word: Word) -> list[Word]:
-    """A word, and what stands in it behind = : @ and commas, where paths hide."""
-    if not word.known:
-        return [word]
-    return [word, *(literal(one) for one in _VALUES.split(word.text)[1:] if one)]
-
-
-def _plain_name(words: Sequence[Word]) -> Sequence[Word]:
-    """The words with the program's name for its path, where the name means that program."""
-    name = words[0].text
-    if name.startswith("/") and _is_program(name):
-        return (literal(name.rpartition("/")[2]), *words[1:])
-    return words
-
-
-@lru_cache(maxsize=256)
-def _is_program(path: str) -> bool:
-    return shutil.which(path.rpartition("/")[2]) == path
-
-
-def _allowable_forms(part: Part, changed: list[str]) -> list[Sequence[Word]]:
-    """The words of a part as a rule that allows may name them."""
-    words = list(_plain_name(part.words))
-    assigns = [literal(f"{n}={v.text}") for n, v in part.assigns if n in changed and v.known]
-    if len(assigns) < len(changed):
-        return []
-    forms: list[Sequence[Word]] = [[*assigns, *words]]
-    if words[0].text == "git":
-        forms.append([*assigns, words[0], *words[after_globals(words) :]])
-    return forms
-
-
-def _forms(part: Part) -> list[Sequence[Word]]:
-    """The words of a part in every form that a rule that denies may name."""
-    if not part.words or not part.words[0].known:
-        return []
-    words = list(part.words)
-    base = literal(words[0].text.rpartition("/")[2])
-    forms: list[Sequence[Word]] = [words, [base, *words[1:]]]
-    if base.text == "git":
-        forms.append([base, *words[after_globals(words) :]])
-    for form in list(forms):
-        assigns = [literal(f"{name}={value.text}") for name, value in part.assigns]
-        if assigns:
-            forms.append([*assigns, *form])
-    return forms
-
-
-__all__ = ["Verdicts", "inside"]

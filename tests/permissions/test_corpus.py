@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,34 @@ def judged(group: dict[str, Any], command: str, folder: Path) -> Judgement:
     return decide(policy, "Bash", bash(command, folder))
 
 
+LINES = (Path(__file__).parent / "cases.jsonl").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: json.loads(line)["command"][:60])
+def test_a_case_with_rules_of_its_own_is_judged_as_it_says(line: str, workspace: Path) -> None:
+    case = json.loads(line.replace("WORK", str(workspace)))
+    group = {"mode": case["mode"], "allow": [case["allow"]], "deny": [case["deny"]]}
+    judgement = judged(group, case["command"], workspace)
+    assert judgement.decision == case["want"], judgement.why
+
+
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("rules")
     work = (root / "work").resolve()
-    for folder in ("src", "secret", ".git/hooks", "build", "keys", ".glmcode"):
+    for folder in ("src", "secret", ".git/hooks", "build", "keys", ".glmcode", "sub"):
         (work / folder).mkdir(parents=True)
-    for name in ("a.py", "src/b.py", "a.txt", "b.txt", ".env", "secret/a", "keys/a.pem", "build/x"):
+    for name in (
+        "a.py",
+        "src/b.py",
+        "a.txt",
+        "b.txt",
+        ".env",
+        "secret/a",
+        "keys/a.pem",
+        "build/x",
+        "-x.txt",
+    ):
         (work / name).write_text("x\n")
     (root / "x").write_text("x\n")
     (work / "link").symlink_to("/etc")

@@ -1,0 +1,80 @@
+"""The forms in which rules may name a command, and the places where its words hide paths. Pure.
+
+For a rule that allows there are few forms: the program by its name for its own path, git without
+harmless options in front. For one that denies there are all that name the same thing.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from functools import lru_cache
+
+from glmcode.permissions.parts import Part
+from glmcode.permissions.programs import after_globals
+from glmcode.permissions.words import Word, literal
+
+_CODE = re.compile(r"[^\w./~-]+")
+_VALUES = re.compile(r"[=:@,]")
+
+
+def pieces_of(word: Word) -> list[Word]:
+    """A word, and what stands in it behind = : @ and commas, where paths hide."""
+    if not word.known:
+        return [word]
+    return [word, *(literal(one) for one in _VALUES.split(word.text)[1:] if one)]
+
+
+_INTERPRETERS = re.compile(r"(?:python|node|deno|bun|perl|ruby|php|lua|osascript)[\d.]*")
+
+
+def quoted_paths(part: Part) -> list[Word]:
+    """What may be a path in code that stands on the command line of an interpreter."""
+    if not _INTERPRETERS.fullmatch(part.name.rpartition("/")[2]):
+        return []
+    texts = [word.text for word in part.words[1:] if word.known] + [part.stdin or ""]
+    return [
+        literal(one) for text in texts for one in set(_CODE.split(text)) if "." in one or "/" in one
+    ]
+
+
+def plain_name(words: Sequence[Word]) -> Sequence[Word]:
+    """The words with the program's name for its path, where the name means that program."""
+    name = words[0].text
+    if name.startswith("/") and _is_program(name):
+        return (literal(name.rpartition("/")[2]), *words[1:])
+    return words
+
+
+@lru_cache(maxsize=256)
+def _is_program(path: str) -> bool:
+    return shutil.which(path.rpartition("/")[2]) == path
+
+
+def allowable_forms(part: Part, changed: list[str]) -> list[Sequence[Word]]:
+    """The words of a part as a rule that allows may name them."""
+    words = list(plain_name(part.words))
+    assigns = [literal(f"{n}={v.text}") for n, v in part.assigns if n in changed and v.known]
+    if len(assigns) < len(changed):
+        return []
+    forms: list[Sequence[Word]] = [[*assigns, *words]]
+    if words[0].text == "git":
+        forms.append([*assigns, words[0], *words[after_globals(words) :]])
+    return forms
+
+
+def denied_forms(part: Part) -> list[Sequence[Word]]:
+    """The words of a part in every form that a rule that denies may name."""
+    if not part.words or not part.words[0].known:
+        return []
+    words = list(part.words)
+    base = literal(words[0].text.rpartition("/")[2])
+    forms: list[Sequence[Word]] = [words, [base, *words[1:]]]
+    if base.text == "git":
+        forms.append([base, *words[after_globals(words) :]])
+    for form in list(forms):
+        assigns = [literal(f"{name}={value.text}") for name, value in part.assigns]
+        if assigns:
+            forms.append([*assigns, *form])
+    return forms
