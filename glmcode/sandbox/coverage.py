@@ -32,6 +32,7 @@ LANDLOCK = (
     "connecting to Unix sockets by path (Docker, D-Bus, tmux, an ssh agent)",
     ".git/hooks, .git/config and .glmcode: what a command changed there is put back after it, "
     "not prevented, and not while it runs in the background",
+    "seeing which processes run and their command lines (not their memory or environment)",
     "reading files inside the workspace that a rule forbids to read",
     "seeing names, sizes and times of files (not contents) in glmcode's folders",
     "changing modes, owners, times and extended attributes (not contents) of the user's files",

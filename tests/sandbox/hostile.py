@@ -112,6 +112,12 @@ def write_by_the_folder_of_another() -> None:
 
 
 @attempt
+def read_the_command_line_of_another() -> None:
+    if b"time.sleep(300)" not in Path(f"/proc/{victim}/cmdline").read_bytes():
+        raise FileNotFoundError(errno.ENOENT, "that is somebody else")
+
+
+@attempt
 def read_the_environment_of_another() -> None:
     Path(f"/proc/{victim}/environ").read_bytes()
 

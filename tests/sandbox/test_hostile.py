@@ -50,6 +50,7 @@ OPEN = {
         "connect_to_a_socket_elsewhere": "Unix sockets by path",
         "connect_to_the_engine": "Unix sockets by path",
         "list_the_state_folder": "names, sizes and times",
+        "read_the_command_line_of_another": "their command lines",
         "change_a_mode_outside": "modes, owners",
     },
     "bubblewrap": {},
