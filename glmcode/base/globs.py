@@ -29,6 +29,22 @@ def has_wildcard(pattern: str) -> bool:
     return any(char in pattern for char in "*?[{\\")
 
 
+def unclosed(pattern: str) -> tuple[str, int] | None:
+    """The bracket or brace that a pattern opens and never closes, and where (from 1)."""
+    opened: tuple[str, int] | None = None
+    spot = 0
+    while spot < len(pattern):
+        char = pattern[spot]
+        if char == "\\":
+            spot += 1
+        elif opened is None and char in "[{":
+            opened = char, spot + 1
+        elif opened is not None and char == ("]" if opened[0] == "[" else "}"):
+            opened = None
+        spot += 1
+    return opened
+
+
 def with_literal(patterns: list[str]) -> list[str]:
     """The patterns, each that holds a bracket once more with its brackets meaning themselves.
 

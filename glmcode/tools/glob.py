@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glmcode.base.globs import has_wildcard, with_literal
+from glmcode.base.globs import has_wildcard, unclosed, with_literal
 from glmcode.core.tool import Action, Effect, Preview, ToolError, ToolResult
 from glmcode.tools.context import Call, ToolContext
 from glmcode.tools.grep import search_root
@@ -40,6 +40,12 @@ async def prepare(ctx: ToolContext, call: Call, *, pattern: str, path: str | Non
 
     async def commit() -> ToolResult:
         found = await run_search(ctx, _job(ctx, request))
+        if not found.records and (mark := unclosed(request.asked)):
+            raise ToolError(
+                f"the pattern {quoted(request.asked)} is not valid: {mark[0]} at character "
+                f"{mark[1]} is never closed (and no name holds it as it stands); close it, or "
+                f"write \\{mark[0]} for the character itself"
+            )
         text = bounded(ctx, _answer(request, found), name="glob", keep="head")
         body = f"{found.counts['files']} files"
         return ToolResult(for_model=text, for_user=Preview(kind="text", title=title, body=body))

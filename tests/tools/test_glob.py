@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,6 @@ def test_no_match_is_an_answer(box: Toolbox) -> None:
     box.put("a.py")
     assert glob(box, "*.rs") == "no files match '*.rs' in ."
     assert glob(box, "src/**/*.py") == "no files match 'src/**/*.py' in ."
-    assert glob(box, "[") == "no files match '[' in ."
 
 
 @pytest.mark.parametrize(
@@ -137,3 +137,17 @@ def test_brackets_in_a_pattern_may_be_those_of_a_name(box: Toolbox) -> None:
     assert found == "app/[id]/page.tsx:1"
     found = box.call("Grep", pattern="export", glob="app/[...all]/*", output_mode="count")
     assert found == "app/[...all]/page.tsx:1"
+
+
+@pytest.mark.parametrize(("pattern", "mark"), [("src/[ab", "["), ("*.{py", "{"), ("[", "[")])
+def test_a_bracket_that_is_never_closed_is_an_error_unless_a_name_holds_it(
+    box: Toolbox, pattern: str, mark: str
+) -> None:
+    box.put("a.py")
+    assert re.match(
+        rf"error: the pattern .* is not valid: \{mark} at character \d+ is never closed",
+        glob(box, pattern),
+    )
+    box.put("odd[name.py")
+    assert glob(box, "odd[name.py") == "odd[name.py"
+    assert glob(box, r"odd\[name.*") == "odd[name.py"
