@@ -69,8 +69,8 @@ def question(policy: Policy, call: ToolCall, action: Action) -> ApprovalAsked:
 
 def proposed_rule(asked: ApprovalAsked) -> str:
     """The rule that "always" stands for: the narrowest that lets this run again."""
-    if asked.parts:
-        return ",".join(dict.fromkeys(rule for _, rule in asked.parts if rule))
+    if asked.parts and all(rule for _, rule in asked.parts):
+        return ",".join(dict.fromkeys(rule for _, rule in asked.parts))
     from glmcode.permissions.propose import proposed
 
     return proposed(asked.name, asked.subject)

@@ -158,10 +158,11 @@ def globs_to_option(word: Word, folders: Iterable[Path]) -> bool:
 
 def inside(path: str, folders: Iterable[Path]) -> bool:
     """Whether a path is one of the folders, or below."""
-    return any(
-        path == folder or path.startswith(folder.rstrip("/") + "/")
-        for folder in (str(one) for one in folders)
-    )
+    return any(_below(path, str(folder)) for folder in folders)
+
+
+def _below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder if folder[-1:] == "/" else f"{folder}/")
 
 
 class Files:
@@ -252,7 +253,7 @@ class Files:
                 continue
             for folder in self.policy.folders:
                 root = str(folder)
-                if not inside(_folded(path, folds), (Path(_folded(root, folds)),)):
+                if not _below(_folded(path, folds), _folded(root, folds)):
                     continue
                 relative = path[len(root) :].lstrip("/")
                 anchored = one.removeprefix("./").lstrip("/")
@@ -314,7 +315,9 @@ def _folds(folder: str) -> bool:
 
 
 def _protected(path: str, way: Way) -> str:
-    text = "".join(c for c in unicodedata.normalize("NFC", path) if unicodedata.category(c) != "Cf")
+    text = path if path.isascii() else unicodedata.normalize("NFC", path)
+    if not text.isascii():
+        text = "".join(char for char in text if unicodedata.category(char) != "Cf")
     parts = text.casefold().split("/")
     name = parts[-1]
     joined = "/" + "/".join(parts) + "/"

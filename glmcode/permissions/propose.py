@@ -30,9 +30,13 @@ _PLAIN = re.compile(r"[\w./:=@%+,-]+")
 
 def proposed(name: str, subject: str) -> str:
     """The rule for an action of which only tool and subject are known."""
-    if name in ("Edit", "Write"):
-        outside = subject.startswith(("/", ".."))
-        return f"Edit(/{subject})" if outside else f"Edit(./{subject})"
+    kind = {"Edit": "Edit", "Write": "Edit", "Read": "Read", "Grep": "Read", "Glob": "Read"}.get(
+        name
+    )
+    if kind is not None:
+        if subject.startswith(".."):
+            return ""
+        return f"{kind}(/{subject})" if subject.startswith("/") else f"{kind}(./{subject})"
     if name != "Bash":
         return name
     words = subject.split()

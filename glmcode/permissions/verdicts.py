@@ -49,9 +49,17 @@ class Verdicts:
         self._folders = folders
         self._files = Files(policy, home)
         self._named: set[int] = set()
+        self._places: dict[object, list[Spot] | None] = {}
         self.found = found if found is not None else _analysed(command, folders, home)
         self._deeds = [self._deed(part) for part in self.found.parts]
         self._links = any(part.name == "ln" for part in self.found.parts)
+
+    def _spots(self, word: Word, folders: tuple[Path, ...]) -> list[Spot] | None:
+        """The files that a word may name, looked up once."""
+        key = (word.text, word.raw, word.known, word.glob, folders)
+        if key not in self._places:
+            self._places[key] = spots_of(word, folders, self.home)
+        return self._places[key]
 
     def under(self, policy: Policy) -> Verdicts:
         """The same command under another policy."""
@@ -75,7 +83,7 @@ class Verdicts:
             if files and not part.shadow and (hit := self._touched(part, deed, files)):
                 return hit, part.text
         for touch in self.found.touches:
-            for one in spots_of(touch.word, touch.folders, self.home) or ():
+            for one in self._spots(touch.word, touch.folders) or ():
                 if not is_quiet(one.named) and (hit := self._hit(files, touch.way, one)):
                     return hit, touch.text
         if self.found.doubts:
@@ -98,7 +106,7 @@ class Verdicts:
         )
         for way, words in ways:
             for word in words:
-                for one in spots_of(word, part.folders, self.home) or ():
+                for one in self._spots(word, part.folders) or ():
                     if is_quiet(one.named):
                         continue
                     if hit := self._hit(rules, way, one):
@@ -106,7 +114,7 @@ class Verdicts:
         if deed.below:
             for way, words in ways[:2]:
                 for word in words:
-                    for one in spots_of(word, part.folders, self.home) or ():
+                    for one in self._spots(word, part.folders) or ():
                         for rule in rules:
                             if Files(_only(self.policy, rule), self.home).denied_below(way, one):
                                 return rule
@@ -123,7 +131,7 @@ class Verdicts:
                     return rule, piece.strip()
             for word in words if files else ():
                 text = word.text.lstrip("<>&0123456789")
-                for one in (text and spots_of(literal(text), self._folders, self.home)) or ():
+                for one in (text and self._spots(literal(text), self._folders)) or ():
                     hit = self._hit(files, "read", one) or self._hit(files, "write", one)
                     if hit:
                         return hit, piece.strip()
@@ -161,14 +169,29 @@ class Verdicts:
         found: list[tuple[str, tuple[Word, ...], str]] = []
         for part, deed in zip(self.found.parts, self._deeds, strict=True):
             why, _ = ("", None) if part.shadow else self._part(part, deed)
-            if why and not (part.wraps and part.inner and not part.hazard):
+            if not why or (part.wraps and part.inner and not part.hazard):
+                continue
+            files = self._unwritable(part, deed)
+            found += [(part.text, (), path) for path in files]
+            if not files:
                 changed = [literal(f"{n}={v.text}") for n, v in part.assigns if v.known]
                 found.append((part.text, (*changed, *part.words), ""))
         for touch in self.found.touches:
             if self._file(touch.way, touch.word, touch.folders, strict=True):
-                spots = spots_of(touch.word, touch.folders, self.home) or []
+                spots = self._spots(touch.word, touch.folders) or []
                 found += [(touch.text, (), one.named) for one in spots]
         return found
+
+    def _unwritable(self, part: Part, deed: Deed) -> list[str]:
+        """The files that keep a command from running which otherwise only looks."""
+        if deed.kind != "look" or self._needs_rule(part, deed, [], ""):
+            return []
+        return [
+            one.named
+            for word in deed.writes
+            if self._file("write", word, part.folders, strict=True)
+            for one in self._spots(word, part.folders) or ()
+        ]
 
     def _ask(self, why: str) -> Judgement:
         if self.policy.mode == "dontAsk":
@@ -184,11 +207,11 @@ class Verdicts:
             )
             for way, words in ways:
                 for word in words:
-                    for one in spots_of(word, part.folders, self.home) or ():
+                    for one in self._spots(word, part.folders) or ():
                         if why := self._files.protected(way, one, below=deed.below):
                             return f"{word.raw or word.text}: {why}"
         for touch in self.found.touches:
-            for one in spots_of(touch.word, touch.folders, self.home) or ():
+            for one in self._spots(touch.word, touch.folders) or ():
                 if why := self._files.protected(touch.way, one):
                     return f"`{touch.text}`: {why}"
         return ""
@@ -263,14 +286,14 @@ class Verdicts:
         for word in deed.maybe:
             if id(word) in named or not re.match(r"/|\.\./|\.\.$|~", word.text):
                 continue
-            for one in spots_of(word, part.folders, self.home) or ():
+            for one in self._spots(word, part.folders) or ():
                 there = Path(one.named).exists() or deed.kind == "look"
                 if there and not is_quiet(one.named) and not self._readable(one):
                     return f"{shown} names {one.named}, outside the workspace"
         return ""
 
     def _is_protected(self, word: Word, part: Part, deed: Deed) -> bool:
-        spots = spots_of(word, part.folders, self.home) or []
+        spots = self._spots(word, part.folders) or []
         return any(self._files.protected("write", one, below=deed.below) for one in spots)
 
     def _readable(self, one: Spot) -> bool:
@@ -289,7 +312,7 @@ class Verdicts:
         """Why a file may not be touched. strict: a write must be allowed as an edit is."""
         if word.known and word.text == "-":
             return ""
-        spots = spots_of(word, folders, self.home)
+        spots = self._spots(word, folders)
         if spots is None:
             if way == "read" and listed and not self._reads_ruled():
                 return ""
