@@ -391,8 +391,8 @@ MUTATIONS = (
     Mutation(
         name="a rewind cuts the prompt",
         file="glmcode/engine/tokens.py",
-        old="            if keep < self.count and self.prompt.can_rewind:",
-        new="            if False:",
+        old="        elif self.cuts < len(transcript.cuts):",
+        new="        elif False:",
         tests=("tests/test_agent_rewind.py",),
     ),
 )

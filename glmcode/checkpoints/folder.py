@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from glmcode.base.ignore import Rules
 from glmcode.checkpoints.entries import Entry, unkept
-from glmcode.checkpoints.stats import NOTHING, Row
+from glmcode.checkpoints.stats import NOTHING, Mark, Row, mark_of
 
 SLACK_NS = 50_000_000
 COARSE_NS = 2_500_000_000
@@ -25,9 +25,9 @@ class Folder:
 
     __slots__ = (
         "alive",
-        "changes",
         "entries",
         "folders",
+        "marks",
         "mode",
         "names",
         "parent",
@@ -50,7 +50,7 @@ class Folder:
         self.tree = b""
         self.names: list[str] = ["."]
         self.rows: list[Row] = [NOTHING]
-        self.changes = [0]
+        self.marks: list[Mark] = [mark_of(NOTHING)]
 
     def under(self, name: str) -> str:
         """The relative path of a name in this folder."""
@@ -75,7 +75,7 @@ class Folder:
         """What the next scan is to find: the folder's own state first, then each name's."""
         self.names = [".", *rows]
         self.rows = [own, *rows.values()]
-        self.changes = [row[3] for row in self.rows]
+        self.marks = [mark_of(row) for row in self.rows]
 
     def listing(self) -> list[tuple[str, Entry]]:
         """What its tree object holds, sorted by name; every folder below must have its tree."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from glmcode.base.ignore import NAMES
 from glmcode.checkpoints.entries import Delta, Entry, pack_delta, same, unpack_delta
 from glmcode.checkpoints.store import Store
 
@@ -145,8 +146,11 @@ def settle(
 def plausible(delta: Delta, root: str, since: float) -> Delta:
     """Without what can't have happened since a moment: things that appeared but are older.
 
-    Such things were there, and only an ignore file that changed shows or hides them.
+    Such things were there, and only an ignore file that changed shows or hides them; where none
+    did, all of it happened.
     """
+    if not any(path.rpartition("/")[2] in NAMES for path in delta):
+        return delta
     since_ns = int((since - 1.0) * 10**9)
     young: dict[str, bool] = {}
 

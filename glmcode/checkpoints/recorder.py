@@ -33,7 +33,7 @@ from glmcode.checkpoints.words import MANY, PARTLY, TOO_SLOW, TOO_WIDE, UNKNOWN
 
 TURN_S = 2.0
 """The most that the looks before the actions of one turn take, in all."""
-LEAST_S = 0.25
+LEAST_S = 0.5
 AFTER_S = 4.0
 WARM_S = 0.4
 MAX_EXTRAS = 1_000

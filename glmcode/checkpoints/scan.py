@@ -22,11 +22,13 @@ from glmcode.base.walk import NEVER
 from glmcode.checkpoints.entries import Entry, pack
 from glmcode.checkpoints.folder import Folder, is_racy
 from glmcode.checkpoints.reading import FULL, LATE, read_entry
-from glmcode.checkpoints.stats import NOTHING, Row, changes_of, row_of
+from glmcode.checkpoints.stats import NOTHING, Row, marks_of, row_of
 
 MAX_FILES = 400_000
 TOO_MANY = f"left out: more than {MAX_FILES:,} files"
 UNLISTABLE = "may not be listed"
+LISTING_S = 2.0
+"""A folder that is known is listed even so much later: else what it held would not be known."""
 _OURS = re.compile(r"\.glmcode-[0-9a-f]{16}\.tmp")
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -137,7 +139,7 @@ class Scanner:
                 dirty.append(folder)
                 continue
             try:
-                if changes_of(descriptor, folder.names) != folder.changes:
+                if marks_of(descriptor, folder.names) != folder.marks:
                     dirty.append(folder)
             except OSError:
                 dirty.append(folder)
@@ -177,7 +179,8 @@ class Scanner:
         changed_rules: paths of folders whose rules differ, so that all below is judged anew.
         """
         before = (folder.unlisted, folder.entries, set(folder.folders), folder.mode)
-        if time.monotonic() > self._deadline or self._files > MAX_FILES:
+        patience = LISTING_S if folder.names != ["."] else 0.0
+        if time.monotonic() > self._deadline + patience or self._files > MAX_FILES:
             many = self._files > MAX_FILES
             self.late, self.many = self.late or not many, self.many or many
             self._give_up(folder, TOO_MANY if many else LATE)

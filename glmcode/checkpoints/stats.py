@@ -24,11 +24,19 @@ row_of: Callable[[os.stat_result], Row] = attrgetter(
 )
 
 
-def changes_of(descriptor: int, names: Sequence[str]) -> list[int]:
-    """When names in an open folder last changed (ctime, ns), links not followed. Raises OSError.
+Mark: TypeAlias = tuple[int, int]
+"""inode, ctime_ns: enough for the question whether anything changed. Nobody can set the time of
+the last change; the inode tells apart what was moved here within one tick of the clock."""
 
-    For the question whether anything changed this is enough: nobody can set it, and another file
-    in the place of one changes the folder.
-    """
-    ask = os.stat
-    return [ask(name, dir_fd=descriptor, follow_symlinks=False).st_ctime_ns for name in names]
+_mark_of: Callable[[os.stat_result], Mark] = attrgetter("st_ino", "st_ctime_ns")
+
+
+def mark_of(row: Row) -> Mark:
+    """The mark in a state."""
+    return (row[0], row[3])
+
+
+def marks_of(descriptor: int, names: Sequence[str]) -> list[Mark]:
+    """The marks of names in an open folder, links not followed. Raises OSError."""
+    ask, mark = os.stat, _mark_of
+    return [mark(ask(name, dir_fd=descriptor, follow_symlinks=False)) for name in names]

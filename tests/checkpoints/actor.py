@@ -194,6 +194,8 @@ def turn(root: Path, session: str, seed: int) -> None:
             step = kept.before("Bash", "a command", command=True)
             changes.command()
             kept.after(step)
+        for notice in kept.take_notices():
+            tell(f"notice {notice}")
         if chance.random() < 0.15:
             user_change(changes)
     kept.close()

@@ -103,12 +103,14 @@ class Campaign:
         self.internals = state_of(self.root / ".git", inside_git=True)
         self.number = 0
         self.touched: dict[str, set[str]] = {}
+        self.partly = False
 
     def sequence(self) -> None:
         """Some turns (perhaps killed), perhaps a person's changes, an undo, perhaps a redo."""
         self.number += 1
         session = f"session{self.number}"
         self.touched = {}
+        self.partly = False
         turns = self.chance.randrange(1, 4)
         before: dict[int, State] = {}
         for _ in range(turns):
@@ -154,6 +156,7 @@ class Campaign:
         assert process.returncode in (0, -9), err.decode()
         words = [ast.literal_eval(line) for line in out.decode().splitlines() if line.endswith("'")]
         self.heard(words)
+        self.partly = self.partly or any("not whole" in word for word in words)
         ended = "done" in words
         self.counts[f"{what} ended" if ended else f"{what} killed"] += 1
         return ended
@@ -218,6 +221,9 @@ class Campaign:
 
         Folders above such a path may have stayed because of it.
         """
+        if self.partly:  # a machine that was too busy for a look: it was said
+            self.counts["not whole"] += 1
+            return
         excused = {*self.touched, *failed}
         near = {path[:at] for path in excused for at, char in enumerate(path) if char == "/"}
         for path in found.keys() | wanted.keys():
