@@ -197,7 +197,9 @@ def _is_trusted(workspace: Path, *, terminal: bool) -> bool:
     if not what or not (os.isatty(0) and os.isatty(2)):
         return False
     question = f"{workspace} brings its own: {what}.\nTrust this folder? It may set rules. [y/N] "
-    os.write(2, question.encode("utf-8", "replace"))
+    from glmcode.repl.clean import visible
+
+    os.write(2, visible(question).encode("utf-8", "replace"))
     try:
         said = os.read(0, 1_000).strip().lower() in (b"y", b"yes")
         remember(workspace, said)

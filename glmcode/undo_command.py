@@ -32,7 +32,7 @@ def run_undo(argv: list[str]) -> int:
         return error.code if isinstance(error.code, int) else 2
     folder = _workspace(Path(os.path.realpath(options.cd)))
     if folder is None:
-        _say(NOTHING.format(folder=visible(options.cd)))
+        _say(NOTHING.format(folder=options.cd))
         return 0 if options.list else 1
     kept = Checkpoints(folder, "")
     try:
@@ -93,7 +93,7 @@ def _run(undo: Undo, options: argparse.Namespace) -> int:
             if finished.failed:
                 return 1
     plan = undo.plan_redo() if options.redo else undo.plan(options.count, to=options.to)
-    _write(f"{title(plan)}\n{visible(described(undo, plan))}\n")
+    _write(f"{title(plan)}\n{described(undo, plan)}\n")
     if plan.against and not options.force:
         _say(f"{refusal(plan)}\nnothing was changed; --force does it all the same")
         return 1
@@ -113,12 +113,12 @@ def _apply(undo: Undo, plan: Plan, options: argparse.Namespace) -> int:
             _say("nothing was changed")
             return 1
     applied = undo.apply(plan, force=options.force)
-    _say(visible(outcome(plan, applied)))
+    _say(outcome(plan, applied))
     return 1 if applied.failed else 0
 
 
 def _write(text: str) -> int:
-    data = text.encode("utf-8", "replace")
+    data = visible(text).encode("utf-8", "replace")
     try:
         while data:
             data = data[os.write(1, data) :]
@@ -129,6 +129,6 @@ def _write(text: str) -> int:
 
 def _say(text: str) -> None:
     try:
-        os.write(2, f"glmcode undo: {text}\n".encode("utf-8", "replace"))
+        os.write(2, f"glmcode undo: {visible(text)}\n".encode("utf-8", "replace"))
     except OSError:
         pass

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +35,9 @@ from glmcode.repl.paint import Painter
 from glmcode.repl.view import View
 from glmcode.session_text import plain_lines
 from glmcode.stream_json import as_line
+from glmcode.undo_command import run_undo
+from tests.scripted import calls, says
+from tests.test_agent import Held
 from tests.tools.toolbox import Toolbox
 
 SPLITS = st.lists(st.integers(0, 200), max_size=6)
@@ -229,3 +233,23 @@ def test_the_result_of_a_command_that_prints_escapes_shows_none(tmp_path: Path) 
     for line in seen.event(Appended(message=message)):
         only_own_escapes(line)
     assert "\x1b" not in text and "end" in text and "red" in text
+
+
+def test_the_names_of_files_that_an_undo_tells_hold_no_escape(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLMCODE_HOME", str(tmp_path / "home"))
+    work = tmp_path / "work"
+    work.mkdir()
+    name = "a\x1b]52;c;ZXZpbA==\x07\u202eb.txt"
+    script = [calls(("Write", {"file_path": name, "content": "\x1b[2Jevil\n"})), says("done")]
+    Held(work, script, mode="bypassPermissions").run("make \x1b[31m it")
+    assert (work / name).exists()
+    for words in (["--list"], ["--dry-run"]):
+        said = written(lambda words=words: run_undo([*words, "-C", str(work)]))
+        assert "b.txt" in said
+        only_own_escapes(said, re.compile("(?!)"))
+    (work / name).write_text("changed\n")
+    said = written(lambda: run_undo(["--yes", "-C", str(work)]))
+    assert "b.txt" in said
+    only_own_escapes(said, re.compile("(?!)"))
