@@ -7,6 +7,7 @@ written. The first thing that is missing is the reason that a person reads. Must
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,7 +23,14 @@ from glmcode.permissions.forms import (
 from glmcode.permissions.matching import covers, denies
 from glmcode.permissions.outputs import lists_files
 from glmcode.permissions.parts import Analysis, Part, Way
-from glmcode.permissions.paths import Files, Spot, globs_to_option, is_quiet, spots_of
+from glmcode.permissions.paths import (
+    Files,
+    Spot,
+    globs_to_option,
+    is_quiet,
+    spot,
+    spots_of,
+)
 from glmcode.permissions.policy import Judgement, Policy
 from glmcode.permissions.programs import Deed, deed_of
 from glmcode.permissions.rules import Rule
@@ -224,6 +232,8 @@ class Verdicts:
             return (f"{shown} changes what later commands do", None) if bad else ("", None)
         if not part.words[0].known:
             return f"in {shown} it isn't known which program runs", None
+        if part.name == "git" and (strange := self._strange_repository(part, deed)):
+            return f"{shown} runs in {strange}, whose configuration git would follow", None
         changed = [
             name for name, v in part.assigns if not (v.known and harmless_value(name, v.text))
         ]
@@ -251,6 +261,24 @@ class Verdicts:
         if deed.kind == "look" or (deed.kind == "write" and deed.editing and not self._links):
             return ""
         return f"no rule allows {shown}" + (f" ({deed.why})" if deed.why else "")
+
+    def _strange_repository(self, part: Part, deed: Deed) -> str:
+        """A folder that git would take for a repository without `.git`, which is protected.
+
+        Whoever may write files can make one, with a configuration that runs programs.
+        """
+        folders = [str(folder) for folder in part.folders]
+        for word in deed.reads:
+            folders += [one.real for one in self._spots(word, part.folders) or ()]
+        for folder in folders:
+            while self._files.within("read", spot(folder)) and len(folder) > 1:
+                if all(os.path.lexists(f"{folder}/{name}") for name in ("HEAD", "objects", "refs")):
+                    return folder
+                folder = os.path.dirname(folder)  # noqa: PTH120 (text, as everywhere here)
+        made = [word for one in self._deeds for word in one.writes]
+        made += [touch.word for touch in self.found.touches if touch.way == "write"]
+        heads = [word for word in made if word.text.rstrip("/").endswith("HEAD")]
+        return "a repository that is made here" if heads else ""
 
     def _rule(self, part: Part, deed: Deed, changed: list[str]) -> tuple[Rule | None, set[int]]:
         """A rule that covers a part, and the ids of the words that it names."""

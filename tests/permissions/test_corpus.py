@@ -74,6 +74,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "-x.txt",
     ):
         (work / name).write_text("x\n")
+    for name in ("bare/objects", "bare/refs", "bare/in"):
+        (work / name).mkdir(parents=True)
+    (work / "bare" / "HEAD").write_text("ref: refs/heads/main\n")
     (root / "x").write_text("x\n")
     (work / "link").symlink_to("/etc")
     (work / "outside").symlink_to(root / "x")
