@@ -303,7 +303,16 @@ def _whole_folders(words: Sequence[Word], is_option: IsOption) -> Deed:
     return deed
 
 
+def _text(words: Sequence[Word], is_option: IsOption) -> Deed:
+    """Commands that take any words, and what looks like an option, as text."""
+    return Deed(kind="look")
+
+
 SPECIAL: dict[str, Special] = {
+    "echo": _text,
+    "true": _text,
+    "false": _text,
+    ":": _text,
     "git": _git,
     "find": _find,
     "sed": _sed,
