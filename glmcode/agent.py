@@ -13,7 +13,7 @@ from dataclasses import replace
 from threading import Thread
 from typing import Any
 
-from glmcode.agent_compaction import Window, carried_from, settled
+from glmcode.agent_compaction import Window, settled
 from glmcode.agent_guide import Room, guided
 from glmcode.agent_head import Ahead, Head, build_head, denial
 from glmcode.agent_ledger import AgentLedger
@@ -25,6 +25,7 @@ from glmcode.agent_rules import first_policy, granted, judged, proposed_rule, qu
 from glmcode.agent_setup import runs_unasked, tool_context, warm
 from glmcode.agent_undo import Past
 from glmcode.base.config import Mode
+from glmcode.context.compaction import carried_from
 from glmcode.context.environment import environment
 from glmcode.context.folders import FolderInstructions
 from glmcode.core.calls import Loop, TurnStop, Verdict

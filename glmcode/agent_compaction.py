@@ -77,6 +77,7 @@ _ADVICE = {
     False: "Compact it (/compact; context.compact = true does it by itself) or start a new "
     "session (/clear)",
 }
+NO_GAIN = "compaction: there is nothing to gain yet"
 _RESULT_CUT = "[cut: the context window is full]"
 
 
@@ -121,7 +122,8 @@ class Window:
             question=self._question,
             compact=self._automatic,
         )
-        self.client.leave_free(min(budget.spare, budget.window // 4))
+        spare = budget.spare if self._automatic else 0
+        self.client.leave_free(min(spare, budget.window // 4))
         return budget
 
     @property
@@ -292,6 +294,8 @@ class Window:
         the hard limit. All of these leave everything as it was.
         """
         before = self.used
+        if not self._gains(self._segment(" ")[0], say=why == "asked"):  # whatever the summary is
+            return False
         self._emit(Compacting(tokens=before, window=self.client.window))
         summary, fault, usage = await self._summary(focus, full=full)
         if fault:
@@ -301,14 +305,22 @@ class Window:
             if not full:
                 return False
         messages, tail = self._segment(summary)
-        if sum(map(self._tokens, messages)) >= self._held():
-            self._emit(Notice(text="compaction: there is nothing to gain yet"))
+        if not self._gains(messages, say=True):
             return False
         self._restart(messages, tail, {"why": why, "summary": summary, "before": before})
         self._failed_at = None if summary else UNKNOWN  # not asked again before it must be
         done = Compacted(before=before, after=self.used, why=why, summary=summary, usage=usage)
         self._emit(done)
         return True
+
+    def _gains(self, messages: Sequence[Message], *, say: bool) -> bool:
+        """Whether these hold less than what there is; if not, nobody is asked again so soon."""
+        if sum(map(self._tokens, messages)) < self._held():
+            return True
+        self._failed_at = self.used
+        if say:
+            self._emit(Notice(text=NO_GAIN))
+        return False
 
     async def _summary(self, focus: str, *, full: bool) -> tuple[str, str, Usage]:
         """(summary, fault, cost)."""
@@ -374,16 +386,6 @@ class Window:
 
 LONGEST_FRAME = 16
 """Tokens of a result's tags, on the safe side."""
-
-
-def carried_from(entry: Mapping[str, Any]) -> Carried:
-    """What a stored compaction line carries on; an entry without it gives nothing."""
-    requests, files = entry.get("requests"), entry.get("files")
-    return Carried(
-        requests=tuple(map(str, requests)) if isinstance(requests, list) else (),
-        files={str(k): str(v) for k, v in files.items()} if isinstance(files, dict) else {},
-        summary=str(entry.get("carried", "")),
-    )
 
 
 async def settled(task: asyncio.Task[Any]) -> None:

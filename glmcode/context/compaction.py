@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from glmcode.base.data import prompt_text
 from glmcode.context.budget import shrink
@@ -108,6 +109,16 @@ def carry(before: Carried, messages: Sequence[Message], keys: Mapping[str, str])
         earlier = files.pop(path, "")
         files[path] = "changed" if earlier == "changed" else done
     return replace(before, requests=(*before.requests, *said), files=files)
+
+
+def carried_from(entry: Mapping[str, Any]) -> Carried:
+    """What a stored compaction line carries on; an entry without it gives nothing."""
+    requests, files = entry.get("requests"), entry.get("files")
+    return Carried(
+        requests=tuple(map(str, requests)) if isinstance(requests, list) else (),
+        files={str(k): str(v) for k, v in files.items()} if isinstance(files, dict) else {},
+        summary=str(entry.get("carried", "")),
+    )
 
 
 def tail_start(messages: Sequence[Message], count: Count, limit: int) -> int:

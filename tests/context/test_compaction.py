@@ -303,6 +303,18 @@ def test_a_message_a_thousand_times_too_large_is_refused_without_encoding_all_of
     assert re.search(r"this message has about \d+,\d{3},\d{3} tokens", large.detail)
 
 
+def test_where_a_summary_can_gain_nothing_none_is_asked_for(work: Path) -> None:
+    script = [bash("echo 1"), Reply(text="done")]
+    with SummingEngine(script, [SUMMARY], window=16_384) as engine:
+        talk = Talk(engine, work)
+        [end] = talk.say("x" * 9_600)
+        first, second = engine.prompts()[:2]
+        assert talk.agent is not None and len(first) > talk.agent.window.budget.trigger
+    assert end.reason == "done"
+    assert not engine.questions and not talk.compacted
+    assert second[: len(first)] == first
+
+
 def test_a_message_that_only_fits_into_a_compacted_window_is_sent_after_compacting(
     work: Path,
 ) -> None:

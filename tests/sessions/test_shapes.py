@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from glmcode.agent_compaction import carried_from
 from glmcode.agent_resume import preamble_from_json
+from glmcode.context.compaction import carried_from
 from glmcode.context.ledger import earlier_line
 from glmcode.core.messages import (
     AssistantMessage,
