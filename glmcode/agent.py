@@ -340,7 +340,8 @@ class Agent:
             return Verdict(allowed=True)
         if judgement.decision == "deny":
             return self._denied(call, judgement.why, asked=False)
-        if judgement.rule is None and runs_unasked(self.options, self.context, action):
+        unasked = judgement.rule is None and not judgement.firm
+        if unasked and runs_unasked(self.options, self.context, action):
             self._intend(call, action)
             return Verdict(allowed=True)
         if self.policy.mode == "dontAsk":

@@ -33,6 +33,7 @@ class Policy:
 class Judgement:
     """The decision, why, and the rule that made it (None: the mode did).
 
+    firm: it is about something protected, which no sandbox makes unasked.
     looks: nothing but reads would happen; plan mode allows no action without it.
     """
 
@@ -40,3 +41,4 @@ class Judgement:
     why: str
     rule: Rule | None = None
     looks: bool = False
+    firm: bool = False

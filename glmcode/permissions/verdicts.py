@@ -57,6 +57,7 @@ class Verdicts:
         self._folders = folders
         self._files = Files(policy, home)
         self._named: set[int] = set()
+        self._firm = False
         self._places: dict[object, list[Spot] | None] = {}
         self.found = found if found is not None else _analysed(command, folders, home)
         self._deeds = [self._deed(part) for part in self.found.parts]
@@ -153,6 +154,7 @@ class Verdicts:
             exact = rule.tool == "Bash" and rule.pattern == self.command.strip()
             if rule.tool == "Bash" and (exact or not rule.pattern):
                 if why := self._protected():
+                    self._firm = True
                     return self._ask(why)
                 why = f"the rule {rule.text} allows it"
                 return Judgement(decision="allow", why=why, rule=rule)
@@ -204,7 +206,7 @@ class Verdicts:
     def _ask(self, why: str) -> Judgement:
         if self.policy.mode == "dontAsk":
             why = f"{why}, and nobody is to be asked"
-        return Judgement(decision="ask", why=why)
+        return Judgement(decision="ask", why=why, firm=self._firm)
 
     def _protected(self) -> str:
         """A protected file that the command names; "" for none."""
@@ -350,6 +352,7 @@ class Verdicts:
             if is_quiet(one.named):
                 continue
             if why := self._files.protected(way, one, below=below):
+                self._firm = True
                 return f"touches {one.named}: {why}"
             if self._files.allowed(way, "", one):
                 continue

@@ -99,6 +99,16 @@ def test_a_command_of_the_corpus_is_judged_as_it_says(
     assert judgement.why
 
 
+@pytest.mark.parametrize("rule", [{}, {"allow": ["Bash"]}, {"mode": "acceptEdits"}])
+def test_what_is_protected_is_told_apart_so_that_no_sandbox_makes_it_unasked(
+    rule: dict[str, Any], workspace: Path
+) -> None:
+    for command in ("cat ~/.ssh/id_rsa", "echo x > .git/config", "cp a.py .glmcode/x"):
+        judgement = judged({**rule, "name": ""}, command, workspace)
+        assert judgement.decision == "ask" and judgement.firm
+    assert not judged({"name": ""}, "make", workspace).firm
+
+
 def test_the_corpus_holds_both_kinds_in_number() -> None:
     assert len({(c, d) for _, c, d in CASES if d == "allow"}) >= 100
     assert len({(c, d) for _, c, d in CASES if d != "allow"}) >= 150
