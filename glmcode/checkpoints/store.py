@@ -212,7 +212,9 @@ def set_meta(base: sqlite3.Connection, key: str, value: bytes) -> None:
 
 def _connect(path: Path) -> sqlite3.Connection:
     """Raises sqlite3.Error, OSError."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    # Only where there is none: closing a file drops all locks that this process has on it.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     base = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
         base.execute("PRAGMA auto_vacuum = INCREMENTAL")

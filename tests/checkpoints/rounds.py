@@ -145,6 +145,7 @@ class Campaign:
             [sys.executable, "-m", "tests.checkpoints.actor", what, str(self.root), session,
              str(number)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
+            bufsize=0,  # what readline took too much of, communicate would not see
         )  # fmt: skip
         assert process.stdout is not None
         process.stdout.readline()
