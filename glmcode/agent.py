@@ -21,7 +21,7 @@ from glmcode.agent_mentions import expand
 from glmcode.agent_options import AgentOptions, Answer, Approval, nobody
 from glmcode.agent_resume import Beginning, begin
 from glmcode.agent_rewind import Mark, Marks
-from glmcode.agent_rules import first_policy, granted, judged, proposed_rule, question
+from glmcode.agent_rules import first_policy, granted, judged, only_looks, proposed_rule, question
 from glmcode.agent_setup import runs_unasked, tool_context, warm
 from glmcode.agent_undo import Past
 from glmcode.base.config import Mode
@@ -99,6 +99,7 @@ class Agent:
         self.past = Past(
             self.context, lambda: self.session_id, self._observe, wanted=options.checkpoints
         )
+        self.past.reads_only = lambda action: only_looks(self.policy, action)
         self.tools: dict[str, Tool] = self.past.watched(load_tools(self.context))
         if options.context.instructions:
             self.tools = guided(self.tools, self._guide, self._room)

@@ -44,6 +44,11 @@ def judged(policy: Policy, name: str, action: Action) -> Judgement:
     return judgement
 
 
+def only_looks(policy: Policy, action: Action) -> bool:
+    """Whether every part of a command is known to read only: then it needs no checkpoint."""
+    return decide(replace(policy, mode="plan"), "Bash", action).looks
+
+
 def granted(policy: Policy, journal: Journal, always: str) -> Policy:
     """The policy with what a person allowed from now on, which the journal remembers."""
     from glmcode.permissions.propose import rules_of

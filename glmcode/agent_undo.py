@@ -41,15 +41,16 @@ class Past:
         emit: Emit,
         *,
         wanted: bool,
-        reads_only: Callable[[str], bool] = lambda command: False,
     ) -> None:
-        """session: gives its id. wanted: False for no checkpoints at all. reads_only: whether a
-        command line changes nothing."""
+        """session: gives its id. wanted: False for no checkpoints at all.
+
+        `reads_only`, which may be set: whether a command changes nothing.
+        """
         self.wanted = wanted
         self._context = context
         self._session = session
         self._emit = emit
-        self._reads_only = reads_only
+        self.reads_only: Callable[[Action], bool] = lambda action: False
         self._made: Checkpoints | None = None
         self._stop = Flag()
         self._looking: asyncio.Future[None] | None = None
@@ -91,7 +92,7 @@ class Past:
             action = await proposal
             if action.effect is Effect.READ:
                 return action
-            if action.effect is Effect.EXECUTE and self._reads_only(action.subject):
+            if action.effect is Effect.EXECUTE and self.reads_only(action):
                 return action
             return replace(action, commit=lambda: self._commit(tool.spec.name, action))
 

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from glmcode.agent import Approval
-from glmcode.checkpoints.recorder import Checkpoints
+from glmcode.checkpoints.recorder import Checkpoints, Step
 from glmcode.checkpoints.store import store_folder
 from glmcode.checkpoints.undo import Undo
 from glmcode.core.events import Notice
 from glmcode.core.messages import UserMessage
+from glmcode.core.tool import Action
 from glmcode.sessions import open_session
 from tests.fake_engine import FakeEngine, Reply
 from tests.scripted import calls, says
@@ -252,3 +253,19 @@ def test_what_a_command_did_when_glmcode_was_killed_is_named_and_undone_only_by_
     assert (work / "a.py").read_text() == "half\n"
     assert glmcode(work, "--yes", "--force").returncode == 0
     assert (work / "a.py").read_text() == "x = 1\n" and (work / "b.py").read_text() == "b\n"
+
+
+def test_the_tree_is_not_looked_at_around_a_command_that_only_looks(work: Path) -> None:
+    looks, changes = bash("cat a.py | head -1 && ls"), bash("echo y > a.py")
+    script = [calls(looks), calls(changes, step=2), says("done")]
+    held = Held(work, script, mode="bypassPermissions")
+    begun: list[str] = []
+    before = held.agent.past._before
+
+    async def noted(name: str, action: Action) -> Step:
+        begun.append(action.subject)
+        return await before(name, action)
+
+    held.agent.past._before = noted  # type: ignore[method-assign]
+    held.run("look, then change it")
+    assert begun == ["echo y > a.py"]
