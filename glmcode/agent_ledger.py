@@ -45,6 +45,7 @@ class AgentLedger:
     ) -> None:
         self.ledger = Ledger(Earlier())
         self._options = options
+        self._policy = options.context.reasoning
         self._client = client
         self._transcript = transcript
         self._journal = journal
@@ -57,7 +58,7 @@ class AgentLedger:
             self._begin(request)
         judged = self.ledger.take(request)
         with contextlib.suppress(JournalError):  # the next message meets the same disk and says so
-            self._journal.write("ledger", ledger_json(judged))
+            self._journal.write("ledger", {**ledger_json(judged), "reasoning": self._policy})
         return judged
 
     def _begin(self, request: RequestFinished) -> None:
@@ -66,7 +67,7 @@ class AgentLedger:
         head = self._head(request)
         if stored is not None:
             line = stored.conversation.ledger
-            self.ledger = Ledger(earlier_line(line) if line else Earlier(kind="resumed"))
+            self.ledger = Ledger(earlier_line(line or {}, self._policy))
         else:
             self.ledger = Ledger(earlier_head(_read(path), head))
         _keep(path, head)

@@ -264,3 +264,26 @@ def test_the_result_of_a_headless_run_holds_the_sums(
     causes = {entry["cause"]: entry["again_tokens"] for entry in found["causes"]}
     assert causes == {"new preamble": 0, "unknown": found["again_tokens"]}
     assert f"{found['again_tokens']:,} tokens computed again" in err
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "cause"),
+    [
+        ("keep", "keep", "resumed"),
+        ("keep", "template", "reasoning of earlier turns left out"),
+        ("template", "template", "reasoning of earlier turns left out"),
+        ("template", "keep", "reasoning of earlier turns left out"),
+    ],
+)
+def test_a_resumed_prompt_that_is_another_one_under_the_policy_names_the_policy(
+    work: Path, before: str, after: str, cause: str
+) -> None:
+    script = [reply(0, reasoning="hm " * 50), reply(1_024), reply(None)]
+    with FakeEngine(script, tokenizer=TOKENIZER) as engine:
+        first = options(engine, work, context=ContextSettings(reasoning=before))
+        agent, _ = converse(first, ["one"])
+        stored = open_session(agent.journal.path)
+        again = options(engine, work, context=ContextSettings(reasoning=after), stored=stored)
+        agent, [seen] = converse(again, ["two"])
+    assert seen.cause == cause and seen.again > 128
+    assert lines(agent)[-1]["cause"] == cause

@@ -112,13 +112,17 @@ def earlier_head(old: Head | None, new: Head) -> Earlier:
     return Earlier(prefix=prefix, engine=old.engine, served=old.served, cause=cause)
 
 
-def earlier_line(line: Mapping[str, Any]) -> Earlier:
-    """What a resumed session can expect, from the last ledger line of its segment."""
+def earlier_line(line: Mapping[str, Any], reasoning: str = "keep") -> Earlier:
+    """What a resumed session can expect, from the last ledger line of its segment.
+
+    reasoning: the policy from now on; under `template`, or after it, the prompt is another one.
+    """
+    cause = REASONING if "template" in (reasoning, line.get("reasoning")) else ""
     try:
         held, served, engine = int(line["held"]), int(line["served"]), str(line["mark"])
     except (LookupError, TypeError, ValueError, OverflowError):
-        return Earlier(kind="resumed")
-    return Earlier(kind="resumed", prefix=held, engine=engine, served=served)
+        return Earlier(kind="resumed", cause=cause)
+    return Earlier(kind="resumed", prefix=held, engine=engine, served=served, cause=cause)
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:
@@ -204,7 +208,8 @@ class Ledger:
             return self._why(request), missing
         own, new = self._own, request.prompt_tokens - request.cached_tokens
         if own is None:
-            return ("" if request.prefix else self._earlier.cause), 0
+            new_head = not request.prefix and self._earlier.kind == "new"
+            return (self._earlier.cause if new_head else ""), 0
         if request.segment != own.segment:
             return COMPACTED, new
         if prefix + block < own.held and request.kind != "compaction":
@@ -214,12 +219,15 @@ class Ledger:
     def _why(self, request: RequestFinished) -> str:
         """Why fewer tokens were reused than an earlier request had left."""
         before = self._before or self._earlier
+        resumed = self._before is None and self._earlier.kind == "resumed"
+        if request.engine and before.engine and request.engine != before.engine:
+            return RESTARTED
+        if resumed and self._earlier.cause:
+            return self._earlier.cause
         if request.engine and before.engine:
-            if request.engine != before.engine:
-                return RESTARTED
             others = request.served - before.served - request.tries
             return EVICTED if others > 0 else UNKNOWN
-        return RESUMED if self._before is None and self._earlier.kind == "resumed" else UNKNOWN
+        return RESUMED if resumed else UNKNOWN
 
     def _measure(self, request: RequestFinished) -> None:
         if request.cached_tokens is not None and request.prefill_s > 0:
