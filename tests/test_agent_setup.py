@@ -13,7 +13,7 @@ def test_the_tools_of_an_agent_know_outlines_and_syntax_errors(
 ) -> None:
     monkeypatch.setenv("GLMCODE_HOME", str(tmp_path / "home"))
     warm()
-    context = tool_context(AgentOptions(workspace=tmp_path), lambda: 30_000)
+    context = tool_context(AgentOptions(workspace=tmp_path), lambda: 30_000, lambda event: None)
     assert context.outline(tmp_path / "a.py", "class A:\n    x = 1\n", 1_000) == "1\tclass A"
     assert list(context.syntax(tmp_path / "a.py", b"x = 1\n", b"x = = 1\n")) == [(1, 5, "")]
     assert list(context.syntax(tmp_path / "a.py", b"x = 1\n", b"x = 2\n")) == []
