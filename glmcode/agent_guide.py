@@ -64,6 +64,8 @@ def _guided(tool: Tool, guide: FolderInstructions, room: Room) -> Tool:
 
 
 async def _commit(action: Action, guide: FolderInstructions, room: Room) -> ToolResult:
+    if not guide.concerns(action.paths):
+        return await action.commit()
     pending = await asyncio.to_thread(guide.pending, action.paths, room() // SHARE)
     if not pending:
         return await action.commit()

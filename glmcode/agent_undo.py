@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 READ_AHEAD_S = 0.3
 """Seconds of a session's first turn after which the workspace is read: the request is out then."""
+LATER_S = 0.002
+"""Seconds until the look afterwards begins: the next request is out by then."""
 LOST = "what this step changed was not recorded, so undo can't take it back: {error}"
 
 
@@ -143,6 +145,7 @@ class Past:
     async def _after(self, step: Step) -> None:
         from glmcode.checkpoints.recorder import CheckpointError
 
+        await asyncio.sleep(LATER_S)
         try:
             await asyncio.to_thread(self.checkpoints.after, step)
         except CheckpointError as error:

@@ -57,6 +57,10 @@ class FolderInstructions:
         """Take what these texts of tool results hold as handed over, and nothing else."""
         self.handed = {label for text in results for label in _OPENING.findall(text)}
 
+    def concerns(self, paths: Sequence[str]) -> bool:
+        """Whether a path lies in a folder that may have instructions of its own; cheap."""
+        return any(True for path in paths for _ in self._folders(Path(path)))
+
     def pending(self, paths: Sequence[str], room: int) -> list[Handout]:
         """What touching these real paths calls for, within `room` characters. Reads the disk."""
         found: list[Handout] = []

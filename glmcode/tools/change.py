@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ from glmcode.tools.diff import Diff
 from glmcode.tools.paths import Place, locate
 
 _T = TypeVar("_T")
+_CHECKS = ThreadPoolExecutor(1, "syntax")
 _SETTLE_S = 5.0
 _LISTED = 3
 
@@ -97,8 +99,10 @@ def action_for(ctx: ToolContext, change: Change, title: str) -> Action:
     preview = Preview(kind="diff", title=title, body=change.diff.body)
     real = str(change.place.real)
 
+    errors = _CHECKS.submit(_new_errors, ctx, change)  # found while the change is authorized
+
     async def commit() -> ToolResult:
-        text = await settled(lambda stopped: _commit(ctx, change, stopped))
+        text = await settled(lambda stopped: _commit(ctx, change, errors, stopped))
         return ToolResult(for_model=text, for_user=preview)
 
     return Action(
@@ -118,7 +122,9 @@ def action_for(ctx: ToolContext, change: Change, title: str) -> Action:
     )
 
 
-def _commit(ctx: ToolContext, change: Change, stopped: Callable[[], bool]) -> str:
+def _commit(
+    ctx: ToolContext, change: Change, errors: Future[str], stopped: Callable[[], bool]
+) -> str:
     place, real = change.place, change.place.real
     if locate(ctx, change.given).real != real:
         raise ToolRefused(f"{place.shown} leads to another file now: Read it again")
@@ -137,7 +143,7 @@ def _commit(ctx: ToolContext, change: Change, stopped: Callable[[], bool]) -> st
         raise ToolError(f"{place.shown} {error}") from error
     ctx.seen[str(real)] = digest
     said = f"{change.said} (made folder {ctx.shown(made[-1])})" if made else change.said
-    return said + _new_errors(ctx, change)
+    return said + errors.result()
 
 
 def _new_errors(ctx: ToolContext, change: Change) -> str:
