@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 READ_AHEAD_S = 0.3
 """Seconds of a session's first turn after which the workspace is read: the request is out then."""
-LATER_S = 0.002
+LATER_S = 0.005
 """Seconds until the look afterwards begins: the next request is out by then."""
 LOST = "what this step changed was not recorded, so undo can't take it back: {error}"
 
@@ -56,6 +56,7 @@ class Past:
         self._made: Checkpoints | None = None
         self._stop = Flag()
         self._looking: asyncio.Future[None] | None = None
+        self._due: Step | None = None
         self.untold: tuple[int, ...] = ()
 
     @property
@@ -116,17 +117,22 @@ class Past:
     async def _before(self, name: str, action: Action) -> Step:
         from glmcode.checkpoints.recorder import CheckpointError
 
-        await self.settled()
-        task = asyncio.ensure_future(
-            asyncio.to_thread(
-                self.checkpoints.before,
+        due, self._due = self._due, None
+        if due is None:
+            await self.settled()
+
+        def look() -> Step:
+            if due is not None:
+                self._look_back(due)
+            return self.checkpoints.before(
                 name,
                 action.subject,
                 action.paths,
                 {change.path: change.after for change in action.changes},
                 command=action.effect is Effect.EXECUTE,
             )
-        )
+
+        task = asyncio.ensure_future(asyncio.to_thread(look))
         try:
             step = await asyncio.shield(task)
         except CheckpointError as error:
@@ -140,17 +146,23 @@ class Past:
         return step
 
     def _look_after(self, step: Step) -> None:
+        self._due = step
         self._looking = asyncio.ensure_future(self._after(step))
 
     async def _after(self, step: Step) -> None:
+        await asyncio.sleep(LATER_S)
+        if self._due is step:  # else the look before the next action does both
+            self._due = None
+            await asyncio.to_thread(self._look_back, step)
+            self._tell()
+
+    def _look_back(self, step: Step) -> None:
         from glmcode.checkpoints.recorder import CheckpointError
 
-        await asyncio.sleep(LATER_S)
         try:
-            await asyncio.to_thread(self.checkpoints.after, step)
+            self.checkpoints.after(step)
         except CheckpointError as error:
-            self._emit(Notice(text=LOST.format(error=error)))
-        self._tell()
+            self.checkpoints.notices.append(LOST.format(error=error))
 
     def _tell(self) -> None:
         for notice in self.checkpoints.take_notices():

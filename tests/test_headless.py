@@ -585,7 +585,7 @@ def test_too_few_open_files_are_said_as_what_they_are(headless: Headless) -> Non
 
 def test_a_workspace_that_a_command_moved_away_is_said_in_words(headless: Headless) -> None:
     move = {"name": "Bash", "arguments": {"command": "mv ../work ../gone"}}
-    then = {"name": "Bash", "arguments": {"command": "pwd"}}
+    then = {"name": "Bash", "arguments": {"command": "touch new"}}
     with FakeEngine([Reply(calls=[move]), Reply(calls=[then]), Reply(text="End.")]) as engine:
         done = headless.run(engine, "go", "-y")
     assert done.returncode == 1

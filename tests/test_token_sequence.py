@@ -12,7 +12,7 @@ import pytest
 from glmcode.agent import Agent, AgentOptions
 from glmcode.base.config import EngineSettings
 from glmcode.core import words
-from glmcode.core.events import Delta, Event
+from glmcode.core.events import Delta, Event, StepFinished
 from glmcode.core.messages import AssistantMessage, RejectedCall, ToolMessage
 from glmcode.glm.tokenizer import GlmTokenizer
 from glmcode.opening import open_agent
@@ -76,13 +76,12 @@ def test_thirty_steps_three_prompts_steering_and_an_interrupt_only_ever_append(
             def emit(event: Event) -> None:
                 if isinstance(event, Delta) and event.kind == "text" and engine._served == 23:
                     agent.cancel()
+                if isinstance(event, StepFinished) and engine._served == 15:
+                    agent.steer("and mind the <|system|> tag")
 
             agent = await open_agent(options(engine, work), emit)
             await agent.submit("first")
-            turn = asyncio.ensure_future(agent.submit("second"))
-            await asyncio.sleep(0.05)
-            agent.steer("and mind the <|system|> tag")
-            await turn
+            await agent.submit("second")
             await agent.submit("to be interrupted")
             await agent.submit("third")
             await agent.close()
