@@ -17,10 +17,11 @@ from threading import Event as Flag
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from glmcode.base.settled import settled
 from glmcode.core.calls import TurnStop
 from glmcode.core.events import Notice
 from glmcode.core.model import Emit
-from glmcode.core.tool import Action, Effect, Tool, ToolResult
+from glmcode.core.tool import Action, Effect, Tool, ToolError, ToolResult
 from glmcode.tools.context import ToolContext
 
 if TYPE_CHECKING:
@@ -108,15 +109,42 @@ class Past:
 
     async def _commit(self, name: str, action: Action) -> ToolResult:
         """Raises TurnStop when there is no checkpoint: then nothing was changed."""
+        if action.work is not None:
+            return await self._work(name, action, action.work)
         step = await self._before(name, action)
         try:
             return await action.commit()
         finally:
             self._look_after(step)
 
-    async def _before(self, name: str, action: Action) -> Step:
+    async def _work(
+        self, name: str, action: Action, work: Callable[[Callable[[], bool]], ToolResult]
+    ) -> ToolResult:
+        """Look and change in one go: every hop to a thread costs as much as the look."""
         from glmcode.checkpoints.recorder import CheckpointError
 
+        look = await self._looker(name, action)
+        steps: list[Step] = []
+
+        def recorded(stopped: Callable[[], bool]) -> ToolResult:
+            step = look()
+            if stopped():
+                self._look_back(step)
+                raise ToolError("stopped")  # nobody waits for it any more
+            steps.append(step)
+            return work(stopped)
+
+        try:
+            return await settled(recorded)
+        except CheckpointError as error:
+            raise TurnStop(str(error)) from error
+        finally:
+            if steps:
+                self._look_after(steps[0])
+            self._tell()
+
+    async def _looker(self, name: str, action: Action) -> Callable[[], Step]:
+        """The look before an action, to be called in a thread; raises CheckpointError."""
         due, self._due = self._due, None
         if due is None:
             await self.settled()
@@ -132,6 +160,12 @@ class Past:
                 command=action.effect is Effect.EXECUTE,
             )
 
+        return look
+
+    async def _before(self, name: str, action: Action) -> Step:
+        from glmcode.checkpoints.recorder import CheckpointError
+
+        look = await self._looker(name, action)
         task = asyncio.ensure_future(asyncio.to_thread(look))
         try:
             step = await asyncio.shield(task)

@@ -97,6 +97,7 @@ class Action:
     paths: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
     changes: tuple[FileChange, ...] = field(default=())
+    work: Callable[[Callable[[], bool]], ToolResult] | None = None
 
 
 class Prepare(Protocol):

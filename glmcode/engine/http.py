@@ -186,17 +186,22 @@ class _Connection:
 
     async def next_event(self) -> Any:
         """The next h11 event; reads as needed."""
-        try:
-            while (event := self._http.next_event()) is h11.NEED_DATA:
+        while (event := self.event_at_hand()) is h11.NEED_DATA:
+            try:
                 data = await self._reader.read(READ_SIZE)
-                self._got_bytes = self._got_bytes or bool(data)
-                self._http.receive_data(data)
-        except OSError as error:
-            raise self._error(f"broke the connection ({os_words(error)})") from error
+            except OSError as error:
+                raise self._error(f"broke the connection ({os_words(error)})") from error
+            self._got_bytes = self._got_bytes or bool(data)
+            self._http.receive_data(data)
+        return event
+
+    def event_at_hand(self) -> Any:
+        """The next h11 event of what has come; NEED_DATA where there is none."""
+        try:
+            return self._http.next_event()
         except h11.RemoteProtocolError as error:
             what = "sent something that is not HTTP" if self._odd(error) else "ended too early"
             raise self._error(what if self._got_bytes else "closed the connection") from error
-        return event
 
     def _odd(self, error: h11.RemoteProtocolError) -> bool:
         return "closed connection" not in str(error)
@@ -226,18 +231,28 @@ class _Answer:
         self._transport = transport
         self._connection = connection
         self._ended = False
+        self._broken: TransportError | None = None
         self.status = head.status_code
         self.headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers
         }
 
     async def read(self) -> bytes:
-        while not self._ended:
-            event = await self._connection.next_event()
-            if isinstance(event, h11.Data):
-                return bytes(event.data)
-            self._ended = True
-        return b""
+        if self._ended:
+            return b""
+        if self._broken is not None:
+            raise self._broken
+        event = await self._connection.next_event()
+        pieces: list[bytes] = []
+        try:
+            while isinstance(event, h11.Data):
+                pieces.append(bytes(event.data))
+                event = self._connection.event_at_hand()
+        except TransportError as error:  # what came before it counts
+            self._broken = error
+            return b"".join(pieces)
+        self._ended = event is not h11.NEED_DATA
+        return b"".join(pieces)
 
     def release(self) -> None:
         if self._ended:

@@ -8,15 +8,12 @@ compute new bytes; everything that touches the disk is base/replace.py, in a thr
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
-from typing import TypeVar
 
 from glmcode.base.files import (
     FileChanged,
@@ -29,6 +26,7 @@ from glmcode.base.files import (
     load,
 )
 from glmcode.base.replace import replace_file, unwritable
+from glmcode.base.settled import settled
 from glmcode.base.textfile import HEAD, binary_kind
 from glmcode.core.tool import (
     Action,
@@ -43,9 +41,7 @@ from glmcode.tools.context import ToolContext
 from glmcode.tools.diff import Diff
 from glmcode.tools.paths import Place, locate
 
-_T = TypeVar("_T")
 _CHECKS = ThreadPoolExecutor(1, "syntax")
-_SETTLE_S = 5.0
 _LISTED = 3
 
 
@@ -101,15 +97,19 @@ def action_for(ctx: ToolContext, change: Change, title: str) -> Action:
 
     errors = _CHECKS.submit(_new_errors, ctx, change)  # found while the change is authorized
 
-    async def commit() -> ToolResult:
-        text = await settled(lambda stopped: _commit(ctx, change, errors, stopped))
+    def work(stopped: Callable[[], bool]) -> ToolResult:
+        text = _commit(ctx, change, errors, stopped)
         return ToolResult(for_model=text, for_user=preview)
+
+    async def commit() -> ToolResult:
+        return await settled(work)
 
     return Action(
         effect=Effect.WRITE,
         subject=change.place.shown,
         preview=preview,
         commit=commit,
+        work=work,
         paths=(real,),
         given=(str(change.place.path),),
         changes=(
@@ -184,21 +184,3 @@ def _folders(folder: Path) -> Iterator[list[Path]]:
             with suppress(OSError):
                 for one in reversed(made):
                     one.rmdir()
-
-
-async def settled(work: Callable[[Callable[[], bool]], _T]) -> _T:
-    """Run `work` in a thread; it is given a function that says whether to stop.
-
-    When cancelled, the work is asked to stop and waited for (some seconds at most) before the
-    cancellation goes on, so that nothing changes after the turn was said to have ended.
-    """
-    stop = Event()
-    task = asyncio.ensure_future(asyncio.to_thread(work, stop.is_set))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        stop.set()
-        await asyncio.wait((task,), timeout=_SETTLE_S)
-        if task.done() and not task.cancelled():
-            task.exception()
-        raise

@@ -82,6 +82,8 @@ def _composed_otherwise(path: Path) -> Path | None:
 
 def _shown(ctx: ToolContext, path: Path, real: Path) -> str:
     lexical = Path(os.path.normpath(path))
+    if lexical == real and real.is_relative_to(ctx.workspace):
+        return printable(ctx.shown(real))
     for candidate in (lexical, real):
         if ctx.workspace in (candidate, *candidate.parents):
             if candidate is lexical and Path(os.path.realpath(lexical)) != real:

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 from glmcode.base.bigfile import BigFile, scan
 from glmcode.base.files import FileFault, FileMissing, FileTooLarge, load
+from glmcode.base.settled import settled
 from glmcode.base.textfile import BinaryFile, decode, split_lines
 from glmcode.core.tool import Action, Effect, Preview, ToolError, ToolResult
-from glmcode.tools.change import settled
 from glmcode.tools.context import Call, ToolContext
 from glmcode.tools.output import bounded
 from glmcode.tools.paths import Place, folder_instead, is_folder, locate, missing
