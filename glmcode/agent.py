@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from threading import Thread
 from typing import Any
 
 from glmcode.agent_compaction import Window, settled
@@ -22,8 +21,9 @@ from glmcode.agent_options import AgentOptions, Answer, Approval, nobody
 from glmcode.agent_resume import Beginning, begin
 from glmcode.agent_rewind import Mark, Marks
 from glmcode.agent_rules import first_policy, granted, judged, only_looks, proposed_rule, question
-from glmcode.agent_setup import runs_unasked, tool_context, warm
+from glmcode.agent_setup import runs_unasked, tool_context
 from glmcode.agent_undo import Past
+from glmcode.agent_warm import Warmer
 from glmcode.base.config import Mode
 from glmcode.context.compaction import carried_from
 from glmcode.context.environment import environment
@@ -46,8 +46,6 @@ from glmcode.tools import load_tools
 
 __all__ = ["Agent", "AgentOptions", "Answer", "Approval", "nobody", "proposed_rule"]
 
-WARM_S = 0.03
-"""Seconds after which tools are imported in a thread: when the first request is on its way."""
 NOBODY = (
     "permission was not given, because {why} and nobody can answer here. Go on without it, "
     "or say what should be allowed"
@@ -88,7 +86,7 @@ class Agent:
         self._task: asyncio.Task[TurnFinished] | asyncio.Task[bool] | None = None
         self._ready = ready
         self._check_engine = False
-        self._warmed = False
+        self._warmer = Warmer()
         self._room = Room(lambda: self.window.result_chars())
         self.context = tool_context(options, self._room, emit)
         self.policy = first_policy(options, self.context)
@@ -167,9 +165,6 @@ class Agent:
         return task.result()
 
     async def _turn(self, text: str, attached: str) -> TurnFinished:
-        if not self._warmed:
-            self._warmed = True
-            asyncio.get_running_loop().call_later(WARM_S, Thread(target=warm, daemon=True).start)
         typed = "\n\n".join(part for part in (text, attached) if part)
         self.past.begin(typed, ahead=self.policy.mode != "plan")
         known = dict(self.context.seen)
@@ -191,7 +186,7 @@ class Agent:
         self._record.typed = typed
         self.marks.add(text, known, self._interrupted)
         loop = Loop(
-            model=self.window.reply,
+            model=self._warmer.watched(self.window.reply),
             tools=self.tools,
             authorize=self._authorize,
             emit=self._observe,

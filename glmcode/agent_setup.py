@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -18,9 +17,9 @@ from glmcode.core.events import Notice
 from glmcode.core.model import Emit
 from glmcode.core.tool import Action, Effect
 from glmcode.engine.paths import short_root
-from glmcode.permissions import warm as warm_rules
+from glmcode.permissions import pieces as rule_pieces
 from glmcode.sandbox import Sandbox, find_backend, withheld
-from glmcode.tools import warm as warm_tools
+from glmcode.tools import pieces as tool_pieces
 from glmcode.tools.context import ToolContext
 
 if TYPE_CHECKING:
@@ -73,16 +72,9 @@ def runs_unasked(options: AgentOptions, context: ToolContext, action: Action) ->
     )
 
 
-def warm() -> None:
-    """Have ready what the first calls need; run in a thread while the first answer is awaited.
-
-    What cannot be got ready (no more descriptors) is tried again, and said, where it is needed.
-    """
-    with suppress(OSError, ImportError, MemoryError):
-        warm_tools()
-        find_backend()
-        warm_rules()
-        _parsing().warm()
+def pieces() -> list[Callable[[], object]]:
+    """What the first calls need, to be got ready beforehand, in the order in which it is needed."""
+    return [*tool_pieces(), find_backend, *rule_pieces(), lambda: _parsing().warm()]
 
 
 def system_text(options: AgentOptions) -> str:

@@ -59,7 +59,13 @@ class FolderInstructions:
 
     def concerns(self, paths: Sequence[str]) -> bool:
         """Whether a path lies in a folder that may have instructions of its own; cheap."""
-        return any(True for path in paths for _ in self._folders(Path(path)))
+        top = str(self.workspace)
+        return any(
+            True
+            for path in paths
+            if os.path.dirname(path) != top or os.path.isdir(path)  # noqa: PTH112, PTH120
+            for _ in self._folders(Path(path))
+        )
 
     def pending(self, paths: Sequence[str], room: int) -> list[Handout]:
         """What touching these real paths calls for, within `room` characters. Reads the disk."""

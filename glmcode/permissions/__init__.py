@@ -6,6 +6,9 @@ and decide (the judgement), propose (the narrowest rule). docs/permissions.md te
 mean. This is a convenience; the sandbox is the boundary. Must not ask anyone.
 """
 
+from collections.abc import Callable
+from importlib import import_module
+
 from glmcode.permissions.decide import decide
 from glmcode.permissions.policy import Decision, Judgement, Policy
 from glmcode.permissions.rules import (
@@ -31,14 +34,15 @@ __all__ = [
     "decide",
     "parse_rule",
     "parse_rules",
+    "pieces",
     "split_rules",
-    "warm",
 ]
 
 
-def warm() -> None:
-    """Import the parser of commands; run in a thread, so that the first command need not wait."""
-    from glmcode.permissions import commands, verdicts
-
-    assert verdicts
-    commands.warm()
+def pieces() -> list[Callable[[], object]]:
+    """Imports that the first command needs, to be called in a thread beforehand."""
+    return [
+        lambda: import_module("glmcode.permissions.commands"),
+        lambda: import_module("glmcode.permissions.verdicts"),
+        lambda: import_module("glmcode.permissions.commands").warm(),
+    ]

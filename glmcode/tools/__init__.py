@@ -8,7 +8,7 @@ pays for none of them. No tool asks for permission, and none imports another flo
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from typing import Any
 
@@ -43,11 +43,10 @@ def tool_function(name: str) -> Callable[..., Awaitable[Action]]:
     return function
 
 
-def warm() -> None:
-    """Import what the first calls need; run in a thread while the first answer is awaited."""
-    _validator("Read")
-    for name in ("Read", "Edit", "Bash"):
-        tool_function(name)
+def pieces() -> list[Callable[[], object]]:
+    """Imports that the first calls need, to be called in a thread beforehand."""
+    tools = [partial(tool_function, name) for name in ("Read", "Edit", "Bash")]
+    return [lambda: _validator("Read"), *tools]
 
 
 def _bind(spec: ToolSpec, ctx: ToolContext) -> Tool:
