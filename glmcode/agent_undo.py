@@ -21,7 +21,7 @@ from glmcode.base.settled import settled
 from glmcode.core.calls import TurnStop
 from glmcode.core.events import Notice
 from glmcode.core.model import Emit
-from glmcode.core.tool import Action, Effect, Tool, ToolError, ToolResult
+from glmcode.core.tool import Action, Effect, Tool, ToolError, ToolResult, Work
 from glmcode.tools.context import ToolContext
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 READ_AHEAD_S = 0.3
 """Seconds of a session's first turn after which the workspace is read: the request is out then."""
-LATER_S = 0.005
+LATER_S = 0.05
 """Seconds until the look afterwards begins: the next request is out by then."""
 LOST = "what this step changed was not recorded, so undo can't take it back: {error}"
 
@@ -117,50 +117,36 @@ class Past:
         finally:
             self._look_after(step)
 
-    async def _work(
-        self, name: str, action: Action, work: Callable[[Callable[[], bool]], ToolResult]
-    ) -> ToolResult:
-        """Look and change in one go: every hop to a thread costs as much as the look."""
+    async def _work(self, name: str, action: Action, work: Work) -> ToolResult:
+        """Look and change in one go: a hop to a thread costs as much as the look."""
         from glmcode.checkpoints.recorder import CheckpointError
 
         look = await self._looker(name, action)
-        steps: list[Step] = []
 
         def recorded(stopped: Callable[[], bool]) -> ToolResult:
-            step = look()
-            if stopped():
-                self._look_back(step)
-                raise ToolError("stopped")  # nobody waits for it any more
-            steps.append(step)
-            return work(stopped)
+            def first() -> None:
+                step = look()
+                if stopped():
+                    look.step = None
+                    self.look_back(step)
+                    raise ToolError("stopped")  # nobody waits for it any more
+
+            return work(stopped, first)
 
         try:
             return await settled(recorded)
         except CheckpointError as error:
             raise TurnStop(str(error)) from error
         finally:
-            if steps:
-                self._look_after(steps[0])
+            if open_step := look.step or look.due:
+                self._look_after(open_step)
             self._tell()
 
-    async def _looker(self, name: str, action: Action) -> Callable[[], Step]:
-        """The look before an action, to be called in a thread; raises CheckpointError."""
+    async def _looker(self, name: str, action: Action) -> _Look:
         due, self._due = self._due, None
         if due is None:
             await self.settled()
-
-        def look() -> Step:
-            if due is not None:
-                self._look_back(due)
-            return self.checkpoints.before(
-                name,
-                action.subject,
-                action.paths,
-                {change.path: change.after for change in action.changes},
-                command=action.effect is Effect.EXECUTE,
-            )
-
-        return look
+        return _Look(self, name, action, due)
 
     async def _before(self, name: str, action: Action) -> Step:
         from glmcode.checkpoints.recorder import CheckpointError
@@ -187,10 +173,11 @@ class Past:
         await asyncio.sleep(LATER_S)
         if self._due is step:  # else the look before the next action does both
             self._due = None
-            await asyncio.to_thread(self._look_back, step)
+            await asyncio.to_thread(self.look_back, step)
             self._tell()
 
-    def _look_back(self, step: Step) -> None:
+    def look_back(self, step: Step) -> None:
+        """Record what a step changed; blocks."""
         from glmcode.checkpoints.recorder import CheckpointError
 
         try:
@@ -273,3 +260,42 @@ class Past:
         if self._made is not None:
             await self.settled()
             await asyncio.to_thread(self._made.close)
+
+
+class _Look:
+    """The look before an action, to be called in a thread.
+
+    due: a step that was not looked back at yet; step: the action's own, once there is one.
+    """
+
+    def __init__(self, past: Past, name: str, action: Action, due: Step | None) -> None:
+        self.due = due
+        self.step: Step | None = None
+        self._past = past
+        self._name = name
+        self._action = action
+
+    def __call__(self) -> Step:
+        """Raises CheckpointError."""
+        from glmcode.checkpoints.recorder import CheckpointError
+
+        due, self.due = self.due, None
+        try:
+            self.step = self._before(due)
+        except CheckpointError:
+            if due is None:
+                raise
+            self._past.look_back(due)
+            self.step = self._before(None)
+        return self.step
+
+    def _before(self, due: Step | None) -> Step:
+        action = self._action
+        return self._past.checkpoints.before(
+            self._name,
+            action.subject,
+            action.paths,
+            {change.path: change.after for change in action.changes},
+            command=action.effect is Effect.EXECUTE,
+            due=due,
+        )

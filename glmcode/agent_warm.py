@@ -1,8 +1,9 @@
 """What the first calls need is got ready while the model is at work, piece by piece.
 
 Python runs one thread at a time: a module that is imported while a call is answered is paid for
-by that call. So a piece begins only while an answer is awaited that takes its time. Must not be needed: what was not
-got ready is fetched where it is used, and what cannot be had (no more descriptors) is said there.
+by that call. So a piece begins only while an answer is awaited that takes its time. Must not be
+needed: what was not got ready is fetched where it is used, and what cannot be had (no more
+descriptors) is said there.
 """
 
 from __future__ import annotations

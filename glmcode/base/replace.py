@@ -15,6 +15,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -35,7 +36,20 @@ from glmcode.base.locks import LockBusy, folder_lock
 
 _NO_TEMPORARY = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_RENAME = (errno.EBUSY, errno.EXDEV, errno.EPERM, errno.EACCES)
+_SYNC = ThreadPoolExecutor(1, "to-disk")
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+class _Once:
+    """Work for the first who calls."""
+
+    def __init__(self, work: Callable[[], object] | None) -> None:
+        self.work = work
+
+    def __call__(self) -> None:
+        work, self.work = self.work, None
+        if work is not None:
+            work()
 
 
 def replace_file(
@@ -45,22 +59,26 @@ def replace_file(
     expected: str | None,
     backups: Path,
     stopped: Callable[[], bool] = lambda: False,
+    meanwhile: Callable[[], object] | None = None,
 ) -> str:
     """Make the regular file at a real path hold `data`; returns its sha256 in hex.
 
     expected: the digest of what is there now, None when there must be nothing. backups: a
     folder for the copy that is made before a file is written in place. stopped is asked once
-    more just before the change. Raises FileChanged (nothing was written), FileFault (the old
-    content still stands), Stopped.
+    more just before the change. meanwhile: what must be done before the change, done while the
+    new bytes go to the disk; what it raises (no OSError) ends it. Raises FileChanged (nothing was
+    written), FileFault (the old content still stands), Stopped.
     """
+    first = _Once(meanwhile)
     try:
         with folder_lock(path.parent):
             old = _found(path, expected)
             if old is None:
-                _create(path, data, stopped)
-            elif old.data != data and (
-                old.status.st_nlink > 1 or not _swap(path, data, old, stopped)
-            ):
+                _create(path, data, stopped, first)
+            elif old.data == data:
+                first()
+            elif old.status.st_nlink > 1 or not _swap(path, data, old, stopped, first):
+                first()
                 write_in_place(path, data, old, backups, stopped)
             return _verified(path, data)
     except LockBusy as error:
@@ -105,8 +123,8 @@ def _verified(path: Path, data: bytes) -> str:
     return digest
 
 
-def _write_temporary(path: Path, data: bytes, mode: int) -> Path:
-    """The new content beside the file, on disk; raises OSError and leaves nothing then.
+def _write_temporary(path: Path, data: bytes, mode: int, first: _Once) -> Path:
+    """The new content beside the file, on disk; leaves nothing when it raises OSError or else.
 
     Its name is fixed for a file, so that the leftover of a killed process is found again.
     """
@@ -117,8 +135,8 @@ def _write_temporary(path: Path, data: bytes, mode: int) -> Path:
     fd = os.open(temporary, flags, mode)
     try:
         write_all(fd, data)
-        os.fsync(fd)
-    except OSError:
+        _to_disk(fd, first)
+    except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     finally:
@@ -126,9 +144,22 @@ def _write_temporary(path: Path, data: bytes, mode: int) -> Path:
     return temporary
 
 
-def _create(path: Path, data: bytes, stopped: Callable[[], bool]) -> None:
+def _to_disk(fd: int, first: _Once) -> None:
+    if first.work is None:
+        os.fsync(fd)
+        return
+    written = _SYNC.submit(os.fsync, fd)
+    try:
+        first()
+    finally:
+        error = written.exception()
+    if error is not None:
+        raise error
+
+
+def _create(path: Path, data: bytes, stopped: Callable[[], bool], first: _Once) -> None:
     """A new file, complete from the moment it has its name; never over one that appeared."""
-    temporary = _write_temporary(path, data, 0o666)
+    temporary = _write_temporary(path, data, 0o666, first)
     try:
         if stopped():
             raise Stopped
@@ -144,10 +175,12 @@ def _create(path: Path, data: bytes, stopped: Callable[[], bool]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _swap(path: Path, data: bytes, old: Snapshot, stopped: Callable[[], bool]) -> bool:
+def _swap(
+    path: Path, data: bytes, old: Snapshot, stopped: Callable[[], bool], first: _Once
+) -> bool:
     """Put a new file in the old one's place. False: impossible here, nothing was changed."""
     try:
-        temporary = _write_temporary(path, data, 0o600)
+        temporary = _write_temporary(path, data, 0o600, first)
     except OSError as error:
         if error.errno in _NO_TEMPORARY:
             return False

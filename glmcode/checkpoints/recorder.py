@@ -116,14 +116,18 @@ class Checkpoints:
         expected: Mapping[str, str] | None = None,
         *,
         command: bool = False,
+        due: Step | None = None,
     ) -> Step:
         """Record what is there. paths: absolute real paths that the action names; expected:
-        sha256 hex of the content that it leaves at a path; command: it may change anything.
+        sha256 hex of the content that it leaves at a path; command: it may change anything;
+        due: a step of which `after` was not called yet, closed here.
 
-        Raises CheckpointError: then the action must not happen.
+        Raises CheckpointError: then the action must not happen, and due is still open.
         """
         command = command or any(map(_is_linked, paths))  # its other names change as well
         with self.lock, self.writing() as base:
+            if due is not None:
+                self._close_step(base, due)
             self.settle(base)
             if not self._unit:
                 root = self._look()
@@ -152,10 +156,13 @@ class Checkpoints:
     def after(self, step: Step) -> None:
         """Record what the action changed. Raises CheckpointError."""
         with self.lock, self.writing() as base:
-            delta = self._changed(step)
-            values = ("done", pack_delta(delta), step.id)
-            base.execute("UPDATE step SET state = ?, delta = ? WHERE id = ?", values)
-            self._tell_losses(delta)
+            self._close_step(base, step)
+
+    def _close_step(self, base: sqlite3.Connection, step: Step) -> None:
+        delta = self._changed(step)
+        values = ("done", pack_delta(delta), step.id)
+        base.execute("UPDATE step SET state = ?, delta = ? WHERE id = ?", values)
+        self._tell_losses(delta)
 
     def settle(self, base: sqlite3.Connection, *, again: bool = False) -> None:
         """Close what killed processes left open, once (or again); inside `writing`."""

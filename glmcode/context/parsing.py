@@ -8,7 +8,8 @@ callers go on without. Nothing here raises for what stands in a file. Must not r
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Literal
@@ -29,12 +30,25 @@ from glmcode.context.worker_process import Worker, WorkerLost
 ANSWER_S = 3.0
 _AT_ONCE_S = 0.2
 
+What = Literal["tags", "errors"]
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A question. answers: None until heard. lost: a worker was lost over it once."""
+
+    what: What
+    batch: Sequence[tuple[str, bytes]]
+    answers: list[bytes] | None = None
+    lost: bool = False
+
 
 class Parsing:
     """Outlines and syntax errors of files; safe to use from several threads."""
 
     def __init__(self) -> None:
         self._worker: Worker | None = None
+        self._asked: _Asked | None = None
         self._lock = Lock()
 
     def warm(self) -> None:
@@ -52,16 +66,27 @@ class Parsing:
 
     def new_errors(
         self, path: Path, before: bytes | None, after: bytes
-    ) -> Sequence[tuple[int, int, str]]:
-        """(line, column, what is missing or "") of the syntax errors that a change made.
+    ) -> Callable[[], Sequence[tuple[int, int, str]]]:
+        """Asks at once; what is returned gives the syntax errors that a change made, once.
 
-        before: None for a new file. Empty for a language that is not known, a file that is too
-        large, and whatever could not be found out in time.
+        Of each line, column and what is missing or "". before: None for a new file. Empty for a
+        language that is not known, a file that is too large, and whatever could not be found
+        out in time.
         """
         language = _language(path, after)
         if language is None or len(before or b"") > MAX_BYTES:
-            return ()
-        now = self._errors(language, after)
+            return tuple
+        asked = self._begin("errors", [(language.name, after)])
+
+        def found() -> Sequence[tuple[int, int, str]]:
+            answers = self._answers(asked)
+            return self._made(language, before, after, from_bytes(answers[0]) if answers else [])
+
+        return found
+
+    def _made(
+        self, language: Language, before: bytes | None, after: bytes, now: list[SyntaxFault]
+    ) -> Sequence[tuple[int, int, str]]:
         if not now:
             return ()
         then = self._errors(language, before) if before is not None else []
@@ -79,24 +104,53 @@ class Parsing:
         answers = self._ask("errors", [(language.name, data)])
         return from_bytes(answers[0]) if answers else None
 
-    def _ask(
-        self, what: Literal["tags", "errors"], batch: Sequence[tuple[str, bytes]]
-    ) -> list[bytes]:
+    def _ask(self, what: What, batch: Sequence[tuple[str, bytes]]) -> list[bytes]:
         """The answers; [] when there are none."""
+        return self._answers(self._begin(what, batch))
+
+    def _begin(self, what: What, batch: Sequence[tuple[str, bytes]]) -> _Asked:
+        """Send a question; its answers wait in the worker's pipe until somebody wants some."""
+        asked = _Asked(what, batch)
         with self._lock:
-            for used in (self._worker is not None, False):
-                began = time.monotonic()
-                try:
-                    if self._worker is None:
-                        self._worker = Worker()
-                    self._worker.send(what, batch)
-                    return [self._worker.receive(ANSWER_S) for _ in batch]
-                except WorkerLost:
-                    self._drop()
-                # A worker that was killed while it waited is no answer to this question.
-                if not used or time.monotonic() - began > _AT_ONCE_S:
-                    break
-            return []
+            self._hear()
+            self._send(asked)
+        return asked
+
+    def _answers(self, asked: _Asked) -> list[bytes]:
+        with self._lock:
+            if self._asked is asked:
+                self._hear()
+            if asked.answers is None:
+                self._send(asked)
+                self._hear()
+            return asked.answers or []
+
+    def _send(self, asked: _Asked) -> None:
+        try:
+            if self._worker is None:
+                self._worker = Worker()
+            self._worker.send(asked.what, asked.batch)
+            self._asked = asked
+        except WorkerLost:
+            self._drop()
+
+    def _hear(self) -> None:
+        """Take what answers the question that is out.
+
+        A worker that was killed while it waited is no answer, so the question is asked again;
+        one that the question itself kills or keeps silent is.
+        """
+        asked, self._asked = self._asked, None
+        if asked is None or self._worker is None:
+            return
+        began = time.monotonic()
+        try:
+            asked.answers = [self._worker.receive(ANSWER_S) for _ in asked.batch]
+        except WorkerLost:
+            self._drop()
+            if asked.lost or time.monotonic() - began > _AT_ONCE_S:
+                asked.answers = []
+            asked.lost = True
 
     def _drop(self) -> None:
         if self._worker is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 
 class Effect(Enum):
@@ -81,6 +81,9 @@ class ToolResult:
     is_error: bool = False
 
 
+Work: TypeAlias = Callable[[Callable[[], bool], Callable[[], object]], ToolResult]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
     """What a call would do. `subject` is what rules match: a path or a command line.
@@ -97,7 +100,7 @@ class Action:
     paths: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
     changes: tuple[FileChange, ...] = field(default=())
-    work: Callable[[Callable[[], bool]], ToolResult] | None = None
+    work: Work | None = None
 
 
 class Prepare(Protocol):

@@ -9,8 +9,7 @@ compute new bytes; everything that touches the disk is base/replace.py, in a thr
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +40,9 @@ from glmcode.tools.context import ToolContext
 from glmcode.tools.diff import Diff
 from glmcode.tools.paths import Place, locate
 
-_CHECKS = ThreadPoolExecutor(1, "syntax")
+Errors = Callable[[], Sequence[tuple[int, int, str]]]
+"""Gives line, column and what is missing of the syntax errors that a change made."""
+
 _LISTED = 3
 
 
@@ -95,14 +96,15 @@ def action_for(ctx: ToolContext, change: Change, title: str) -> Action:
     preview = Preview(kind="diff", title=title, body=change.diff.body)
     real = str(change.place.real)
 
-    errors = _CHECKS.submit(_new_errors, ctx, change)  # found while the change is authorized
+    before = change.before.data if change.before else None
+    errors = ctx.syntax(change.place.real, before, change.data)  # found while it is authorized
 
-    def work(stopped: Callable[[], bool]) -> ToolResult:
-        text = _commit(ctx, change, errors, stopped)
+    def work(stopped: Callable[[], bool], first: Callable[[], object]) -> ToolResult:
+        text = _commit(ctx, change, errors, stopped, first)
         return ToolResult(for_model=text, for_user=preview)
 
     async def commit() -> ToolResult:
-        return await settled(work)
+        return await settled(lambda stopped: work(stopped, lambda: None))
 
     return Action(
         effect=Effect.WRITE,
@@ -123,11 +125,19 @@ def action_for(ctx: ToolContext, change: Change, title: str) -> Action:
 
 
 def _commit(
-    ctx: ToolContext, change: Change, errors: Future[str], stopped: Callable[[], bool]
+    ctx: ToolContext,
+    change: Change,
+    errors: Errors,
+    stopped: Callable[[], bool],
+    first: Callable[[], object],
 ) -> str:
     place, real = change.place, change.place.real
     if locate(ctx, change.given).real != real:
         raise ToolRefused(f"{place.shown} leads to another file now: Read it again")
+    later: Callable[[], object] | None = first
+    if not os.path.lexists(real.parent):
+        first()
+        later = None
     try:
         with _folders(real.parent) as made:
             digest = replace_file(
@@ -136,6 +146,7 @@ def _commit(
                 expected=change.before.digest if change.before else None,
                 backups=ctx.spill_folder / "backups",
                 stopped=stopped,
+                meanwhile=later,
             )
     except FileChanged as error:
         raise ToolRefused(f"{place.shown} {error}: Read it again, then try again") from error
@@ -143,13 +154,11 @@ def _commit(
         raise ToolError(f"{place.shown} {error}") from error
     ctx.seen[str(real)] = digest
     said = f"{change.said} (made folder {ctx.shown(made[-1])})" if made else change.said
-    return said + errors.result()
+    return said + _told(errors())
 
 
-def _new_errors(ctx: ToolContext, change: Change) -> str:
+def _told(found: Sequence[tuple[int, int, str]]) -> str:
     """The syntax errors that the change made, as one more line; "" where there is none."""
-    before = change.before.data if change.before else None
-    found = ctx.syntax(change.place.real, before, change.data)
     if not found:
         return ""
     places = [

@@ -73,8 +73,9 @@ class ToolContext:
     outline: asked with a path, its text (line ends as \\n) and the most characters: the file's
         definitions, one a line, each with the number of its line; "" where there is none.
     syntax: asked with a path, its bytes before a change (None: a new file) and after it: line,
-        column (from 1) and what is missing, or "", of each syntax error that the change made.
-        Both answer in bounded time and do not raise.
+        column (from 1) and what is missing, or "", of each syntax error that the change made
+        are what the function gives that is returned at once. All answer in bounded time and do
+        not raise.
     """
 
     workspace: Path
@@ -90,8 +91,8 @@ class ToolContext:
     interrupted: dict[str, str] = field(default_factory=dict)
     outline: Callable[[Path, str, int], str] = lambda path, text, room: ""
     hidden: Callable[[Path], bool] | None = None
-    syntax: Callable[[Path, bytes | None, bytes], Sequence[tuple[int, int, str]]] = (
-        lambda path, before, after: ()
+    syntax: Callable[[Path, bytes | None, bytes], Callable[[], Sequence[tuple[int, int, str]]]] = (
+        lambda path, before, after: tuple
     )
 
     def resolve(self, path: str) -> Path:

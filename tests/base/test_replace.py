@@ -276,7 +276,7 @@ def test_being_stopped_before_the_change_leaves_everything(folder: Path) -> None
 def test_a_leftover_of_a_killed_process_is_cleared_away(folder: Path) -> None:
     path = folder / "a"
     path.write_bytes(b"old")
-    made = replace._write_temporary(path, b"half", 0o600)
+    made = replace._write_temporary(path, b"half", 0o600, replace._Once(None))
     assert made.exists()
     swap(path, b"new", b"old")
     assert names(folder) == ["a"]
@@ -286,7 +286,7 @@ def test_a_trap_in_the_place_of_the_temporary_file_is_not_followed(folder: Path)
     path, victim = folder / "a", folder.parent / "victim"
     path.write_bytes(b"old")
     victim.write_bytes(b"precious")
-    made = replace._write_temporary(path, b"", 0o600)
+    made = replace._write_temporary(path, b"", 0o600, replace._Once(None))
     made.unlink()
     made.symlink_to(victim)
     swap(path, b"new", b"old")
