@@ -43,17 +43,22 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --edi
 	|| ($(BIN)/python -m pip install --quiet --disable-pip-version-check uv \
 	&& $(BIN)/uv pip install --python $(BIN)/python --torch-backend cpu --editable '.[$(1)]')
 
+# What pip does for a wheel: without it every start compiles where Python may write no bytecode.
+COMPILE = $(BIN)/python -m compileall -q glmcode
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.cpu: pyproject.toml | $(BIN)/python
 	@echo "installing glmcode with vLLM for the CPU (about 1.2 GB once) ..."
 	@$(call INSTALL,cpu)
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@echo "installing glmcode with vLLM for the CPU and the test tools ..."
 	@$(call INSTALL,cpu$(comma)dev)
+	@$(COMPILE)
 	@touch $@ $(VENV)/.cpu
 
 comma := ,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 READ_AHEAD_S = 0.3
 """Seconds of a session's first turn after which the workspace is read: the request is out then."""
-LATER_S = 0.05
+LATER_S = 0.02
 """Seconds until the look afterwards begins: the next request is out by then."""
 LOST = "what this step changed was not recorded, so undo can't take it back: {error}"
 

@@ -1,18 +1,33 @@
-"""Work in a thread that is over when the turn is over.
+"""Work in a thread: it may block for ever, and the turn can still be cancelled.
 
-A thread can't be cancelled: the work is asked to stop, and waited for. Must not know what the
-work is.
+To sleep and be woken costs the event loop more than most of this work takes, so the loop first
+stands still for it, GRACE_S at most, and only then lets others run. A thread can't be cancelled:
+where something might still change, the work is asked to stop, and waited for. Must not know what
+the work is.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
+GRACE_S = 0.01
+"""Seconds for which the event loop stands still: shorter than a person or a screen notices."""
 _SETTLE_S = 5.0
+_POOL = ThreadPoolExecutor(8, "deed")
+
+
+async def in_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """What `work` returns or raises. When cancelled the work goes on and nobody hears of it."""
+    future = _POOL.submit(work, *args, **kwargs)
+    if _done(future):
+        return future.result()
+    return await asyncio.wrap_future(future)
 
 
 async def settled(work: Callable[[Callable[[], bool]], _T]) -> _T:
@@ -22,7 +37,10 @@ async def settled(work: Callable[[Callable[[], bool]], _T]) -> _T:
     cancellation goes on, so that nothing changes after the turn was said to have ended.
     """
     stop = Event()
-    task = asyncio.ensure_future(asyncio.to_thread(work, stop.is_set))
+    future = _POOL.submit(work, stop.is_set)
+    if _done(future):
+        return future.result()
+    task = asyncio.wrap_future(future)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
@@ -31,3 +49,11 @@ async def settled(work: Callable[[Callable[[], bool]], _T]) -> _T:
         if task.done() and not task.cancelled():
             task.exception()
         raise
+
+
+def _done(future: Future[_T]) -> bool:
+    try:
+        future.exception(GRACE_S)
+    except TimeoutError:
+        return future.done()
+    return True

@@ -8,9 +8,8 @@ not decide permission, and must not guess between two places.
 
 from __future__ import annotations
 
-import asyncio
-
 from glmcode.base.files import FileMissing
+from glmcode.base.settled import in_thread
 from glmcode.base.textfile import BinaryFile, Text, decode, encode, normalised
 from glmcode.core.tool import Action, ToolError
 from glmcode.tools.change import Change, action_for, known_file
@@ -36,9 +35,7 @@ async def prepare(
     replace_all: bool = False,
 ) -> Action:
     """Compute the edit. Raises ToolError with advice, ToolRefused for a stale file."""
-    return await asyncio.to_thread(
-        _prepare, ctx, file_path, old_string, new_string, bool(replace_all)
-    )
+    return await in_thread(_prepare, ctx, file_path, old_string, new_string, bool(replace_all))
 
 
 def _prepare(ctx: ToolContext, given: str, old: str, new: str, every: bool) -> Action:

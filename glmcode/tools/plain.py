@@ -52,9 +52,9 @@ class Plain:
         """All that is left, at the end of the stream."""
         text = self._decoder.decode(b"", final=True)
         settled = self._settle(self._harmless(text))
-        if self._escape[1:2] in tuple("]PX^_"):
-            settled += self._settle(self._escape.replace("\x1b", ""))
-        self._escape = ""
+        rest, self._escape = self._escape, ""
+        if rest[1:2] in tuple("]PX^_"):
+            settled += self._settle(self._harmless(rest.replace("\x1b", "")))
         return settled + self.flush()
 
     def _harmless(self, text: str) -> str:

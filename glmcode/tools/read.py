@@ -9,14 +9,13 @@ whether the file is still the same. Must not change anything.
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from glmcode.base.bigfile import BigFile, scan
 from glmcode.base.files import FileFault, FileMissing, FileTooLarge, load
-from glmcode.base.settled import settled
+from glmcode.base.settled import in_thread, settled
 from glmcode.base.textfile import BinaryFile, decode, split_lines
 from glmcode.core.tool import Action, Effect, Preview, ToolError, ToolResult
 from glmcode.tools.context import Call, ToolContext
@@ -59,7 +58,7 @@ async def prepare(
     """Check the arguments and the path; the reading is the commit. Raises ToolError."""
     first = _first(offset)
     wanted = _wanted(limit)
-    place = await asyncio.to_thread(_readable, ctx, file_path)
+    place = await in_thread(_readable, ctx, file_path)
     preview = Preview(kind="text", title=f"Read {place.shown}", body=_range(offset, limit))
 
     async def commit() -> ToolResult:

@@ -7,10 +7,10 @@ Parent folders are made when the write is committed, not before. Must not decide
 
 from __future__ import annotations
 
-import asyncio
 import os
 
 from glmcode.base.files import FileMissing, Snapshot
+from glmcode.base.settled import in_thread
 from glmcode.base.textfile import (
     BinaryFile,
     Text,
@@ -29,7 +29,7 @@ from glmcode.tools.paths import Place, folder_instead, is_folder, locate, printa
 
 async def prepare(ctx: ToolContext, call: Call, *, file_path: str, content: str) -> Action:
     """Compute the write. Raises ToolError with advice, ToolRefused for a file never read."""
-    return await asyncio.to_thread(_prepare, ctx, file_path, content)
+    return await in_thread(_prepare, ctx, file_path, content)
 
 
 def _prepare(ctx: ToolContext, given: str, content: str) -> Action:

@@ -87,6 +87,10 @@ def test_any_split_of_any_bytes_gives_the_same_harmless_text(pieces: list[bytes]
     assert not any(0x7F <= ord(c) < 0xA0 for c in whole)
 
 
+def test_control_characters_in_an_unfinished_title_are_harmless() -> None:
+    assert plain(b"\x1b]\x00a\x9b") == "]\u2400a\ufffd"
+
+
 def test_a_flushed_line_goes_on_where_it_stood() -> None:
     stream = Plain()
     assert stream.feed(b"Password") == ""
