@@ -1,8 +1,8 @@
 """The agent: joins transcript, model, tools, rules and journal into one conversation.
 
 Front ends hold an Agent and differ in three values: where events go (`emit`), who answers
-an approval (`answer`) and the options. `authorize` below is the one choke point between a
-proposed action and its commit. The agent must not print, read keys, or know exit codes.
+an approval (`answer`) and the options. `agent_approval.authorize` is the one choke point between
+a proposed action and its commit. The agent must not print, read keys, or know exit codes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
+from glmcode.agent_approval import Approvals
 from glmcode.agent_compaction import Window, settled
 from glmcode.agent_guide import Room, guided
 from glmcode.agent_head import Ahead, Head, build_head, denial
@@ -20,36 +21,32 @@ from glmcode.agent_mentions import expand
 from glmcode.agent_options import AgentOptions, Answer, Approval, nobody
 from glmcode.agent_resume import Beginning, begin
 from glmcode.agent_rewind import Mark, Marks
-from glmcode.agent_rules import first_policy, granted, judged, only_looks, proposed_rule, question
-from glmcode.agent_setup import runs_unasked, tool_context
+from glmcode.agent_rules import only_looks, proposed_rule
+from glmcode.agent_setup import tool_context
 from glmcode.agent_undo import Past
 from glmcode.agent_warm import Warmer
 from glmcode.base.config import Mode
 from glmcode.context.compaction import carried_from
 from glmcode.context.environment import environment
 from glmcode.context.folders import FolderInstructions
-from glmcode.core.calls import Loop, TurnStop, Verdict
+from glmcode.core.calls import Loop, TurnStop
 from glmcode.core.events import (
-    ApprovalAnswered,
     Compacted,
     Notice,
     RequestFinished,
     TurnFinished,
 )
 from glmcode.core.loop import run_turn
-from glmcode.core.messages import AssistantMessage, ToolCall, Usage
+from glmcode.core.messages import AssistantMessage, Usage
 from glmcode.core.model import Emit
-from glmcode.core.tool import Action, Effect, Tool, ToolSpec
+from glmcode.core.tool import Tool
 from glmcode.core.transcript import Preamble, Transcript
 from glmcode.engine.client import Client
+from glmcode.permissions import Policy
 from glmcode.tools import load_tools
 
 __all__ = ["Agent", "AgentOptions", "Answer", "Approval", "nobody", "proposed_rule"]
 
-NOBODY = (
-    "permission was not given, because {why} and nobody can answer here. Go on without it, "
-    "or say what should be allowed"
-)
 INTERRUPTED = "[The previous turn was interrupted by the user.]\n\n"
 
 
@@ -77,8 +74,6 @@ class Agent:
         self.options = options
         self.client = client
         self.usage = Usage()
-        self.denials: list[dict[str, Any]] = []
-        self.unanswered = 0
         self._emit = emit
         self._answer = answer
         self._steering: list[str] = []
@@ -89,7 +84,7 @@ class Agent:
         self._warmer = Warmer()
         self._room = Room(lambda: self.window.result_chars())
         self.context = tool_context(options, self._room, emit)
-        self.policy = first_policy(options, self.context)
+        self.approvals = Approvals(options, self.context, emit, answer)
         if head is None and options.stored is None:
             head = build_head(options)
         self._block = block or (lambda: asyncio.to_thread(environment, options.workspace))
@@ -108,7 +103,7 @@ class Agent:
 
     def _begin(self, start: Beginning) -> None:
         """Take over what a conversation begins with, new or stored."""
-        self.journal = start.journal
+        self.journal = self.approvals.journal = start.journal
         self.policy = replace(self.policy, allow=(*self.policy.allow, *start.grants))
         self._record = start.record
         self._interrupted = start.interrupted
@@ -130,6 +125,15 @@ class Agent:
     def session_id(self) -> str:
         """The id under which the session is stored."""
         return self.journal.session_id
+
+    @property
+    def policy(self) -> Policy:
+        """The rules that hold now."""
+        return self.approvals.policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        self.approvals.policy = policy
 
     @property
     def running(self) -> bool:
@@ -188,7 +192,7 @@ class Agent:
         loop = Loop(
             model=self._warmer.watched(self.window.reply),
             tools=self.tools,
-            authorize=self._authorize,
+            authorize=self.approvals.authorize,
             emit=self._observe,
             before_step=self._before_step,
             steering=self._take_steering,
@@ -328,55 +332,6 @@ class Agent:
         taken, returned = self.window.taken(typed)
         self._returned += returned
         return taken
-
-    async def _authorize(self, call: ToolCall, spec: ToolSpec, action: Action) -> Verdict:
-        judgement = judged(self.policy, call.name, action)
-        if judgement.decision == "allow":
-            self._intend(call, action)
-            return Verdict(allowed=True)
-        if judgement.decision == "deny":
-            return self._denied(call, judgement.why, asked=False)
-        unasked = judgement.rule is None and not judgement.firm
-        if unasked and runs_unasked(self.options, self.context, action):
-            self._intend(call, action)
-            return Verdict(allowed=True)
-        if self.policy.mode == "dontAsk":
-            return self._denied(call, judgement.why)
-        asked = question(self.policy, call, action)
-        self._emit(asked)
-        approval = await self._answer(asked)
-        if approval is None:
-            return self._denied(call, NOBODY.format(why=judgement.why))
-        if not approval.allowed:
-            advice = f": {approval.advice}" if approval.advice else ""
-            self._tell(call, False, "a person")
-            return Verdict(allowed=False, why=f"the user said no{advice}")
-        if approval.always:
-            self.policy = granted(self.policy, self.journal, approval.always)
-        self._tell(call, True, "a person")
-        self._intend(call, action)
-        return Verdict(allowed=True)
-
-    def _intend(self, call: ToolCall, action: Action) -> None:
-        """Journal what is about to happen; a full disk stops the turn here, before the edit."""
-        if action.effect is not Effect.READ:
-            self.journal.intent(call.id, call.name, action.subject, action.changes)
-
-    def _denied(self, call: ToolCall, why: str, *, asked: bool = True) -> Verdict:
-        self.denials.append(
-            {
-                "tool_name": call.name,
-                "tool_use_id": call.id,
-                "tool_input": dict(call.arguments),
-                "reason": why,
-            }
-        )
-        self.unanswered += asked
-        self._tell(call, False, why)
-        return Verdict(allowed=False, why=why)
-
-    def _tell(self, call: ToolCall, allowed: bool, why: str) -> None:
-        self._emit(ApprovalAnswered(call_id=call.id, name=call.name, allowed=allowed, why=why))
 
     def _end_turn(self) -> None:
         try:

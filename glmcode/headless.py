@@ -156,7 +156,7 @@ class _Run:
         )
         match end.reason:
             case "done":
-                asked = self.agent is not None and self.agent.unanswered > 0
+                asked = self.agent is not None and self.agent.approvals.unanswered > 0
                 code = Exit.UNANSWERED if asked else Exit.DONE
                 return replace(base, code=code, subtype="success", error="")
             case "max_turns":
@@ -252,7 +252,7 @@ class _Run:
         if end.error:
             self.notes.error(end.error, end.log)
         if end.code is Exit.UNANSWERED and self.agent is not None:
-            self.notes.denials(self.agent.denials)
+            self.notes.denials(self.agent.approvals.denials)
         await self._flush()
         if not self.out.done:
             stopped = self._stopped_end()
@@ -282,7 +282,7 @@ class _Run:
             duration_s=time.monotonic() - self.run.started,
             session_id=self.options.session_id or "",
             usage=self.agent.usage if self.agent else Usage(),
-            denials=self.agent.denials if self.agent else [],
+            denials=self.agent.approvals.denials if self.agent else [],
             exit_code=end.code,
             requests=(self.agent.requests.ledger.totals if self.agent else Totals()).to_json(),
         )

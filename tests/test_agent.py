@@ -107,9 +107,9 @@ def test_where_nobody_can_answer_the_action_is_denied_and_counted(work: Path) ->
     held = Held(work, [calls(READ), calls(EDIT, step=2), says("ok")])
     held.run("make x 2")
     assert (work / "a.py").read_bytes() == b"x = 1\n"
-    assert held.agent.unanswered == 1
-    assert held.agent.denials[0]["tool_name"] == "Edit"
-    assert held.agent.denials[0]["tool_input"]["new_string"] == "x = 2"
+    assert held.agent.approvals.unanswered == 1
+    assert held.agent.approvals.denials[0]["tool_name"] == "Edit"
+    assert held.agent.approvals.denials[0]["tool_input"]["new_string"] == "x = 2"
     assert "nobody can answer" in held.results()[1]
 
 
@@ -118,7 +118,7 @@ def test_an_explicit_deny_rule_is_told_but_not_counted_as_unanswered(work: Path)
         work, [calls(READ), says("ok")], mode="bypassPermissions", deny=parse_rules(["Read"])
     )
     held.run("look")
-    assert held.agent.unanswered == 0 and len(held.agent.denials) == 1
+    assert held.agent.approvals.unanswered == 0 and len(held.agent.approvals.denials) == 1
     assert held.results() == ["not run: the rule Read denies it"]
 
 
