@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from glmcode.agent_options import AgentOptions
@@ -21,6 +21,7 @@ from glmcode.permissions import pieces as rule_pieces
 from glmcode.sandbox import Sandbox, find_backend, withheld
 from glmcode.tools import pieces as tool_pieces
 from glmcode.tools.context import ToolContext
+from glmcode.tools.spills import prune
 
 if TYPE_CHECKING:
     from glmcode.context.parsing import Parsing
@@ -74,7 +75,8 @@ def runs_unasked(options: AgentOptions, context: ToolContext, action: Action) ->
 
 def pieces() -> list[Callable[[], object]]:
     """What the first calls need, to be got ready beforehand, in the order in which it is needed."""
-    return [*tool_pieces(), find_backend, *rule_pieces(), lambda: _parsing().warm()]
+    tidy = partial(prune, cache_folder() / "output")
+    return [*tool_pieces(), find_backend, *rule_pieces(), lambda: _parsing().warm(), tidy]
 
 
 def system_text(options: AgentOptions) -> str:

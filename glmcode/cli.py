@@ -24,7 +24,6 @@ LATER = (
     "config",
     "completion",
     "doctor",
-    "clean",
     "batch",
 )
 
@@ -140,7 +139,7 @@ def _dispatch(argv: list[str]) -> int:
     if first in ("-h", "--help", "help") or "--help" in _before_dashes(argv):
         from glmcode.help_text import HELP
 
-        if first not in ("engine", "demo", "debug", "map", "sessions", "undo"):
+        if first not in ("engine", "demo", "debug", "map", "sessions", "undo", "clean"):
             return _print(HELP)
     match first:
         case "engine":
@@ -163,6 +162,10 @@ def _dispatch(argv: list[str]) -> int:
             from glmcode.undo_command import run_undo
 
             return run_undo(argv[1:])
+        case "clean":
+            from glmcode.clean_command import run_clean
+
+            return run_clean(argv[1:])
         case "demo":
             from glmcode.demo import run_demo
 

@@ -11,6 +11,8 @@ usage:
   glmcode sessions list|show|export|rm  the conversations that were had
   glmcode undo [N] [--list|--to ID|--redo] [--dry-run] [--yes] [--force]
                                         take back what the last turns changed in this folder
+  glmcode clean [--dry-run] [--sessions DAYS]
+                                        remove old output, logs and checkpoints of glmcode's
   glmcode engine start|stop|restart|status|logs|plan|profiles
   glmcode demo [--task-seed N] [--keep] a tiny model on the CPU repairs a failing test
   glmcode map [PATH] [--budget TOKENS] [--focus WORD...]
