@@ -22,7 +22,7 @@ from glmcode.agent_options import AgentOptions, Answer, Approval, nobody
 from glmcode.agent_resume import Beginning, begin
 from glmcode.agent_rewind import Mark, Marks
 from glmcode.agent_rules import only_looks, proposed_rule
-from glmcode.agent_setup import tool_context
+from glmcode.agent_setup import follow_mode, tool_context
 from glmcode.agent_undo import Past
 from glmcode.agent_warm import Warmer
 from glmcode.base.config import Mode
@@ -248,9 +248,10 @@ class Agent:
         self._task.cancel()
         return True
 
-    def set_mode(self, mode: Mode) -> None:
-        """Change the permission mode from now on."""
+    def set_mode(self, mode: Mode) -> str:
+        """Change the permission mode from now on; what that means for the sandbox, or ""."""
         self.policy = replace(self.policy, mode=mode)
+        return follow_mode(self.options, self.context, mode)
 
     def rewind(self, mark: Mark) -> None:
         """Back to before a turn, in the conversation alone. Raises JournalError."""

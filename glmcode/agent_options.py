@@ -31,13 +31,14 @@ Answer = Callable[[ApprovalAsked], Awaitable[Approval | None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandOptions:
-    """How commands are confined. caches: folders that they may write besides the workspace.
+    """How commands are confined. sandbox: None: as the permission mode has it, and changes with it.
 
+    caches: folders that they may write besides the workspace.
     auto_allow: run unasked where the sandbox is complete. environment: names or patterns of
     variables that look like secrets and are handed to commands all the same.
     """
 
-    sandbox: SandboxMode = "workspace-write"
+    sandbox: SandboxMode | None = None
     caches: tuple[Path, ...] = ()
     network: bool = False
     auto_allow: bool = False

@@ -11,6 +11,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from glmcode.agent_options import AgentOptions
+from glmcode.base.config import Mode, sandbox_for
 from glmcode.base.data import prompt_text
 from glmcode.base.paths import cache_folder, config_folder, state_folder
 from glmcode.core.events import Notice
@@ -39,7 +40,7 @@ def tool_context(options: AgentOptions, limit: Callable[[], int], emit: Emit) ->
         result_limit=limit,
         extra_folders=options.extra_folders,
         sandbox=Sandbox(
-            options.commands.sandbox,
+            sandbox_for(options.commands.sandbox, options.mode),
             options.workspace,
             folders=options.extra_folders,
             caches=options.commands.caches,
@@ -71,6 +72,21 @@ def runs_unasked(options: AgentOptions, context: ToolContext, action: Action) ->
         and isinstance(sandbox, Sandbox)
         and sandbox.complete
     )
+
+
+def follow_mode(options: AgentOptions, context: ToolContext, mode: Mode) -> str:
+    """Confine commands as a permission mode has it, unless a flag or a setting said how; one line
+    about what that changed, or ""."""
+    sandbox = context.sandbox
+    assert isinstance(sandbox, Sandbox), "tool_context made it"
+    before, sandbox.mode = sandbox.mode, sandbox_for(options.commands.sandbox, mode)
+    if sandbox.mode == before:
+        return ""
+    if sandbox.mode == "danger-full-access":
+        return "commands run outside the sandbox from now on, with all your rights"
+    if sandbox.active:
+        return f"commands run in the sandbox from now on ({sandbox.mode})"
+    return ""  # that none works here is said when the first command comes
 
 
 def pieces() -> list[Callable[[], object]]:

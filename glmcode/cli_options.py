@@ -54,7 +54,7 @@ class Arguments:
     """Parsed arguments with settings folded in; paths are real paths.
 
     permissions: the settings as they stand; mode, rules and sandbox are what the flags made
-    of them.
+    of them. sandbox: None: it goes with the permission mode.
     """
 
     prompt: str | None
@@ -68,7 +68,7 @@ class Arguments:
     allow: tuple[str, ...]
     ask: tuple[str, ...]
     deny: tuple[str, ...]
-    sandbox: SandboxMode
+    sandbox: SandboxMode | None
     permissions: PermissionSettings
     caches: tuple[Path, ...]
     workspace: Path
@@ -134,7 +134,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
     try:
         config, notices = load_config(workspace, os.environ, flags.settings, trusted=trusted)
         mode = _mode(flags, config)
-        sandbox = _sandbox(flags, config, mode)
+        sandbox = _sandbox(flags, config)
     except ConfigError as error:
         raise UsageError(str(error)) from error
     if flags.input_format != "text":
@@ -216,12 +216,10 @@ def _mode(flags: Any, config: Config) -> Mode:
     return parse_mode(flags.permission_mode or config.permissions.mode)
 
 
-def _sandbox(flags: Any, config: Config, mode: Mode) -> SandboxMode:
-    """The flag, else the setting, else what goes with the mode."""
+def _sandbox(flags: Any, config: Config) -> SandboxMode | None:
+    """The flag, else the setting, else None: it goes with the permission mode."""
     given = flags.sandbox or config.permissions.sandbox
-    if given:
-        return parse_sandbox(given)
-    return "danger-full-access" if mode == "bypassPermissions" else "workspace-write"
+    return parse_sandbox(given) if given else None
 
 
 def _resume(flags: Any) -> Resume | None:

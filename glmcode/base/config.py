@@ -264,6 +264,13 @@ def parse_mode(text: str) -> Mode:
     raise ConfigError(f"unknown permission mode {text!r}: one of {', '.join(MODES)}")
 
 
+def sandbox_for(given: SandboxMode | None, mode: Mode) -> SandboxMode:
+    """The sandbox that was asked for; None: what goes with the permission mode."""
+    if given is not None:
+        return given
+    return "danger-full-access" if mode == "bypassPermissions" else "workspace-write"
+
+
 def parse_sandbox(text: str) -> SandboxMode:
     """A mode of the sandbox by its name. Raises ConfigError."""
     for mode in SANDBOXES:

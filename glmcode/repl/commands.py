@@ -13,6 +13,7 @@ from glmcode.agent import Agent, AgentOptions
 from glmcode.agent_context import holdings
 from glmcode.exits import Exit
 from glmcode.repl.context import context_rows
+from glmcode.repl.modes import change_mode
 from glmcode.repl.paint import Spans
 from glmcode.repl.screen import Live
 from glmcode.repl.slash import cache_rows, help_rows, status_rows
@@ -62,6 +63,8 @@ def run_command(host: Host, name: str, text: str) -> None:
             host.say([("warning", OPENING)])
         case "/context":
             host.rows(context_rows(holdings(host.agent), unicode=host.unicode))
+        case "/mode":
+            change_mode(host, host.agent, text)
         case "/compact" | "/undo" | "/redo" | "/rewind":
             host.queue(text)
         case "/clear" if host.live.busy:

@@ -387,9 +387,10 @@ class Conversation:
     def _measure(self) -> None:
         if self.agent is not None:
             self._status.used, self._status.window = self.agent.context_tokens()
-            self._status.mode = self.agent.policy.mode
 
     def _status_spans(self, width: int) -> Spans:
+        if self.agent is not None:
+            self._status.mode = self.agent.policy.mode
         return self._status.spans(time.monotonic(), width)
 
     def _forget_hint(self) -> None:

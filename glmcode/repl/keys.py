@@ -2,8 +2,8 @@
 
 Enter sends, Alt-Enter and Ctrl-J break the line, Esc and Ctrl-C stop a turn, Ctrl-C clears
 the input, Ctrl-D on an empty one leaves, Ctrl-R searches the history, Ctrl-O shows all of a
-cut preview, Ctrl-Z suspends. Editing keys are prompt_toolkit's own. Must not act itself:
-every key calls one method.
+cut preview, Shift-Tab changes the mode, Ctrl-Z suspends. Editing keys are prompt_toolkit's
+own. Must not act itself: every key calls one method.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from prompt_toolkit.key_binding import (
 from prompt_toolkit.keys import Keys
 
 from glmcode.exits import Exit
+from glmcode.repl.modes import NEXT
 from glmcode.repl.screen import Hands, Live
 
 if TYPE_CHECKING:
@@ -61,6 +62,10 @@ def _session_keys(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
     @keys.add("c-d", filter=~is_searching & empty)
     def _leave(event: KeyPressEvent) -> None:
         hands.leave(Exit.DONE)
+
+    @keys.add("s-tab", filter=~is_searching)
+    def _mode(event: KeyPressEvent) -> None:
+        hands.submit(NEXT)
 
     @keys.add("c-z")
     def _suspend(event: KeyPressEvent) -> None:

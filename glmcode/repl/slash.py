@@ -22,6 +22,7 @@ COMMANDS = {
     "/undo": "take back what the last turn changed; /undo 3: the last three turns",
     "/redo": "take the last undo back",
     "/rewind": "back to before the last turn, in files and conversation; /rewind 3: three turns",
+    "/mode": "the permission mode; /mode NAME changes it",
     "/clear": "a new session on the same engine",
     "/exit": "leave (as does Ctrl-D)",
 }
@@ -32,6 +33,7 @@ KEYS = (
     ("Esc, Ctrl-C", "stop the turn; what was generated is kept"),
     ("Ctrl-C", "clear the input; twice on an empty one: leave"),
     ("Ctrl-D", "leave, on an empty input"),
+    ("Shift-Tab", "the next mode: default, acceptEdits, plan"),
     ("Up, Ctrl-R", "history, search in it"),
     ("@file, @folder/", "read along with your message; @file:10-40 for some lines"),
     ("1 2 3, y a n", "answer a question: yes, always, no with a word of advice"),

@@ -40,7 +40,8 @@ class Sandbox:
     """See the module.
 
     hidden: folders of which a command sees nothing. unread: patterns of rules that forbid to
-    read. say: tells the person, once, what the sandbox can't do here.
+    read. say: tells the person, once, what the sandbox can't do here. `mode` may be changed; a
+    command that runs keeps what it began with.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Sandbox:
         say: Callable[[str], None] = lambda text: None,
         backend: Callable[[], Backend] = find_backend,
     ) -> None:
-        self._mode = mode
+        self.mode = mode
         self._workspace = workspace
         self._folders = folders
         self._caches = caches
@@ -74,7 +75,7 @@ class Sandbox:
     @property
     def active(self) -> bool:
         """Whether commands are confined. Finds the mechanism, which may take milliseconds."""
-        return self._mode != "danger-full-access" and self._find().mechanism != "none"
+        return self.mode != "danger-full-access" and self._find().mechanism != "none"
 
     @property
     def complete(self) -> bool:
@@ -122,7 +123,7 @@ class Sandbox:
     def watch(self) -> Callable[[], list[str]]:
         """Look at what a command must not change; the result puts it back, a line for each."""
         temporary = self.temporary()
-        if temporary is None or self._mode != "workspace-write":
+        if temporary is None or self.mode != "workspace-write":
             return list
         laid = layout(self._policy(temporary), {})
         kept = laid.protected if self._find().mechanism == "landlock" else ()
@@ -142,7 +143,7 @@ class Sandbox:
             output,
             command,
             mechanism=self._find().mechanism if self.active else "none",
-            read_only=self._mode == "read-only",
+            read_only=self.mode == "read-only",
             network=self._network or not self.active,
             withheld=self._withheld,
             hidden=self._hidden if self.active else (),
@@ -150,7 +151,7 @@ class Sandbox:
 
     def _policy(self, temporary: Path) -> SandboxPolicy:
         return SandboxPolicy(
-            mode=self._mode,
+            mode=self.mode,
             workspace=self._workspace,
             temporary=temporary,
             folders=self._folders,
@@ -184,7 +185,7 @@ class Sandbox:
                 return argv
 
     def _tell(self) -> None:
-        if not self._told and self._mode != "danger-full-access":
+        if not self._told and self.mode != "danger-full-access":
             self._told = True
             self._say(
                 f"no sandbox works here ({self._find().why}): commands run with all your rights, "

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from glmcode.agent_options import CommandOptions
-from glmcode.base.config import ConfigError, load_config
+from glmcode.base.config import ConfigError, SandboxMode, load_config, sandbox_for
 from glmcode.cli_options import UsageError, parse_arguments
 from glmcode.permissions import parse_rules
 from tests.fake_engine import FakeEngine, Reply
@@ -42,7 +43,8 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_sandbox_is_the_flag_or_the_setting_or_what_goes_with_the_mode(
     words: list[str], mode: str
 ) -> None:
-    assert parse_arguments(words).sandbox == mode
+    given = parse_arguments(words)
+    assert sandbox_for(given.sandbox, given.mode) == mode
 
 
 @pytest.mark.parametrize(
@@ -215,3 +217,40 @@ def test_what_a_command_wrote_into_its_temporary_folder_is_read_unasked_but_not_
     assert str(sandbox.planned) in bash and "long" in log
     assert "not for you" not in link
     assert [asked.name for asked in given.asked] == ["Read"]
+
+
+# The sandbox follows the permission mode
+
+
+@pytest.mark.skipif(not WORKING, reason="no sandbox works here")
+@pytest.mark.parametrize(
+    ("sandbox", "written"), [(None, "out\n"), ("workspace-write", None), ("read-only", None)]
+)
+def test_the_sandbox_follows_the_mode_and_comes_back_unless_someone_said_which_it_is(
+    tmp_path: Path, sandbox: SandboxMode | None, written: str | None
+) -> None:
+    (tmp_path / "work").mkdir()
+    outside = tmp_path / "outside"
+    command = f"echo out >> {outside}"
+    given = Held(
+        tmp_path / "work",
+        [calls(("Bash", {"command": command})), says("1")] * 3,
+        allow=parse_rules(["Bash", "Edit(//**)"]),
+        commands=CommandOptions(sandbox=sandbox),
+    )
+    agent, seen, told = given.agent, [], []
+
+    async def main() -> None:
+        for mode in ("default", "bypassPermissions", "acceptEdits"):
+            told.append(agent.set_mode(mode))
+            await agent.submit("go")
+            seen.append(outside.read_text() if outside.exists() else None)
+        await agent.close()
+
+    asyncio.run(main())
+    assert seen == [None, written, written]
+    if sandbox is None:
+        assert told[0] == "" and "outside the sandbox" in told[1]
+        assert told[2] == "commands run in the sandbox from now on (workspace-write)"
+    else:
+        assert told == ["", "", ""]

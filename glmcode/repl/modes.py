@@ -1,0 +1,65 @@
+"""/mode and Shift-Tab: which permission mode the session is in, and changing it.
+
+Only what a person types comes here; the model can't. The sandbox follows the mode unless a flag
+or a setting said which it is to be, and the line that says so is the agent's. Must not judge.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from glmcode.agent import Agent
+from glmcode.base.config import MODES, ConfigError, Mode, parse_mode
+from glmcode.repl.paint import Spans
+from glmcode.repl.slash import argument
+
+MEANS: dict[Mode, str] = {
+    "plan": "looks only: nothing is changed or run",
+    "default": "edits and commands are asked for",
+    "acceptEdits": "edits in the workspace run, commands are asked for",
+    "dontAsk": "nobody is asked: only what a rule allows runs",
+    "bypassPermissions": "everything runs, but for what a rule denies",
+}
+NEXT = "/mode next"
+ROUND: tuple[Mode, ...] = ("default", "acceptEdits", "plan")
+"""What Shift-Tab goes through; the other two must be named."""
+
+
+class Host(Protocol):
+    """The conversation, as far as this needs it."""
+
+    def say(self, spans: Spans) -> None:
+        """Print a line of ours."""
+
+    def rows(self, rows: list[tuple[str, str]]) -> None:
+        """Print labels and values."""
+
+
+def change_mode(host: Host, agent: Agent, text: str) -> None:
+    """Do what `/mode`, `/mode NAME` or `/mode next` asks."""
+    wanted, now = argument(text), agent.policy.mode
+    if not wanted:
+        shown = [(f"{mode}{' (now)' if mode == now else ''}", MEANS[mode]) for mode in MODES]
+        host.rows([*shown, ("/mode NAME, Shift-Tab", "change it")])
+        return
+    try:
+        mode = _after(now) if text == NEXT else _named(wanted)
+    except ConfigError as error:
+        host.say([("warning", str(error))])
+        return
+    told = agent.set_mode(mode)
+    line = f"mode {mode}: {MEANS[mode]}"
+    host.say([("warning" if mode == "bypassPermissions" else "good", line)])
+    if told:
+        host.say([("warning" if mode == "bypassPermissions" else "dim", told)])
+
+
+def _after(mode: Mode) -> Mode:
+    place = ROUND.index(mode) if mode in ROUND else -1
+    return ROUND[(place + 1) % len(ROUND)]
+
+
+def _named(word: str) -> Mode:
+    """Raises ConfigError."""
+    plain = {mode.lower(): mode for mode in MODES}
+    return plain.get(word.lower()) or parse_mode(word)
