@@ -103,6 +103,8 @@ def _parser() -> argparse.ArgumentParser:
     plan = add("plan", _plan, "the command line of an engine, without starting it")
     plan.add_argument("--command", action="store_true", help="only the command, for a shell")
     plan.add_argument("--json", action="store_true", help="as JSON")
+    pull = add("pull", _pull, "fetch a profile's model from the hub: resumable, every file checked")
+    pull.add_argument("--dry-run", action="store_true", help="only what it would fetch, and where")
     profiles = add("profiles", _profiles, "the profiles that can be served")
     profiles.add_argument("--json", action="store_true", help="as JSON")
     return parser
@@ -319,6 +321,12 @@ def _plan_json(profile: Profile, plan: LaunchPlan) -> Mapping[str, Any]:
         "deviations": [{"card": d.card, "ours": d.ours, "why": d.why} for d in plan.deviations],
         "dropped": list(plan.dropped),
     }
+
+
+def _pull(arguments: argparse.Namespace) -> int:
+    from glmcode.pull_command import run_pull
+
+    return run_pull(_chosen(arguments), dry_run=arguments.dry_run)
 
 
 def _profiles(arguments: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,9 +19,10 @@ from glmcode.base.paths import cache_folder
 from glmcode.engine.launch import LaunchPlan, plan_launch
 from glmcode.engine.paths import EnginePaths
 from glmcode.engine.probe import Probe, ProbeError, probe_vllm
-from glmcode.engine.profile import Profile, ProfileError, load_profile
+from glmcode.engine.profile import Profile, ProfileError, cached_snapshot, load_profile
 
 _BOOTSTRAP = Path(__file__).resolve().with_name("bootstrap.py")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _NOT_INHERITED = ("PYTHONHOME", "PYTHONSTARTUP", "__PYVENV_LAUNCHER__", "GLMCODE_PARENT")
 
 
@@ -72,7 +74,7 @@ def prepare(paths: EnginePaths, name: str, python: str, refused: frozenset[str])
     plan = plan_launch(profile, probe, str(paths.engine_socket), refused)
     return Ready(
         command=_bootstrapped(plan, quick=profile.quick_start),
-        env=_environment(plan.env, probe.python),
+        env=_environment({**_offline(profile), **plan.env}, probe.python),
         digest=profile.digest(),
         vllm=probe.version,
         python=probe.python,
@@ -92,10 +94,23 @@ def find_vllm(profile: Profile) -> Probe | None:
 
 
 def check_model(profile: Profile) -> None:
-    """A model folder must be there, with a configuration and weights. Raises SetupError."""
+    """A model must be there, with a configuration and weights. Raises SetupError.
+
+    One of the hub must be on this disk: an engine that begins to fetch 140 GB when somebody
+    types a prompt is not what they asked for.
+    """
     folder = profile.local_model
-    if folder is None:
+    if folder is None and not _HUB_ID.fullmatch(profile.model):
+        return  # another store of models, which vLLM knows
+    if folder is None and _other_hub(profile):
         return
+    if folder is None:
+        folder = cached_snapshot(profile.model, profile.revision)
+    if folder is None:
+        raise SetupError(
+            f"{profile.model}, the model of profile {profile.name}, is not on this disk: fetch it "
+            f"with `glmcode engine pull --profile {profile.name}` (--dry-run tells how much it is)"
+        )
     if not folder.is_dir():
         raise SetupError(f"the model folder {folder} of profile {profile.name} does not exist")
     if not (folder / "config.json").is_file():
@@ -109,6 +124,11 @@ def check_model(profile: Profile) -> None:
         )
 
 
+def _other_hub(profile: Profile) -> bool:
+    names = ("VLLM_USE_MODELSCOPE",)
+    return any({**os.environ, **profile.env}.get(n, "0") not in ("", "0", "False") for n in names)
+
+
 def _missing_shards(folder: Path) -> list[str]:
     """Weight files that the index names and that are not there."""
     try:
@@ -119,6 +139,12 @@ def _missing_shards(folder: Path) -> list[str]:
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise SetupError(f"the index of the weights in {folder} cannot be read: {error}") from error
     return [name for name in names if not (folder / name).is_file()]
+
+
+def _offline(profile: Profile) -> dict[str, str]:
+    """A model that is on this disk whole needs no hub, and a start no network."""
+    known = profile.local_model is None and _HUB_ID.fullmatch(profile.model)
+    return {"HF_HUB_OFFLINE": "1"} if known and not _other_hub(profile) else {}
 
 
 def _card_window(profile: Profile) -> int:

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from glmcode.engine.attach import EngineUnavailable, engine_status
+from glmcode.engine.prepare import _offline, check_model
+from glmcode.engine.profile import Profile
 from tests.engine.engine_kit import Home
 from tests.engine.old_vllm import allow_import, bare, install
 
@@ -50,6 +52,35 @@ def test_a_missing_weight_file_is_named_by_the_index(home: Home) -> None:
     (folder / "model.safetensors.index.json").write_text("{ half")
     with pytest.raises(EngineUnavailable, match="index of the weights"):
         home.attach()
+
+
+def test_a_model_of_the_hub_that_is_not_here_is_never_fetched_by_a_start(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(home.folder / "hf"))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    home.write("fake", 'model = "some-owner/some-model"\n')
+    with pytest.raises(EngineUnavailable, match="glmcode engine pull --profile fake"):
+        home.attach()
+    place = home.folder / "hf" / "hub" / "models--some-owner--some-model"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("abc")
+    (place / "snapshots").mkdir()
+    model(place / "snapshots" / "abc", "config.json")
+    with pytest.raises(EngineUnavailable, match="holds no weights"):
+        home.attach()
+
+
+def test_what_is_here_is_served_without_asking_the_hub(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VLLM_USE_MODELSCOPE", raising=False)
+    assert _offline(Profile(name="a", model="owner/name")) == {"HF_HUB_OFFLINE": "1"}
+    assert _offline(Profile(name="a", model="/folder")) == {}
+    assert _offline(Profile(name="a", model="s3://bucket/name")) == {}
+    elsewhere = Profile(name="a", model="owner/name", env={"VLLM_USE_MODELSCOPE": "True"})
+    assert _offline(elsewhere) == {}
+    check_model(elsewhere)  # that one finds its models itself
 
 
 def test_an_interpreter_without_vllm_is_named(home: Home) -> None:

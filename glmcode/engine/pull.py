@@ -1,0 +1,342 @@
+"""Fetches a profile's model from the hub: whole, checked, and resumable at any byte.
+
+huggingface_hub downloads into its own cache, where vLLM and every other tool finds it; here is
+what it leaves open: is there room for it, does each file hold what the hub says (size and hash),
+how far is it, and what to do about a failure. What was checked is recorded, so that it need not be
+read again and so that a later change of tokenizer or template is noticed. Must not print.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from glmcode.engine.pulled import mark_of
+
+WORKERS = 4
+MAX_TRIES = 8
+"""Tries of one file in a row that bring nothing new."""
+LONGEST_WAIT_S = 30.0
+ROOM = 1 << 30
+"""Bytes that must stay free on the disk beside the model."""
+POLL_S = 0.25
+_CHUNK = 1 << 22
+_WEIGHTS = (".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5", ".msgpack", ".ot")
+_LOST = (401, 403, 404, 410)
+
+
+class PullError(Exception):
+    """The model can't be had; one sentence that says why and what helps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubFile:
+    """A file of the model. size in bytes; sha256 in hex, or "" where only git knows it."""
+
+    name: str
+    size: int
+    sha256: str = ""
+    git: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What the hub has of a model. folder: of this model in the hub's cache on this disk."""
+
+    model: str
+    revision: str
+    commit: str
+    files: tuple[HubFile, ...]
+    folder: Path
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+    def path(self, file: HubFile) -> Path:
+        """Where a file lies once it is there."""
+        return self.folder / "snapshots" / self.commit / file.name
+
+    def here(self, file: HubFile) -> bool:
+        """Whether it is there, with its whole size."""
+        try:
+            return self.path(file).stat().st_size == file.size
+        except OSError:
+            return False
+
+    def fetched(self) -> int:
+        """Bytes that are on this disk, those of unfinished files included."""
+        whole = sum(file.size for file in self.files if self.here(file))
+        part = 0
+        with suppress(OSError):
+            for entry in os.scandir(self.folder / "blobs"):
+                with suppress(OSError):
+                    part += entry.stat().st_size if entry.name.endswith(".incomplete") else 0
+        return min(self.size, whole + part)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """fetched, checked and total in bytes; trying_again: why a file is asked for once more."""
+
+    fetched: int
+    checked: int
+    total: int
+    trying_again: str = ""
+
+
+def list_model(model: str, revision: str = "") -> Listing:
+    """What the hub has. Raises PullError."""
+    _quiet()
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    try:
+        info = HfApi().model_info(model, revision=revision or None, files_metadata=True, timeout=30)
+    except hub_faults() as error:
+        raise PullError(_words(error, model)) from error
+    files = [
+        HubFile(
+            name=one.rfilename,
+            size=one.size or 0,
+            sha256=one.lfs.sha256 if one.lfs is not None else "",
+            git=one.blob_id or "" if one.lfs is None else "",
+        )
+        for one in info.siblings or ()
+    ]
+    if not info.sha or not any(file.name.endswith(".safetensors") for file in files):
+        raise PullError(f"{model} holds no weights that vLLM reads (*.safetensors) at the hub")
+    return Listing(
+        model=model,
+        revision=revision or "main",
+        commit=info.sha,
+        files=tuple(file for file in files if not file.name.endswith(_WEIGHTS)),
+        folder=Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=model, repo_type="model"),
+    )
+
+
+def check_room(listing: Listing) -> int:
+    """Bytes that are still to be fetched. Raises PullError where the disk can't take them."""
+    needed = listing.size - listing.fetched()
+    place = listing.folder
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if needed and free < needed + ROOM:
+        raise PullError(
+            f"{gigabytes(needed + ROOM)} are needed in {place} and {gigabytes(free)} are free: "
+            "free some, or set HF_HOME to a folder on a larger disk"
+        )
+    return needed
+
+
+@dataclass(slots=True)
+class Pull:
+    """One run: fetches and checks what is missing. known: name -> mark of files checked before."""
+
+    listing: Listing
+    known: Mapping[str, str] = field(default_factory=dict)
+    checked: dict[str, str] = field(default_factory=dict)
+    _hashed: int = 0
+    _again: str = ""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _failed: PullError | None = None
+
+    def run(self, tell: Callable[[Progress], None]) -> None:
+        """Until everything is there and checked. Raises PullError; KeyboardInterrupt passes."""
+        _quiet()
+        waiting: SimpleQueue[HubFile] = SimpleQueue()
+        for file in sorted(self.listing.files, key=lambda one: one.size):
+            waiting.put(file)
+        workers = [
+            threading.Thread(target=self._work, args=(waiting,), daemon=True)
+            for _ in range(min(WORKERS, len(self.listing.files)))
+        ]
+        for worker in workers:
+            worker.start()
+        while any(worker.is_alive() for worker in workers) and self._failed is None:
+            tell(self.progress())
+            time.sleep(POLL_S)
+        if self._failed is not None:
+            raise self._failed
+        self._point()
+        tell(self.progress())
+
+    def progress(self) -> Progress:
+        """How far it is."""
+        return Progress(
+            fetched=self.listing.fetched(),
+            checked=self._hashed,
+            total=self.listing.size,
+            trying_again=self._again,
+        )
+
+    def _work(self, waiting: SimpleQueue[HubFile]) -> None:
+        while self._failed is None:
+            try:
+                file = waiting.get_nowait()
+            except Empty:
+                return
+            try:
+                self._file(file)
+            except PullError as error:
+                self._failed = error
+            except OSError as error:
+                self._failed = PullError(_words(error, self.listing.model))
+
+    def _file(self, file: HubFile) -> None:
+        for last in (False, True):
+            self._fetch(file)
+            path = self.listing.path(file)
+            mark = mark_of(path)
+            if self.known.get(file.name) == mark:
+                self._count(file.size)
+            elif not self._is_right(path, file):
+                _forget(path)
+                if last:
+                    raise PullError(
+                        f"{file.name} came twice with other bytes than the hub says: try again "
+                        "later, and look at the disk and the memory of this machine"
+                    )
+                continue
+            with self._lock:
+                self.checked[file.name] = mark
+            return
+
+    def _count(self, size: int) -> None:
+        with self._lock:
+            self._hashed += size
+
+    def _fetch(self, file: HubFile) -> None:
+        from huggingface_hub import hf_hub_download
+
+        tries, had = 0, -1
+        while not self.listing.here(file):
+            try:
+                hf_hub_download(self.listing.model, file.name, revision=self.listing.commit)
+                if not self.listing.here(file):
+                    _forget(self.listing.path(file))  # cut short
+                    raise ConnectionError(f"{file.name} came cut short")
+                break
+            except hub_faults() as error:
+                if _is_final(error):
+                    raise PullError(_words(error, self.listing.model, file.name)) from error
+                fetched = self.listing.fetched()
+                tries = 1 if fetched > had else tries + 1
+                had = fetched
+                if tries > MAX_TRIES or self._failed is not None:
+                    raise PullError(_words(error, self.listing.model, file.name)) from error
+                self._again = f"{file.name}: {_reason(error)}"
+                time.sleep(min(LONGEST_WAIT_S, 2 ** (tries - 1) / 2))
+
+    def _is_right(self, path: Path, file: HubFile) -> bool:
+        if not file.sha256 and not file.git:
+            self._count(file.size)
+            return True
+        digest = hashlib.sha256() if file.sha256 else hashlib.sha1(usedforsecurity=False)
+        if not file.sha256:
+            digest.update(b"blob %d\0" % file.size)
+        done = 0
+        for chunk in _chunks(path):
+            digest.update(chunk)
+            done += len(chunk)
+            self._count(len(chunk))
+        if digest.hexdigest() == (file.sha256 or file.git):
+            return True
+        self._count(-done)
+        return False
+
+    def _point(self) -> None:
+        """What others ask for by the name of the revision is this."""
+        ref = self.listing.folder / "refs" / self.listing.revision
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        ref.write_text(self.listing.commit, encoding="utf-8")
+
+
+# Words
+
+
+def gigabytes(size: float) -> str:
+    """A size for people."""
+    return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+def _forget(path: Path) -> None:
+    """Away with a file and the content it points to."""
+    with suppress(OSError):
+        content = path.resolve()
+        path.unlink()
+        if content != path:
+            content.unlink()
+
+
+def _quiet() -> None:
+    """Its own bars and warnings would go over ours."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
+
+
+def _status_of(error: BaseException) -> int:
+    code = getattr(getattr(error, "response", None), "status_code", 0)
+    return code if isinstance(code, int) else 0
+
+
+def hub_faults() -> tuple[type[BaseException], ...]:
+    """What huggingface_hub raises: its errors have no common root but their library's."""
+    from huggingface_hub import errors
+
+    xet = getattr(errors, "XetDownloadError", OSError)
+    return (OSError, ValueError, RuntimeError, xet, *errors.HfHubHTTPError.__bases__)
+
+
+def _is_final(error: BaseException) -> bool:
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        return True
+    return _status_of(error) in _LOST
+
+
+def _reason(error: BaseException) -> str:
+    status = _status_of(error)
+    if status:
+        return f"the hub answered {status}"
+    if error.__cause__ is not None and not isinstance(error, ConnectionError):
+        return _reason(error.__cause__)
+    return " ".join(str(error).split())[:160] or type(error).__name__
+
+
+def _words(error: BaseException, model: str, name: str = "") -> str:
+    from huggingface_hub import errors
+
+    what = f"{name} of {model}" if name else model
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full: free some and run it again ({what}; what was fetched stays)"
+    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES):
+        return f"the hub's cache can't be written ({error}): set HF_HOME to a folder of yours"
+    if isinstance(error, errors.GatedRepoError):
+        return f"{model} is given only to accounts that asked for it: ask there, then set HF_TOKEN"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"{model} has no such revision at the hub: see `revision` in the profile"
+    if isinstance(error, errors.RepositoryNotFoundError) or _status_of(error) in (401, 403):
+        return f"the hub has no {model}, or HF_TOKEN may not see it: see `model` in the profile"
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return "the hub may not be asked: HF_HUB_OFFLINE is set"
+    if isinstance(error, errors.HFValidationError):
+        return f"{model!r} is no name of a model at the hub (OWNER/NAME)"
+    return f"{what} can't be fetched: {_reason(error)}; run it again: what was fetched stays"

@@ -1,0 +1,140 @@
+"""`glmcode engine pull`: the model of a profile comes to this disk, whole and checked.
+
+On a terminal one line that moves, elsewhere a line now and then; what is there already is neither
+fetched nor read again. Interrupted at any moment it goes on where it was. Exit code 0: the model
+is there; 1: it could not be had; 2: there is nothing to fetch for this profile; 130: interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+
+from glmcode.engine.profile import Profile
+from glmcode.engine.pull import (
+    Listing,
+    Progress,
+    Pull,
+    PullError,
+    check_room,
+    gigabytes,
+    list_model,
+)
+from glmcode.engine.pulled import read_record, write_record
+from glmcode.exits import Exit
+from glmcode.repl.clean import visible
+
+LINE_EVERY_S = 30.0
+SPEED_S = 20.0
+"""Seconds over which the speed is taken that tells when it will be done."""
+
+
+def run_pull(profile: Profile, *, dry_run: bool) -> int:
+    """Fetch the profile's model; returns the exit code."""
+    if profile.local_model is not None:
+        _say(f"the model of profile {profile.name} is a folder here ({profile.model}): no pull")
+        return Exit.USAGE
+    try:
+        return _pull(profile, dry_run)
+    except PullError as error:
+        _say(visible(str(error)))
+        return Exit.ERROR
+
+
+def _pull(profile: Profile, dry_run: bool) -> int:
+    listing = list_model(profile.model, profile.revision)
+    needed = check_room(listing)
+    print(
+        f"{listing.model} at {listing.commit[:12]}: {len(listing.files)} files, "
+        f"{gigabytes(listing.size)}, {gigabytes(needed)} of them to fetch"
+    )
+    print(f"into {visible(str(listing.folder))}", flush=True)
+    if dry_run:
+        return Exit.DONE
+    record = read_record(listing.model)
+    known = record.get("checked")
+    pull = Pull(listing, known if isinstance(known, dict) else {})
+    meter = _Meter(listing)
+    try:
+        pull.run(meter.tell)
+    except KeyboardInterrupt:
+        meter.end()
+        _say("interrupted: what was fetched stays, run it again to go on")
+        return Exit.INTERRUPTED
+    finally:
+        meter.end()
+        _keep(listing, {**(known if isinstance(known, dict) else {}), **pull.checked})
+    print(f"{listing.model} is here and checked; engines start with it offline")
+    return Exit.DONE
+
+
+def _keep(listing: Listing, checked: dict[str, str]) -> None:
+    """What is whole so far need not be read again, also after an interruption."""
+    try:
+        snapshot = listing.folder / "snapshots" / listing.commit
+        write_record(listing.model, listing.revision, listing.commit, snapshot, checked)
+    except OSError as error:
+        _say(f"what was checked could not be recorded: {error}")
+
+
+@dataclass(slots=True)
+class _Meter:
+    """Says how far it is."""
+
+    listing: Listing
+    began: float = field(default_factory=time.monotonic)
+    seen: list[tuple[float, int]] = field(default_factory=list)
+    said: float = 0.0
+    again: str = ""
+    width: int = 0
+
+    def tell(self, now: Progress) -> None:
+        moment = time.monotonic()
+        self.seen.append((moment, now.fetched))
+        while len(self.seen) > 2 and moment - self.seen[0][0] > SPEED_S:
+            self.seen.pop(0)
+        if now.trying_again and now.trying_again != self.again:
+            self.again = now.trying_again
+            self.end()
+            _say(f"{visible(self.again)}: trying again")
+        terminal = sys.stderr.isatty()
+        if terminal or moment - self.said >= LINE_EVERY_S:
+            self.said = moment
+            self._show(self._line(now, moment), terminal)
+
+    def _line(self, now: Progress, moment: float) -> str:
+        if now.fetched >= now.total:
+            part = now.checked / now.total if now.total else 1.0
+            return f"fetched, checking: {part:.0%} of {gigabytes(now.total)}"
+        then, had = self.seen[0]
+        speed = (now.fetched - had) / max(moment - then, 0.001)
+        left = _duration((now.total - now.fetched) / speed) if speed > 1000 else "?"
+        return (
+            f"{now.fetched / now.total:.0%}  {gigabytes(now.fetched)} of {gigabytes(now.total)}, "
+            f"{gigabytes(speed)}/s, {left} left"
+        )
+
+    def _show(self, line: str, terminal: bool) -> None:
+        if not terminal:
+            print(line, file=sys.stderr, flush=True)
+            return
+        print(f"\r{line:{self.width}}", end="", file=sys.stderr, flush=True)
+        self.width = len(line)
+
+    def end(self) -> None:
+        """Leave the line that moves."""
+        if self.width:
+            print(file=sys.stderr)
+            self.width = 0
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
+def _say(text: str) -> None:
+    print(f"glmcode: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from glmcode.engine.profile import cached_snapshot
+from tests.engine.hub import COMMIT, Hub, Unkind
+
+MODEL = "some-owner/Some-Model"
+
+
+def model_files(size: int = 300_000) -> dict[str, bytes]:
+    dice = random.Random(7)
+    return {
+        "config.json": b'{"architectures": ["Glm4MoeForCausalLM"]}',
+        "tokenizer.json": b"{}",
+        "chat_template.jinja": b"{{ x }}",
+        "model-00001-of-00002.safetensors": dice.randbytes(size),
+        "model-00002-of-00002.safetensors": dice.randbytes(size // 2),
+        "pytorch_model.bin": b"not wanted",
+    }
+
+
+class Box:
+    """A person's machine: a home for glmcode, one for the hub's cache, a profile."""
+
+    def __init__(self, folder: Path, model: str = MODEL) -> None:
+        self.home, self.cache = folder / "home", folder / "hf"
+        profiles = self.home / "config" / "profiles"
+        profiles.mkdir(parents=True)
+        (profiles / "mine.toml").write_text(f'extends = "base"\nmodel = "{model}"\n')
+
+    def environment(self, hub: Hub | None) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "GLMCODE_"))}
+        return {
+            **kept,
+            "GLMCODE_HOME": str(self.home),
+            "HF_HOME": str(self.cache),
+            "HF_ENDPOINT": hub.address if hub else "http://127.0.0.1:9",
+        }
+
+    def start(self, hub: Hub | None, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "glmcode", "engine", "pull", "--profile", "mine", *words],
+            env=self.environment(hub),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def pull(self, hub: Hub | None, *words: str) -> tuple[int, str, str]:
+        process = self.start(hub, *words)
+        out, err = process.communicate(timeout=90)
+        assert "Traceback" not in err, err
+        return process.returncode, out, err
+
+    def file(self, name: str) -> Path:
+        folder = self.cache / "hub" / f"models--{MODEL.replace('/', '--')}"
+        return folder / "snapshots" / COMMIT / name
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Box:
+    return Box(tmp_path)
+
+
+def test_a_model_is_fetched_whole_and_the_second_pull_reads_nothing_again(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = model_files()
+    with Hub(MODEL, files) as hub:
+        code, out, err = box.pull(hub)
+        assert (code, "is here and checked" in out) == (0, True), err
+        wanted = {name for name in files if name != "pytorch_model.bin"}
+        assert sorted(hub.asked) == sorted(wanted)
+        assert all(box.file(name).read_bytes() == files[name] for name in wanted)
+        code, out, err = box.pull(hub)
+        assert code == 0 and len(hub.asked) == len(wanted), "fetched again"
+        assert "0.0 MB of them to fetch" in out
+    monkeypatch.setenv("HF_HOME", str(box.cache))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    assert cached_snapshot(MODEL) == box.file("x").parent
+    record = json.loads((box.home / "state" / "models" / "some-owner--Some-Model.json").read_text())
+    assert record["commit"] == COMMIT and set(record["checked"]) == wanted
+    assert set(record["sha256"]) == {"config.json", "tokenizer.json", "chat_template.jinja"}
+
+
+def test_a_dry_run_says_what_it_would_fetch_and_fetches_nothing(box: Box) -> None:
+    with Hub(MODEL, model_files()) as hub:
+        code, out, _ = box.pull(hub, "--dry-run")
+        assert code == 0 and "5 files, 0.5 MB, 0.5 MB of them to fetch" in out
+        assert hub.asked == [] and not box.file("config.json").exists()
+
+
+def test_a_connection_that_breaks_goes_on_where_it_was(box: Box) -> None:
+    def mood(name: str, nth: int) -> Unkind | None:
+        return Unkind(cut=11_000_000) if name.startswith("model-00001") and nth < 3 else None
+
+    files = model_files(25_000_000)  # what is written at once is ten megabytes
+    with Hub(MODEL, files, mood) as hub:
+        code, _, err = box.pull(hub)
+        assert code == 0, err
+        assert hub.ranges == ["bytes=10485760-", "bytes=20971520-"]
+        assert hub.sent < 1.1 * sum(map(len, files.values()))
+    assert all(box.file(n).read_bytes() == d for n, d in files.items() if not n.endswith(".bin"))
+
+
+def test_a_pull_that_was_killed_goes_on_where_it_was(box: Box) -> None:
+    files = model_files(3_000_000)
+
+    def mood(name: str, nth: int) -> Unkind | None:
+        if name.startswith("model-00001") and nth == 1:
+            time.sleep(0.2)
+        return None
+
+    with Hub(MODEL, files, mood) as hub:
+        process = box.start(hub)
+        while not any(name.startswith("model-") for name in hub.asked):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        code, _, err = box.pull(hub)
+        assert code == 0, err
+    assert all(box.file(n).read_bytes() == d for n, d in files.items() if not n.endswith(".bin"))
+
+
+def test_an_interrupted_pull_says_that_what_was_fetched_stays(box: Box) -> None:
+    def mood(name: str, nth: int) -> Unkind | None:
+        if name.startswith("model-00001"):
+            time.sleep(30)
+        return None
+
+    with Hub(MODEL, model_files(), mood) as hub:
+        process = box.start(hub)
+        while "model-00001-of-00002.safetensors" not in hub.asked:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+        assert process.returncode == 130 and "what was fetched stays" in err
+        assert "Traceback" not in err
+
+
+def test_wrong_bytes_are_fetched_once_more_and_never_kept(box: Box) -> None:
+    files = model_files()
+
+    def once(name: str, nth: int) -> Unkind | None:
+        return Unkind(wrong=True) if name.startswith("model-00002") and nth == 1 else None
+
+    with Hub(MODEL, files, once) as hub:
+        code, _, err = box.pull(hub)
+        assert code == 0, err
+        name = "model-00002-of-00002.safetensors"
+        assert hub.asked.count(name) == 2 and box.file(name).read_bytes() == files[name]
+
+
+def test_a_hub_that_always_sends_wrong_bytes_is_given_up(box: Box) -> None:
+    def always(name: str, nth: int) -> Unkind | None:
+        return Unkind(wrong=True) if name == "tokenizer.json" else None
+
+    with Hub(MODEL, model_files(), always) as hub:
+        code, _, err = box.pull(hub)
+        assert code == 1 and "tokenizer.json came twice with other bytes" in err
+        assert not box.file("tokenizer.json").exists()
+
+
+def test_a_file_that_was_changed_on_the_disk_is_fetched_again(box: Box) -> None:
+    files = model_files()
+    with Hub(MODEL, files) as hub:
+        assert box.pull(hub)[0] == 0
+        path = box.file("model-00001-of-00002.safetensors")
+        content = path.resolve()
+        content.chmod(0o600)
+        content.write_bytes(b"\1" * len(files[path.name]))
+        code, _, err = box.pull(hub)
+        assert code == 0, err
+        assert path.read_bytes() == files[path.name]
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_hub_that_stumbles_is_asked_again(box: Box, status: int) -> None:
+    def mood(name: str, nth: int) -> Unkind | None:
+        return Unkind(status=status) if nth == 1 else None
+
+    with Hub(MODEL, model_files(), mood) as hub:
+        code, _, err = box.pull(hub)
+        assert code == 0, err
+
+
+def test_each_failure_is_one_sentence_with_what_to_do(box: Box, tmp_path: Path) -> None:
+    code, _, err = box.pull(None)
+    assert code == 1 and err.count("\n") == 1 and "can't be fetched" in err
+    with Hub(MODEL, model_files(), private=True) as hub:
+        code, _, err = box.pull(hub)
+        assert code == 1 and "HF_TOKEN" in err and err.count("\n") == 1
+    with Hub("other/model", model_files()) as hub:
+        code, _, err = box.pull(hub)
+        assert code == 1 and f"the hub has no {MODEL}" in err
+    with Hub(MODEL, {"pytorch_model.bin": b"x"}) as hub:
+        code, _, err = box.pull(hub)
+        assert code == 1 and "no weights that vLLM reads" in err
+    (box.home / "config" / "profiles" / "mine.toml").write_text(
+        'extends = "base"\nmodel = "a/b/c"\n'
+    )
+    code, _, err = box.pull(None)
+    assert code == 1 and "no name of a model" in err
+
+
+def test_a_profile_whose_model_is_a_folder_has_nothing_to_pull(box: Box) -> None:
+    (box.home / "config" / "profiles" / "mine.toml").write_text(
+        'extends = "base"\nmodel = "/some/folder"\n'
+    )
+    code, out, err = box.pull(None)
+    assert (code, out) == (2, "") and "/some/folder" in err
+
+
+def test_a_disk_that_is_too_small_is_said_before_anything_is_fetched(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from glmcode.engine import pull
+
+    files = tuple(
+        pull.HubFile(name=f"model-{n}.safetensors", size=1 << 60, sha256="0") for n in range(3)
+    )
+    listing = pull.Listing(
+        model=MODEL, revision="main", commit=COMMIT, files=files, folder=box.cache / "none"
+    )
+    with pytest.raises(pull.PullError, match=r"are needed in .* are free: .*HF_HOME"):
+        pull.check_room(listing)
