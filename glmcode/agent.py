@@ -19,6 +19,7 @@ from glmcode.agent_head import Ahead, Head, build_head, denial
 from glmcode.agent_ledger import AgentLedger
 from glmcode.agent_mentions import expand
 from glmcode.agent_options import AgentOptions, Answer, Approval, nobody
+from glmcode.agent_outside import Outside
 from glmcode.agent_resume import Beginning, begin
 from glmcode.agent_rewind import Mark, Marks
 from glmcode.agent_rules import only_looks, proposed_rule
@@ -94,6 +95,8 @@ class Agent:
         )
         self.past.reads_only = lambda action: only_looks(self.policy, action)
         self.tools: dict[str, Tool] = self.past.watched(load_tools(self.context))
+        outside = Outside(self.context, self.approvals, emit, answer)
+        self.tools = outside.offered(self.tools)
         if options.context.instructions:
             self.tools = guided(self.tools, self._guide, self._room)
         start = begin(options, client, self.context, lambda: _preamble(head), INTERRUPTED)

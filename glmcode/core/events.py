@@ -90,6 +90,8 @@ class ApprovalAsked:
     """A person is asked about an action.
 
     parts: of a command, each simple command that no rule allows yet, with the rule that would.
+    question: what is asked where it is not whether the action may be done: a yes or a no answers
+    it, and no rule does; "".
     """
 
     call_id: str
@@ -97,6 +99,7 @@ class ApprovalAsked:
     subject: str
     preview: Preview
     parts: tuple[tuple[str, str], ...] = ()
+    question: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,9 +70,12 @@ class Calls:
 
     def asked(self, asked: ApprovalAsked, limit: int = ASKED_LINES) -> list[str]:
         """Header and preview of an action that needs an answer."""
+        self._running.pop(asked.call_id, None)  # it ended, and may run again
         known = self._of(asked.call_id, asked.name, asked.subject)
         known.subject = asked.subject or known.subject
-        return self._header(asked.call_id, known) + self._preview(known, asked.preview, limit)
+        stands = asked.question and self._last_header == asked.call_id
+        header = [] if stands else self._header(asked.call_id, known)
+        return header + self._preview(known, asked.preview, limit)
 
     def is_cut(self, preview: Preview) -> bool:
         """Whether the preview of a question has more lines than are shown."""

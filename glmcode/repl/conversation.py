@@ -283,7 +283,7 @@ class Conversation:
         async with self._asking:
             self.feed.drain()
             cut = self._view.calls.is_cut(asked.preview)
-            rule = "" if asked.name in ("Undo", "Redo", "Rewind") else proposed_rule(asked)
+            rule = "" if asked.question else proposed_rule(asked)
             question = Question(asked, one_line(rule), time.monotonic(), cut=cut)
             self.live.question = question
             self._refresh()
@@ -310,7 +310,8 @@ class Conversation:
                     return Approval(allowed=False, advice=advice)
 
     def _answered(self, asked: ApprovalAsked, spans: Spans, *, allowed: bool) -> None:
-        self._commit(self._view.answered(asked.call_id, spans, allowed=allowed))
+        goes_on = allowed or bool(asked.question)
+        self._commit(self._view.answered(asked.call_id, spans, goes_on=goes_on))
 
     async def clear(self) -> None:
         """A new session on the same engine; the old one is closed only when the new one is open."""

@@ -97,7 +97,7 @@ class Plain:
         if question.chosen.done():
             return ""
         if not question.rule:
-            return "Do it? 1 yes, 3 no: "
+            return f"{question.asked.question} 1 yes, 3 no: "
         return f"Allow it? 1 yes, 2 always {one_line(question.rule)}, 3 no: "
 
     def _read(self) -> None:

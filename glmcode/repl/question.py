@@ -87,8 +87,8 @@ def question_spans(question: Question, width: int, draft: str = "") -> list[tupl
     room = max(12, width - 12)
     rule = question.rule if len(question.rule) <= room else question.rule[: room - 1] + "…"
     always = [("key", "2"), ("", " always "), ("bold", rule), ("", "  ")] if rule else []
-    ask = "Allow it? " if rule else "Do it? "
-    spans = [("warning", ask), ("key", "1"), ("", " yes  "), *always]
+    ask = question.asked.question or "Allow it?"
+    spans = [("warning", f"{ask} "), ("key", "1"), ("", " yes  "), *always]
     spans += [("key", "3"), ("", " no, with advice  " if rule else " no  ")]
     if question.cut:
         spans += [("key", "Ctrl-O"), ("", " all of it  ")]

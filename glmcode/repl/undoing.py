@@ -157,6 +157,7 @@ async def _confirmed(host: Host, name: str, subject: str, body: str) -> bool:
         name=name,
         subject=subject,
         preview=Preview(kind="diff", title=subject, body=body),
+        question="Do it?",
     )
     approval = await host.confirm(asked)
     if approval is None or not approval.allowed:

@@ -124,9 +124,9 @@ class View:
         """A line of ours."""
         return self._part("note", self.painter.spans(spans))
 
-    def answered(self, call_id: str, spans: Spans, *, allowed: bool) -> list[str]:
-        """What the person answered to a question."""
-        if not allowed:
+    def answered(self, call_id: str, spans: Spans, *, goes_on: bool) -> list[str]:
+        """What the person answered to a question. goes_on: the call has a result to be shown."""
+        if not goes_on:
             self.calls.refused(call_id)
         return self._part("tool", self.painter.spans(spans, indent=2))
 

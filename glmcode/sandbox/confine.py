@@ -13,7 +13,7 @@ from pathlib import Path
 
 from glmcode.base.config import SandboxMode
 from glmcode.sandbox.bubblewrap import CLOSED, PRIVATE_TMP, bubblewrap_argv, other_sockets
-from glmcode.sandbox.explain import explain
+from glmcode.sandbox.explain import explain, lifted
 from glmcode.sandbox.folder import planned_folder, private_folder
 from glmcode.sandbox.guard import Guard
 from glmcode.sandbox.landlock import landlock_argv
@@ -147,6 +147,17 @@ class Sandbox:
             network=self._network or not self.active,
             withheld=self._withheld,
             hidden=self._hidden if self.active else (),
+        )
+
+    def lifted(self, output: str, command: str) -> str:
+        """What a command that failed would be allowed outside; "" where leaving is no help."""
+        return lifted(
+            output,
+            command,
+            mechanism=self._find().mechanism if self.active else "none",
+            read_only=self.mode == "read-only",
+            network=self._network or not self.active,
+            hidden=self._hidden,
         )
 
     def _policy(self, temporary: Path) -> SandboxPolicy:

@@ -2,7 +2,8 @@
 
 One short line, only where the words of the failure are those that a refusal has, so that the
 model does not hunt for a fault that isn't in the code. A command that succeeded is never
-commented. Pure.
+commented. What would be lifted by running the command outside is told apart: variables that are
+withheld and glmcode's own folders would not be a reason to leave. Pure.
 """
 
 from __future__ import annotations
@@ -43,6 +44,37 @@ def explain(
 ) -> str:
     """The line, without brackets; "" where nothing points to the sandbox."""
     output = output[-TAIL:]
+    reasons = _reasons(output, mechanism, read_only=read_only, network=network)
+    if _looks_into(hidden, output, command):
+        reasons.append("looking into glmcode's own folders (Read and Grep can)")
+    lines = []
+    if reasons:
+        lines.append(f"the sandbox forbids {' and '.join(reasons)}; the user can allow it")
+    named = sorted(name for name in withheld if _names(name, command) or _names(name, output))
+    if named:
+        are = "is" if len(named) == 1 else "are"
+        lines.append(f"{', '.join(named[:3])} {are} kept from commands; the user can allow it")
+    return "; ".join(lines)
+
+
+def lifted(
+    output: str,
+    command: str,
+    *,
+    mechanism: Mechanism,
+    read_only: bool,
+    network: bool,
+    hidden: Collection[Path] = (),
+) -> str:
+    """What the sandbox forbade a command that failed and would not outside of it; "" for nothing,
+    and where it looked for what is to stay unseen."""
+    output = output[-TAIL:]
+    if mechanism == "none" or _looks_into(hidden, output, command):
+        return ""
+    return " and ".join(_reasons(output, mechanism, read_only=read_only, network=network))
+
+
+def _reasons(output: str, mechanism: Mechanism, *, read_only: bool, network: bool) -> list[str]:
     weak = _DENIED if mechanism in ("landlock", "seatbelt") else _BUSY
     denied = mechanism != "none" and weak.search(output)
     reasons = []
@@ -55,16 +87,11 @@ def explain(
         reasons.append("network access")
     if _PROCESSES.search(output):
         reasons.append("so many processes")
-    if any(str(folder) in text for folder in hidden for text in (output, command)):
-        reasons.append("looking into glmcode's own folders (Read and Grep can)")
-    lines = []
-    if reasons:
-        lines.append(f"the sandbox forbids {' and '.join(reasons)}; the user can allow it")
-    named = sorted(name for name in withheld if _names(name, command) or _names(name, output))
-    if named:
-        are = "is" if len(named) == 1 else "are"
-        lines.append(f"{', '.join(named[:3])} {are} kept from commands; the user can allow it")
-    return "; ".join(lines)
+    return reasons
+
+
+def _looks_into(hidden: Collection[Path], output: str, command: str) -> bool:
+    return any(str(folder) in text for folder in hidden for text in (output, command))
 
 
 def _names(name: str, text: str) -> bool:

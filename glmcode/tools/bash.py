@@ -5,7 +5,8 @@ The answer is the output (errors among it, in their order), notes in brackets, a
 is timed out or cancelled is killed with everything it started; what it had printed is kept.
 When a command ends by itself and something it started runs on, that becomes a background
 command: a server behind `&` is there for the next call, no descriptor that it holds is waited
-for, and it ends with the session. This module must not judge commands: permissions do.
+for, and it ends with the session. A call that is among ctx.outside runs without the sandbox. This
+module must not judge commands: permissions do.
 """
 
 from __future__ import annotations
@@ -17,19 +18,24 @@ import secrets
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from glmcode.base.paths import private_folder
 from glmcode.base.process import Exit, ProcessError, Running, start
 from glmcode.core.tool import Action, Effect, Preview, ToolError, ToolResult
 from glmcode.tools.background import adopt, check_room, next_id, still_runs, survivors_note
-from glmcode.tools.context import Call, ToolContext
+from glmcode.tools.context import Call, Confinement, ToolContext
 from glmcode.tools.output import Kept, Spill
 from glmcode.tools.shell import bash_argv, command_environment, find_bash
 from glmcode.tools.stream import Stream
 
 DEFAULT_S = 120.0
 MOST_S = 600.0
+OUTSIDE = (
+    "run outside the sandbox, as the user allowed; before that it ran inside, failed, and may have "
+    "done part of its work"
+)
 LEAST_KEPT = 2_000
 """Characters kept at either end, however small the result may be."""
 
@@ -44,13 +50,15 @@ async def prepare(
 ) -> Action:
     """Propose to run a command; `timeout` in seconds. Raises ToolError."""
     _check_command(command)
-    notes: list[str] = []
+    outside = call.id in ctx.outside
+    sandbox = None if outside else ctx.sandbox
+    notes = [OUTSIDE] if outside else []
     limit = _time_limit(timeout, run_in_background, notes)
 
     async def commit() -> ToolResult:
         if run_in_background:
-            return await _run_in_background(ctx, command, limit, notes)
-        return await _run(ctx, call, command, limit or DEFAULT_S, notes)
+            return await _run_in_background(ctx, sandbox, command, limit, notes)
+        return await _run(ctx, call, sandbox, command, limit or DEFAULT_S, notes)
 
     folder = ctx.cwd or ctx.workspace
     return Action(
@@ -67,16 +75,21 @@ async def prepare(
 
 
 async def _run(
-    ctx: ToolContext, call: Call, command: str, limit: float, notes: list[str]
+    ctx: ToolContext,
+    call: Call,
+    sandbox: Confinement | None,
+    command: str,
+    limit: float,
+    notes: list[str],
 ) -> ToolResult:
     size = max(ctx.result_limit(), LEAST_KEPT)
     stream = Stream(Kept(Spill(ctx.spill_folder, "bash"), size), size, call.output)
     folder = _folder(ctx, notes)
-    report = _report_file(ctx)
-    watched = ctx.sandbox.watch if ctx.sandbox else lambda: list
+    report = _report_file(ctx, sandbox)
+    watched = sandbox.watch if sandbox else lambda: list
     put_back = await asyncio.to_thread(watched)
     try:
-        running = await _start(ctx, command, folder, stream.hear, limit, report)
+        running = await _start(ctx, sandbox, command, folder, stream.hear, limit, report)
         ended = await _wait(ctx, call, running, stream)
         if ended.code is not None and ended.code >= 0 and not ended.timed_out:
             _take_folder(ctx, folder, report, notes)
@@ -106,7 +119,9 @@ async def _run(
         notes.append(
             f"a longer timeout (at most {MOST_S:g}) or run_in_background gives it more time"
         )
-    return _result(ctx, command, kept, notes, running, ended, limit)
+    if sandbox is not None and ended.code != 0 and not ended.timed_out:
+        _explain(ctx, call, sandbox, command, kept, notes)
+    return _result(ctx, kept, notes, running, ended, limit)
 
 
 async def _wait(ctx: ToolContext, call: Call, running: Running, stream: Stream) -> Exit:
@@ -124,7 +139,11 @@ async def _wait(ctx: ToolContext, call: Call, running: Running, stream: Stream) 
 
 
 async def _run_in_background(
-    ctx: ToolContext, command: str, limit: float | None, notes: list[str]
+    ctx: ToolContext,
+    sandbox: Confinement | None,
+    command: str,
+    limit: float | None,
+    notes: list[str],
 ) -> ToolResult:
     check_room(ctx)
     size = max(ctx.result_limit(), LEAST_KEPT)
@@ -132,7 +151,7 @@ async def _run_in_background(
     spill.open()
     stream = Stream(Kept(spill, size), size)
     folder = _folder(ctx, notes)
-    running = await _start(ctx, command, folder, stream.hear, limit, None)
+    running = await _start(ctx, sandbox, command, folder, stream.hear, limit, None)
     shell = adopt(ctx, command, running, stream, limit)
     saved = f"; its output is saved in {spill.path}" if spill.path is not None else ""
     if limit is not None:
@@ -149,6 +168,7 @@ async def _run_in_background(
 
 async def _start(
     ctx: ToolContext,
+    sandbox: Confinement | None,
     command: str,
     folder: Path,
     hear: Callable[[bytes], None],
@@ -161,9 +181,9 @@ async def _start(
         raise ToolError("bash is not installed here: no command can be run; use the other tools")
     argv, script = bash_argv(bash, command, report)
     helper = ""
-    if ctx.sandbox is not None:
+    if sandbox is not None:
         try:
-            wrapped = await asyncio.to_thread(ctx.sandbox.wrap, argv, environment, folder)
+            wrapped = await asyncio.to_thread(sandbox.wrap, argv, environment, folder)
         except OSError as error:
             raise ToolError(
                 f"the sandbox cannot be made ({error}): nothing was run; see that the folder for "
@@ -199,7 +219,6 @@ def _why(error: ProcessError, folder: Path) -> str:
 
 def _result(
     ctx: ToolContext,
-    command: str,
     kept: Kept,
     notes: list[str],
     running: Running,
@@ -211,8 +230,6 @@ def _result(
     else:
         end = f"[{ended.text()} in {ended.seconds:.1f} s]"
     failed = ended.code != 0 and not ended.timed_out
-    if ctx.sandbox is not None and failed and (why := _why_failed(ctx, command, kept)):
-        notes.append(why)
     trailer = "".join(f"[{note}]\n" for note in notes) + survivors_note(running) + end
     text = kept.text(ctx.result_limit() - len(trailer) - 1)
     if text and not text.endswith("\n"):
@@ -224,10 +241,26 @@ def _result(
     )
 
 
-def _why_failed(ctx: ToolContext, command: str, kept: Kept) -> str:
-    """What the sandbox has to do with a failure; "" for nothing, or where there is none."""
+def _explain(
+    ctx: ToolContext,
+    call: Call,
+    sandbox: Confinement,
+    command: str,
+    kept: Kept,
+    notes: list[str],
+) -> None:
+    """Note what the sandbox has to do with a failure, if anything."""
     text = kept.text(max(ctx.result_limit(), LEAST_KEPT))
-    return ctx.sandbox.explain(text, command) if ctx.sandbox is not None else ""
+    if why := sandbox.explain(text, command):
+        notes.append(why)
+    if lifted := sandbox.lifted(text, command):
+        ctx.confined[call.id] = lifted
+
+
+def with_note(result: ToolResult, note: str) -> ToolResult:
+    """A finished result with one more note, before the line that says how the command ended."""
+    before, newline, end = result.for_model.rpartition("\n")
+    return replace(result, for_model=f"{before}{newline}[{note}]\n{end}")
 
 
 def _check_command(command: str) -> None:
@@ -287,10 +320,10 @@ def shown(folder: Path) -> str:
     return str(folder).encode("utf-8", "replace").decode()
 
 
-def _report_file(ctx: ToolContext) -> Path | None:
+def _report_file(ctx: ToolContext, sandbox: Confinement | None) -> Path | None:
     """Where the shell writes its last folder; None when nothing can be written there."""
     try:
-        confined = ctx.sandbox.temporary() if ctx.sandbox is not None else None
+        confined = sandbox.temporary() if sandbox is not None else None
         return (confined or private_folder(ctx.spill_folder)) / f".folder-{secrets.token_hex(4)}"
     except OSError:
         return None

@@ -52,6 +52,9 @@ class Confinement(Protocol):
     def explain(self, output: str, command: str) -> str:
         """Why a command that failed may have failed, one line; ""."""
 
+    def lifted(self, output: str, command: str) -> str:
+        """What a command that failed would be allowed outside; ""."""
+
 
 @dataclass(slots=True)
 class ToolContext:
@@ -67,6 +70,9 @@ class ToolContext:
     shells: background commands by task id (owned by tools/background.py).
     todos: the last TodoWrite list.
     sandbox: wraps each command; None: commands run as they are.
+    outside: ids of calls whose command a person let run outside the sandbox.
+    confined: call id -> what the sandbox forbade its command, which failed; whoever reads it takes
+        it out.
     interrupted: call id -> what a cancelled command had printed (bounded), for the answer to
         its call; whoever reads it takes it out.
     hidden: whether a rule keeps a file from being read; None: no rule does so.
@@ -88,6 +94,8 @@ class ToolContext:
     shells: dict[str, Any] = field(default_factory=dict)
     todos: list[dict[str, str]] = field(default_factory=list)
     sandbox: Confinement | None = None
+    outside: set[str] = field(default_factory=set)
+    confined: dict[str, str] = field(default_factory=dict)
     interrupted: dict[str, str] = field(default_factory=dict)
     outline: Callable[[Path, str, int], str] = lambda path, text, room: ""
     hidden: Callable[[Path], bool] | None = None
