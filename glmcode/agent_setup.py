@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glmcode.agent_options import AgentOptions
@@ -18,6 +19,7 @@ from glmcode.core.events import Notice
 from glmcode.core.model import Emit
 from glmcode.core.tool import Action, Effect
 from glmcode.engine.paths import short_root
+from glmcode.permissions import kept_in_home
 from glmcode.permissions import pieces as rule_pieces
 from glmcode.sandbox import Sandbox, find_backend, withheld
 from glmcode.tools import pieces as tool_pieces
@@ -46,6 +48,7 @@ def tool_context(options: AgentOptions, limit: Callable[[], int], emit: Emit) ->
             caches=options.commands.caches,
             hidden=(state_folder(), config_folder(), cache_folder(), short_root()),
             unread=tuple(rule.pattern for rule in options.deny if rule.tool == "Read"),
+            kept=kept_in_home(Path(os.path.expanduser("~"))),  # noqa: PTH111 (it never raises)
             network=options.commands.network,
             withheld=secret,
             say=lambda text: emit(Notice(text=text)),

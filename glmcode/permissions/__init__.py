@@ -10,6 +10,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from glmcode.permissions.decide import decide
+from glmcode.permissions.paths import kept_in_home
 from glmcode.permissions.policy import Decision, Judgement, Policy
 from glmcode.permissions.rules import (
     COVERS,
@@ -32,6 +33,7 @@ __all__ = [
     "Rule",
     "RuleError",
     "decide",
+    "kept_in_home",
     "parse_rule",
     "parse_rules",
     "pieces",

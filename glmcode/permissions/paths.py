@@ -114,6 +114,13 @@ def _real(path: str) -> str:
         return os.path.normpath(path)
 
 
+def kept_in_home(home: Path) -> tuple[Path, ...]:
+    """What lies in a home folder and is protected: start-up files and keys; it need not exist."""
+    names = sorted((_STARTUP - {".gitmodules"}) | _SECRET_NAMES | _SECRET_FOLDERS)
+    ends = (*_STARTUP_ENDS[:-1], *_SECRET_ENDS, "Library/LaunchAgents")
+    return tuple(home / name for name in (*names, *ends))
+
+
 def is_quiet(path: str) -> bool:
     """Whether it is no file at all: /dev/null, a descriptor."""
     return _QUIET.fullmatch(path) is not None

@@ -71,6 +71,7 @@ def _mounts(policy: SandboxPolicy, laid: Layout, sockets: Iterable[Path]) -> lis
         kinds[Path(RESOLVER)] = "show"
     kinds |= dict.fromkeys(laid.writable, "write")
     kinds |= dict.fromkeys(laid.protected, "show")
+    kinds |= dict.fromkeys(_between(kinds), "write")
     root = "--bind" if kinds.pop(Path("/"), "show") == "write" else "--ro-bind"
     words = [root, "/", "/", "--dev", "/dev", "--proc", "/proc"]
     for knob in KNOBS:
@@ -108,6 +109,21 @@ def _private(place: str, temporary: Path) -> list[str]:
 
 def _is_own(place: str) -> bool:
     return is_folder(Path(place)) and not is_link(Path(place))
+
+
+def _between(kinds: dict[Path, Kind]) -> list[Path]:
+    """Writable folders on the way to what is closed in them.
+
+    A mount can't be renamed, but a plain folder above it can, and the next command would find
+    what was closed under the new name. So they become mounts too.
+    """
+    found: list[Path] = []
+    for path, kind in kinds.items():
+        above = list(path.parents)
+        nearest = next((n for n, folder in enumerate(above) if folder in kinds), None)
+        if kind in ("hide", "show") and nearest is not None and kinds[above[nearest]] == "write":
+            found += above[:nearest]
+    return found
 
 
 def _seen(path: Path, kinds: dict[Path, Kind]) -> bool:

@@ -7,6 +7,7 @@ is said once. Owns the private temporary folder and removes it at the end.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from glmcode.sandbox.folder import planned_folder, private_folder
 from glmcode.sandbox.guard import Guard
 from glmcode.sandbox.landlock import landlock_argv
 from glmcode.sandbox.looking import is_folder
-from glmcode.sandbox.policy import Layout, SandboxPolicy, layout
+from glmcode.sandbox.policy import Layout, SandboxPolicy, layout, lies_in
 from glmcode.sandbox.probe import Backend, find_backend
 from glmcode.sandbox.seatbelt import seatbelt_argv
 from glmcode.sandbox.unreadable import unreadable
@@ -40,8 +41,9 @@ class Sandbox:
     """See the module.
 
     hidden: folders of which a command sees nothing. unread: patterns of rules that forbid to
-    read. say: tells the person, once, what the sandbox can't do here. `mode` may be changed; a
-    command that runs keeps what it began with.
+    read. kept: start-up files and keys, which stay as they are inside the workspace too. say:
+    tells the person, once, what the sandbox can't do here. `mode` may be changed; a command that
+    runs keeps what it began with.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Sandbox:
         caches: tuple[Path, ...] = (),
         hidden: tuple[Path, ...] = (),
         unread: tuple[str, ...] = (),
+        kept: tuple[Path, ...] = (),
         network: bool = False,
         withheld: Collection[str] = (),
         say: Callable[[str], None] = lambda text: None,
@@ -64,6 +67,7 @@ class Sandbox:
         self._caches = caches
         self._hidden = hidden
         self._unread = unread
+        self._kept = kept
         self._network = network
         self._withheld = withheld
         self._say = say
@@ -100,6 +104,7 @@ class Sandbox:
             for folder in ("t", PRIVATE_TMP, "aside"):
                 (self._base / folder).mkdir(mode=0o700)
             (self._base / CLOSED).touch(mode=0)
+            self._make_own()
         return self._base / "t"
 
     def wrap(self, argv: list[str], environment: Mapping[str, str], folder: Path) -> Wrapped:
@@ -160,6 +165,16 @@ class Sandbox:
             hidden=self._hidden,
         )
 
+    def _make_own(self) -> None:
+        """Make glmcode's folders where a command could: what isn't there can't be hidden.
+
+        Settings planted there would count in every later session.
+        """
+        roots = [os.path.realpath(f) for f in (self._workspace, *self._folders, *self._caches)]
+        for folder in self._hidden:
+            if lies_in(Path(os.path.realpath(folder)), roots) and not is_folder(folder):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
     def _policy(self, temporary: Path) -> SandboxPolicy:
         return SandboxPolicy(
             mode=self.mode,
@@ -167,7 +182,9 @@ class Sandbox:
             temporary=temporary,
             folders=self._folders,
             caches=self._caches,
-            hidden=(*self._hidden, *unreadable(self._unread, (self._workspace, *self._folders))),
+            hidden=self._hidden,
+            unread=unreadable(self._unread, (self._workspace, *self._folders)),
+            kept=self._kept,
             network=self._network,
         )
 

@@ -17,7 +17,11 @@ from pathlib import Path
 from glmcode.sandbox.looking import exists, is_file, is_folder, is_link
 
 MOST_NESTED = 64
-"""Submodules and worktrees of one repository that are looked at."""
+"""Submodules, and worktrees, of one repository that are looked at; beyond, all are kept whole."""
+MOST_LOOKED = 2000
+"""Folders in which submodules are looked for: their names may hold slashes, and they nest."""
+_OBEYED = ("hooks", "config", "config.worktree", "commondir")
+_OF_WORKTREE = ("config.worktree", "commondir", "gitdir")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,31 +76,40 @@ def _of_pointer(dot: Path) -> GitFolders:
 
 
 def _guarded(git: Path) -> Iterator[Path]:
-    for name in ("hooks", "config", "config.worktree", "commondir"):
-        yield git / name
-    left = MOST_NESTED
-    for module in _below(git / "modules"):
-        if left and is_file(module / "HEAD"):
-            left -= 1
-            yield from (module / name for name in ("hooks", "config"))
-    for worktree in _below(git / "worktrees")[:MOST_NESTED]:
-        yield from (worktree / name for name in ("config.worktree", "commondir", "gitdir"))
+    yield from (git / name for name in _OBEYED)
+    modules = _modules(git)
+    if modules is None:
+        yield git / "modules"
+    yield from (module / name for module in modules or () for name in _OBEYED)
+    for each in (git, *(modules or ())):
+        worktrees = _folders(each / "worktrees")
+        if len(worktrees) > MOST_NESTED:
+            yield each / "worktrees"
+        else:
+            yield from (one / name for one in worktrees for name in _OF_WORKTREE)
 
 
-def _below(folder: Path) -> list[Path]:
-    """The folders in a folder; for modules, whose names may hold slashes, one level deeper too."""
+def _modules(git: Path) -> list[Path] | None:
+    """The git folders of submodules, and of theirs, at any depth; None: too many to look at."""
+    found: list[Path] = []
+    queue = [git / "modules"]
+    for looked, folder in enumerate(queue):
+        if looked >= MOST_LOOKED or len(found) > MOST_NESTED:
+            return None
+        if is_file(folder / "HEAD"):
+            found.append(folder)
+            queue.append(folder / "modules")
+        else:
+            queue += _folders(folder)
+    return found
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The folders in a folder, without links; none where it can't be looked at."""
     try:
-        first = sorted(path for path in folder.iterdir() if is_folder(path))
-        deeper = [
-            path
-            for one in first
-            if folder.name == "modules" and not is_file(one / "HEAD")
-            for path in sorted(one.iterdir())
-            if is_folder(path)
-        ]
+        return sorted(path for path in folder.iterdir() if is_folder(path) and not is_link(path))
     except OSError:
         return []
-    return first + deeper
 
 
 def _same_owner(one: Path, other: Path) -> bool:

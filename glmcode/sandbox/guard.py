@@ -62,6 +62,8 @@ class Guard:
             with _opened(path.parent) as folder:
                 if folder is not None:
                     self._before[path] = _look(folder, path.name, [MOST_FILES])
+                elif not os.path.lexists(path.parent):
+                    self._before[path] = None
 
     def put_back(self, aside: Path) -> list[Path]:
         """Restore what differs now; the changed state goes into `aside`. Returns the paths.

@@ -62,6 +62,7 @@ def landlock_argv(
         "abi": abi,
         "writable": [os.fspath(path) for path in laid.writable],
         "hidden": [os.fspath(path) for path in laid.hidden],
+        "own": [os.fspath(path) for path in laid.own],
         "network": policy.network,
         "namespaces": "" if policy.network else namespaces,
         "processes": policy.processes,

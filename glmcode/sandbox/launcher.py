@@ -133,8 +133,10 @@ def restrict(spec: dict[str, object]) -> None:
         allow(rules, place, READ, handled)
     for name in DEVICES:
         allow(rules, f"/dev/{name}", handled & ~(MAKE_CHAR | MAKE_BLOCK), handled)
+    own = [str(path) for path in _list(spec.get("own"))]
     for path in _list(spec["writable"]):
-        allow(rules, str(path), handled & ~(MAKE_CHAR | MAKE_BLOCK | IOCTL_DEV), handled)
+        for place in around(str(path), own):
+            allow(rules, place, handled & ~(MAKE_CHAR | MAKE_BLOCK | IOCTL_DEV), handled)
     checked("Landlock", libc.syscall(RESTRICT_SELF, rules, 0))
     os.close(rules)
 
@@ -162,6 +164,15 @@ def readable(folder: str, hidden: list[str]) -> list[str]:
             else:
                 places.append(path)
     return places
+
+
+def around(folder: str, own: list[str]) -> list[str]:
+    """The folder; where one of glmcode's own lies in it, what is in there beside that.
+
+    Nothing can be made in the folders on the way, or they could be renamed with what they hold.
+    """
+    inside = any(other.startswith(folder.rstrip("/") + "/") for other in own)
+    return readable(folder, own) if inside else [folder]
 
 
 def allow(rules: int, path: str, access: int, handled: int) -> None:

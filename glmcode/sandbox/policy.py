@@ -30,7 +30,8 @@ class SandboxPolicy:
 
     workspace and folders (--add-dir) are writable in workspace-write, as are `caches`.
     temporary: the private folder that TMPDIR names; writable in both modes. hidden: glmcode's
-    own folders, of which a command must see nothing.
+    own folders, of which a command must see nothing. unread: what a rule forbids to read.
+    kept: the person's start-up files and keys, to stay as they are where a root holds them.
     """
 
     mode: SandboxMode
@@ -39,6 +40,8 @@ class SandboxPolicy:
     folders: tuple[Path, ...] = ()
     caches: tuple[Path, ...] = ()
     hidden: tuple[Path, ...] = ()
+    unread: tuple[Path, ...] = ()
+    kept: tuple[Path, ...] = ()
     network: bool = False
     processes: int = MOST_PROCESSES
 
@@ -49,14 +52,16 @@ class Layout:
 
     writable: roots. protected: below them, to stay as they are. absent: what must not come
     into being there, or be exchanged. hidden: invisible, except where a writable root lies
-    deeper. shown: what is there, read-only, in places that are private (PRIVATE). foreign: the
-    workspace belongs to another user, and this one is root.
+    deeper. own: those of glmcode among them that lie inside a writable root. shown: what is
+    there, read-only, in places that are private (PRIVATE). foreign: the workspace belongs to
+    another user, and this one is root.
     """
 
     writable: tuple[Path, ...]
     protected: tuple[Path, ...]
     absent: tuple[Path, ...]
     hidden: tuple[Path, ...]
+    own: tuple[Path, ...]
     shown: tuple[Path, ...]
     foreign: bool
 
@@ -75,12 +80,19 @@ def layout(policy: SandboxPolicy, environment: Mapping[str, str]) -> Layout:
         for root in roots:
             _sort(root / ".glmcode", protected, absent)
     roots_now = _existing(writable)
+    if policy.mode == "workspace-write":
+        for path in policy.kept:
+            place = Path(os.path.realpath(path.parent))
+            if lies_in(place, roots_now):
+                _sort(place / path.name, protected, absent)
+    hidden = _existing(policy.hidden)
     return Layout(
         writable=roots_now,
         # A link that leads elsewhere protects nothing, and must not show what is hidden there.
         protected=tuple(path for path in _existing(protected) if lies_in(path, roots_now)),
         absent=tuple(dict.fromkeys(absent)),
-        hidden=_existing(policy.hidden),
+        hidden=_existing((*hidden, *policy.unread)),
+        own=tuple(path for path in hidden if lies_in(path.parent, roots_now)),
         shown=_existing((*_programs(environment), *_ways((*roots, *writable), policy.temporary))),
         foreign=os.geteuid() == 0 and _owner(policy.workspace) != 0,
     )

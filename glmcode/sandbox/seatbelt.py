@@ -62,8 +62,8 @@ def _by_depth(laid: Layout) -> list[str]:
 
 
 def _above(laid: Layout) -> list[Path]:
-    """Folders that hold something protected: they must not be renamed away with it."""
-    kept = [*laid.protected, *laid.absent]
+    """Folders that hold something closed: they must not be renamed away with it."""
+    kept = [*laid.protected, *laid.absent, *laid.hidden]
     folders = {above for path in kept for above in path.parents}
     return sorted(folder for folder in folders if lies_in(folder, laid.writable))
 

@@ -9,9 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -20,50 +19,14 @@ from glmcode.sandbox import Backend, Sandbox
 from glmcode.sandbox.bubblewrap import PRIVATE_TMP, bubblewrap_argv
 from glmcode.sandbox.policy import MOST_PROCESSES, SandboxPolicy, layout
 from tests.commands import alive, appear, marker
-from tests.sandbox.kit import WORKING, Place, backend
+from tests.sandbox.kit import WORKING, Place, backend, git, go, repository, tell
 
-T = TypeVar("T")
 PYTHON = sys.executable
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path / "place")
-
-
-def go(waited: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(waited)
-
-
-def tell(place: Place, mechanism: str, *commands: str, **options: Any) -> list[str]:
-    """What each command's result is, in one session."""
-
-    async def run() -> list[str]:
-        session = place.session(place.sandbox(mechanism, **options))
-        try:
-            return [await session.text(command) for command in commands]
-        finally:
-            await session.close()
-
-    return go(run())
-
-
-def git(folder: Path, *arguments: str) -> str:
-    identity = ("-c", "user.name=n", "-c", "user.email=n@localhost")
-    allowed = ("-c", "protocol.file.allow=always")
-    words = ["git", *identity, *allowed, *arguments]
-    return subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True).stdout
-
-
-def repository(folder: Path) -> Path:
-    folder.mkdir(exist_ok=True)
-    git(folder, "init", "-q", "-b", "main")
-    for name in ("name", "email"):
-        git(folder, "config", f"user.{name}", "n@localhost")
-    (folder / "file").write_text("one\n")
-    git(folder, "add", "-A")
-    git(folder, "commit", "-q", "-m", "first")
-    return folder
 
 
 @pytest.fixture(params=WORKING)
