@@ -254,10 +254,10 @@ def _engine(flags: Any, config: Config) -> EngineSettings:
     if flags.profile:
         engine = replace(engine, base_url="")
     engine = replace(engine, **{name: value for name, value in given.items() if value is not None})
-    if engine.base_url and not engine.base_url.startswith(("http://", "https://")):
+    if engine.base_url and not engine.base_url.startswith(("http://", "https://", "unix:")):
         raise UsageError(
-            f"the base URL {engine.base_url!r} must begin with http:// or https://, "
-            "such as http://localhost:8000/v1"
+            f"the base URL {engine.base_url!r} must begin with http:// or https://, such as "
+            "http://localhost:8000/v1, or with unix:, such as unix:/PATH/OF/SOCKET"
         )
     if engine.base_url:
         try:

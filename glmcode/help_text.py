@@ -57,7 +57,8 @@ options of the conversation:
 
 options of the engine:
   --profile NAME               an engine of this machine (glmcode engine profiles)
-  --base-url URL               a server instead, such as http://HOST:PORT/v1
+  --base-url URL               a server instead, such as http://HOST:PORT/v1, or
+                               unix:/PATH of a socket
   --api-key-env VAR            the variable that holds the server's key; commands that the
                                model runs never see it
   -m, --model NAME             the model's name at the server

@@ -61,7 +61,7 @@ class ChatProtocol:
     meter: Meter = field(init=False)
 
     def __post_init__(self) -> None:
-        self.meter = Meter(self.exchange, ours=self.address.socket is not None)
+        self.meter = Meter(self.exchange, ours=self.address.ours)
 
     async def reply(
         self, transcript: Transcript, emit: Emit, keep: Callable[[AssistantMessage], None]

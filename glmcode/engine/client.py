@@ -284,7 +284,7 @@ class _Opening:
         self, exchange: Exchange, tokenizer: GlmTokenizer, model: str, *, asked: bool
     ) -> _Probed:
         """Whether the server encodes as we do. Raises _Unfit when it does not."""
-        if self._address.socket is not None and asked:
+        if self._address.ours and asked:
             return _Probed("the engine is our own and runs with this tokenizer")
         from glmcode.glm.pieces import text_pieces
 

@@ -22,7 +22,8 @@ STEP_CAP = 32_768
 class Endpoint:
     """One way to reach a model. Exactly one of socket and base_url is given.
 
-    socket: a Unix socket that speaks HTTP. base_url: http(s) address, with or without /v1.
+    socket: of an engine of ours. base_url: http(s) address, with or without /v1, or unix:/PATH
+    of a socket that speaks HTTP.
     model: the served name; None asks the server. protocol: None lets `connect` choose.
     tokenizer: a tokenizer.json or its folder, for `tokens`. window: context tokens, None
     asks the server. sampling: temperature, top_p, top_k, min_p, repetition_penalty, ...
@@ -47,7 +48,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """An Endpoint's place, taken apart. root and api are path prefixes ("" and "/v1")."""
+    """An Endpoint's place, taken apart. root and api are path prefixes ("" and "/v1").
+
+    ours: it is an engine of this glmcode, whose tokenizer is known and which it can start.
+    """
 
     socket: Path | None
     host: str
@@ -56,6 +60,7 @@ class Address:
     root: str
     api: str
     shown: str
+    ours: bool = False
 
     @property
     def authority(self) -> str:
@@ -69,6 +74,7 @@ class Address:
         return f"{'https' if self.tls else 'http'}://{self.authority}"
 
 
+_UNIX = "unix:"
 _ROUTES = re.compile(r"/(chat/completions|completions|models|inference/v1/generate)/*$")
 _VERSION = re.compile(r"/v\d+[a-z0-9]*(?=/|$)")
 _LAST_VERSION = re.compile(r"/v\d+[a-z0-9]*$")
@@ -81,16 +87,10 @@ def address_of(endpoint: Endpoint) -> Address:
     a version is taken as it stands (`https://host/api/paas/v4`).
     """
     if endpoint.socket is not None:
-        return Address(
-            socket=endpoint.socket,
-            host="localhost",
-            port=80,
-            tls=False,
-            root="",
-            api="/v1",
-            shown=f"the engine at {endpoint.socket}",
-        )
+        return _at_socket(endpoint.socket, f"the engine at {endpoint.socket}", ours=True)
     text = (endpoint.base_url or "").strip()
+    if text.startswith(_UNIX):
+        return _at_socket(_socket(text), text, ours=False)
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
@@ -98,7 +98,8 @@ def address_of(endpoint: Endpoint) -> Address:
         raise ModelError(f"the address {text[:200]!r} cannot be read: {error}") from error
     if parts.scheme not in ("http", "https") or not host:
         raise ModelError(
-            f"the address {text[:200]!r} is not a server's: give http://HOST:PORT/v1 or https://..."
+            f"the address {text[:200]!r} is not a server's: give http://HOST:PORT/v1, https://... or "
+            "unix:/PATH/OF/SOCKET"
         )
     if parts.username is not None or parts.query or parts.fragment:
         raise ModelError(
@@ -117,3 +118,29 @@ def address_of(endpoint: Endpoint) -> Address:
         shown="",
     )
     return replace(place, shown=f"{place.origin}{api}")
+
+
+def _at_socket(socket: Path, shown: str, *, ours: bool) -> Address:
+    return Address(
+        socket=socket,
+        host="localhost",
+        port=80,
+        tls=False,
+        root="",
+        api="/v1",
+        shown=shown,
+        ours=ours,
+    )
+
+
+def _socket(text: str) -> Path:
+    """`unix:/run/x.sock` and `unix:///run/x.sock` are the same. Raises ModelError."""
+    path = text.removeprefix(_UNIX)
+    if path.startswith("//"):
+        path = "/" + path.lstrip("/")
+    if not path.strip("/").strip() or path[0] not in "/~" or "\0" in path:
+        raise ModelError(f"the address {text[:200]!r} must hold a whole path: unix:/PATH/OF/SOCKET")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ModelError(f"the address {text[:200]!r}: {error}") from error

@@ -59,7 +59,7 @@ class Judge:
     def __init__(self, endpoint: Endpoint, address: Address) -> None:
         self._endpoint = endpoint
         self._shown = address.shown
-        self._ours = address.socket is not None
+        self._ours = address.ours
 
     def transport(self, error: TransportError, *, cut: bool) -> Fault:
         """The network failed before or (cut) during an answer."""

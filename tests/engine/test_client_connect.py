@@ -323,3 +323,42 @@ def test_watching_costs_little_per_token() -> None:
     began = time.process_time()
     detector.feed((number * 7919) % 5003 for number in range(30_000))
     assert time.process_time() - began < 2
+
+
+# Sockets of servers that somebody else started
+
+
+@pytest.mark.parametrize("form", ["unix:{}", "unix://{}"])
+def test_a_server_on_a_socket_is_taken_for_what_it_is(tmp_path: Path, form: str) -> None:
+    socket = tmp_path / "s.sock"
+    with FakeEngine([], socket=socket, tokenizer=TOKENIZER, window=4096):
+        client = opened(Endpoint(base_url=form.format(socket), tokenizer=TOKENIZER))
+        assert (client.protocol, client.window) == ("tokens", 4096)
+        assert client.protocol_reason == "the server's tokenizer gives the same ids"
+        client = opened(Endpoint(base_url=form.format(socket)))
+        assert client.protocol == "chat"
+
+
+def test_a_server_on_a_socket_with_another_tokenizer_is_spoken_to_in_chat(tmp_path: Path) -> None:
+    socket = tmp_path / "s.sock"
+    other = tmp_path / "tokenizer.json"
+    text = json.loads(TOKENIZER.read_text())
+    vocabulary = text["model"]["vocab"]
+    names = sorted(vocabulary, key=vocabulary.__getitem__)[:40]
+    for name, moved in zip(names, [*names[1:], names[0]], strict=True):
+        vocabulary[name] = names.index(moved)
+    other.write_text(json.dumps(text))
+    with FakeEngine([], socket=socket, tokenizer=other):
+        client = opened(Endpoint(base_url=f"unix:{socket}", tokenizer=TOKENIZER))
+    assert client.protocol == "chat" and "other ids" in client.protocol_reason
+
+
+@pytest.mark.parametrize("given", ["unix:", "unix:relative.sock", "unix://"])
+def test_a_socket_needs_a_whole_path(given: str) -> None:
+    with pytest.raises(ModelError, match="unix:"):
+        address_of(Endpoint(base_url=given))
+
+
+def test_a_socket_where_nobody_is_says_so(tmp_path: Path) -> None:
+    error = refused(Endpoint(base_url=f"unix:{tmp_path}/none.sock"))
+    assert "none.sock" in str(error) and error.kind == "unavailable"
