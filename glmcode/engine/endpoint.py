@@ -98,8 +98,8 @@ def address_of(endpoint: Endpoint) -> Address:
         raise ModelError(f"the address {text[:200]!r} cannot be read: {error}") from error
     if parts.scheme not in ("http", "https") or not host:
         raise ModelError(
-            f"the address {text[:200]!r} is not a server's: give http://HOST:PORT/v1, https://... or "
-            "unix:/PATH/OF/SOCKET"
+            f"the address {text[:200]!r} is not a server's: give http://HOST:PORT/v1, "
+            "https://... or unix:/PATH/OF/SOCKET"
         )
     if parts.username is not None or parts.query or parts.fragment:
         raise ModelError(
