@@ -225,8 +225,9 @@ class Walk(Statements):
             self._doubt(node)
         text = " ".join(self._read.text(node).split())
         part = self.put(words, text, assigns, stdin, feed)
+        self._led = None
         if part.name in ("cd", "pushd", "popd"):
-            self.folders = _moved(part, self._home)
+            self.folders, self._led = _moved(part, self._home)
         return part
 
     def put(
@@ -292,14 +293,14 @@ def _fed(part: Part) -> str | None:
     return " ".join(w.text for w in words) if all(w.known for w in words) else None
 
 
-def _moved(part: Part, home: str) -> tuple[Path, ...]:
-    """Where a `cd` leads; if it may fail, also where it was."""
+def _moved(part: Part, home: str) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Where the shell is behind a `cd`, and where it is if that succeeded."""
     words = [w for w in part.words[1:] if w.text not in ("-P", "-L", "--", "-e")]
     if part.name == "popd" or len(words) > 1 or any(not w.known or w.text == "-" for w in words):
-        return ()
+        return (), ()
     target = words[0].text if words else home
     new = tuple(Path(os.path.normpath(folder / target)) for folder in part.folders)
-    return new if all(folder.is_dir() for folder in new) else either(part.folders, new)
+    return new if all(folder.is_dir() for folder in new) else either(part.folders, new), new
 
 
 def _joined_lines(source: str) -> str:

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from glmcode.permissions.parts import Part
 from glmcode.permissions.programs import after_globals
+from glmcode.permissions.variables import harmless_value
 from glmcode.permissions.words import Word, literal
 
 _CODE = re.compile(r"[^\w./~-]+")
@@ -62,6 +63,16 @@ def allowable_forms(part: Part, changed: list[str]) -> list[Sequence[Word]]:
     if words[0].text == "git":
         forms.append([*assigns, words[0], *words[after_globals(words) :]])
     return forms
+
+
+def changed_names(part: Part) -> list[str]:
+    """The variables given to a part that need a rule of their own; where `read` cuts, needs none."""
+    return [
+        name
+        for name, value in part.assigns
+        if not value.known
+        or not (harmless_value(name, value.text) or (name == "IFS" and part.name == "read"))
+    ]
 
 
 def denied_forms(part: Part) -> list[Sequence[Word]]:

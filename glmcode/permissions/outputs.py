@@ -5,22 +5,27 @@ Such output can go on as words without becoming an option or a path to anywhere.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from glmcode.permissions.parts import Part
 from glmcode.permissions.words import Word, unknown
 
 _KEEPS_LINES = frozenset(("grep", "head", "tail", "sort", "uniq"))
+_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_CEILING_DIRECTORIES", "GIT_CONFIG_COUNT")
+_REV = r"[\w/.@^~]+(?:-[\w/.@^~]+)*"
 _NUMBERS = (
-    r"git (?:merge-base|rev-parse(?: --short(?:=\d+)?| --verify| --abbrev-ref)?) [\w/.@^~ -]+",
-    r"git rev-list --count [\w/.@^~]+",
+    rf"git rev-parse(?: --short(?:=\d+)?| --verify| --abbrev-ref)* {_REV}",
+    rf"git merge-base {_REV} {_REV}",
+    rf"git rev-list --count {_REV}",
     r"nproc",
-    r"date \+%[A-Za-z0-9%_:-]+",
+    r"date \+(?:%[YmdHMSjsFTyu][0-9_:-]?)+",
     r"git branch --show-current",
     r"wc -[lcw]",
 )
-"""Commands that print one word that begins with a letter or a digit."""
+"""Commands that print one word that begins with a letter or a digit, or nothing."""
 
 
 def outcome_of(part: Part | None, raw: str) -> Word:
@@ -31,11 +36,25 @@ def outcome_of(part: Part | None, raw: str) -> Word:
     if part.name == "pwd" and len(part.folders) == 1 and len(words) == 1:
         text = str(part.folders[0])
         return Word(text=text, raw=raw, prefix=text, plain=False)
+    if [word.text for word in words] == ["git", "rev-parse", "--show-toplevel"]:
+        return _toplevel(part, raw)
     if all(word.known for word in words):
         text = " ".join(word.text for word in words)
-        if any(re.fullmatch(one, text) for one in _NUMBERS) and " --" not in text[20:]:
-            return Word(text="", raw=raw, known=False, prefix="0", split=True)
+        if any(re.fullmatch(one, text) for one in _NUMBERS):
+            return Word(text="", raw=raw, known=False, prefix="0")
     return unknown(raw, listed=lists_files(part))
+
+
+def _toplevel(part: Part, raw: str) -> Word:
+    """The folder that holds `.git`, as git looks for it."""
+    redirected = any(name in _REPOSITORY for name in (*os.environ, *dict(part.assigns)))
+    if len(part.folders) != 1 or redirected:
+        return unknown(raw)
+    here = os.path.realpath(part.folders[0])
+    for folder in (Path(here), *Path(here).parents):
+        if (folder / ".git").is_file() or (folder / ".git" / "HEAD").is_file():
+            return Word(text=str(folder), raw=raw, prefix=str(folder), plain=False)
+    return unknown(raw)
 
 
 def lists_files(part: Part) -> bool:

@@ -217,7 +217,7 @@ def test_is_harmless(words: Sequence[Word]) -> bool:
 def _one_test(words: list[Word], *, double: bool) -> bool:
     while words and words[0].known and words[0].text == "!":
         words = words[1:]
-    if not double and any(word.split or word.glob for word in words):
+    if not double and any(w.split or (w.glob and not w.raw.startswith('"')) for w in words):
         return False
     match words:
         case [one]:

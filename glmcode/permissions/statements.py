@@ -6,6 +6,7 @@ is gone through once for each value that is known. Must not judge.
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +47,8 @@ class Statements(Redirections):
     def __init__(self, found: Analysis, folders: tuple[Path, ...], source: bytes) -> None:
         super().__init__(found, folders, source)
         self._variables: dict[str, Word] = {}
+        self._began = folders  # where the statement visited last began
+        self._led: tuple[Path, ...] | None = None  # where the last command, a cd, leads
 
     @abstractmethod
     def _visit(self, node: Node, stdin: str | None = None, feed: Part | None = None) -> Part | None:
@@ -77,6 +80,7 @@ class Statements(Redirections):
     def _block(self, node: Node, stdin: str | None, feed: Part | None) -> Part | None:
         """Statements one after the other; where one may not run, its folder may not count."""
         before, last = self.folders, None
+        sure: tuple[Path, ...] | None = None
         alone = node.type == "subshell"
         branches = node.type in ("if_statement", "while_statement", "elif_clause")
         for child in node.children:
@@ -86,7 +90,10 @@ class Statements(Redirections):
             if not child.is_named:
                 if kind not in _TOKENS and kind not in _KEYWORDS:
                     self._doubt(node)
+                if kind == "&&" and self._led is not None and _leads(child.prev_sibling):
+                    self.folders = self._led
                 if kind in ("&", "||", "then", "do"):
+                    sure = self._led if kind == "||" and _leads(child.prev_sibling) else None
                     self.folders = either(before, self.folders)
                 continue
             if node.type == "case_item" and kind in (*WORDS, "extglob_pattern"):
@@ -94,6 +101,9 @@ class Statements(Redirections):
                 continue
             start = self.folders
             last = self._visit(child, stdin, feed) or last
+            self._began = start
+            if sure is not None and _exits(child):
+                self.folders = sure
             if branches or kind in ("else_clause", "elif_clause"):
                 self.folders = either(start, self.folders)
         if alone:
@@ -237,9 +247,9 @@ class Statements(Redirections):
                 self._doubt(child)
         last = None
         if body is not None and body.type in ("list", "pipeline"):
-            start = self.folders  # its last command is redirected, wherever that runs
-            last = self._visit(body, stdin, feed)
-            end, self.folders = self.folders, either(start, self.folders)
+            self._began = self.folders
+            last = self._visit(body, stdin, feed)  # its last command is redirected
+            end, self.folders = self.folders, self._began
             extra += [word for one in files for word in self._file(one)]
             self.folders = end
         else:
@@ -255,6 +265,26 @@ class Statements(Redirections):
             last = self._visit(one, None, last)
             self.folders = either(start, self.folders)
         return last
+
+
+def _leads(node: Node | None) -> bool:
+    """Whether a statement succeeds only if its last command does, in this very shell."""
+    if node is None:
+        return False
+    named = [child for child in node.children if child.is_named]
+    if node.type == "list":
+        return any(child.type == "&&" for child in node.children) and _leads(named[-1])
+    if node.type == "redirected_statement":
+        return named[0].type == "command"
+    return node.type == "command"
+
+
+def _exits(node: Node) -> bool:
+    """Whether nothing of this shell runs behind a statement."""
+    if node.type == "compound_statement":
+        named = [child for child in node.children if child.is_named and child.type != "comment"]
+        return bool(named) and _exits(named[-1])
+    return node.type == "command" and re.fullmatch(rb"exit(?: +\d+)?", node.text or b"") is not None
 
 
 def either(one: tuple[Path, ...], other: tuple[Path, ...]) -> tuple[Path, ...]:

@@ -145,9 +145,11 @@ class WordReader:
         inner = node.children[1] if quoted else node
         if quoted and raw != f'"{self.text(inner)}"':
             return None
-        if inner.type == "simple_expansion":
+        if inner.type == "simple_expansion" and self.text(inner) != "$@":
             found = self._variable(self.text(inner)[1:])
-            return found if found is not None and (quoted or not found.split) else None
+            if found is not None and quoted:
+                return replace(found, raw=raw, split=False)
+            return found if found is not None and not found.split else None
         if inner.type == "command_substitution":
             self._check_backticks(inner)
             found = self._nested(inner)
@@ -250,6 +252,8 @@ class WordReader:
                     self._visit_below(node)
                     return hole
                 name = raw[2:-1]
+                if name.startswith("@") or "[@]" in name:
+                    hole = ("split", "")  # quoted or not: as many words as there are
                 if re.fullmatch(r"\w+", name):
                     return self._of_variable(name, hole, quoted)
                 return ("unknown", "0") if raw.startswith("${#") else hole
@@ -258,7 +262,8 @@ class WordReader:
                 found = self._nested(node)
                 if found.known and (quoted or not re.search(r"[\s*?\[]", found.text)):
                     return ("quoted", found.text)
-                return ("unknown", "" if found.known else found.prefix) if quoted else hole
+                begins = "" if found.known else found.prefix
+                return ("unknown" if quoted or not found.split else "split", begins)
             case "arithmetic_expansion":
                 if not _NUMBERS.fullmatch(raw):
                     self._doubt(f"the arithmetic {raw[:40]}, which may run code")
@@ -271,6 +276,8 @@ class WordReader:
     def _of_variable(self, name: str, hole: Piece, quoted: bool) -> Piece:
         if name in _SPECIAL:
             return ("unknown", _SPECIAL[name])
+        if name == "@":
+            return ("split", "")
         found = self._variable(name)
         if found is None:
             return hole

@@ -15,6 +15,7 @@ from pathlib import Path
 from glmcode.permissions.commands import analyse
 from glmcode.permissions.forms import (
     allowable_forms,
+    changed_names,
     denied_forms,
     pieces_of,
     plain_name,
@@ -34,7 +35,7 @@ from glmcode.permissions.paths import (
 from glmcode.permissions.policy import Judgement, Policy
 from glmcode.permissions.programs import Deed, deed_of
 from glmcode.permissions.rules import Rule
-from glmcode.permissions.variables import harmful_name, harmless_value
+from glmcode.permissions.variables import harmful_name
 from glmcode.permissions.words import Word, literal
 
 _PIECES = re.compile(r"&&|\|\||[;&|\n\r()`{}]|\$\(")
@@ -236,9 +237,7 @@ class Verdicts:
             return f"in {shown} it isn't known which program runs", None
         if part.name == "git" and (strange := self._strange_repository(part, deed)):
             return f"{shown} runs in {strange}, whose configuration git would follow", None
-        changed = [
-            name for name, v in part.assigns if not (v.known and harmless_value(name, v.text))
-        ]
+        changed = changed_names(part)
         rule, named = self._rule(part, deed, changed)
         if rule is None and id(part.words[0]) in self._named:
             named = self._named

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glmcode.permissions import Policy, decide, parse_rules, warm
+from glmcode.permissions import Policy, decide, parse_rules
+from glmcode.permissions.commands import warm
 from glmcode.permissions.matching import covers, denies
 from glmcode.permissions.words import literal
 from tests.permissions.test_corpus import bash

@@ -77,6 +77,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("bare/objects", "bare/refs", "bare/in"):
         (work / name).mkdir(parents=True)
     (work / "bare" / "HEAD").write_text("ref: refs/heads/main\n")
+    (work / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
     (root / "x").write_text("x\n")
     (work / "link").symlink_to("/etc")
     (work / "outside").symlink_to(root / "x")
