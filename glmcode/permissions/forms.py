@@ -66,7 +66,7 @@ def allowable_forms(part: Part, changed: list[str]) -> list[Sequence[Word]]:
 
 
 def changed_names(part: Part) -> list[str]:
-    """The variables given to a part that need a rule of their own; where `read` cuts, needs none."""
+    """The variables given to a part that need a rule; where `read` cuts a line, needs none."""
     return [
         name
         for name, value in part.assigns
