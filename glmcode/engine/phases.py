@@ -128,6 +128,51 @@ _KNOWN: tuple[tuple[re.Pattern[str], str], ...] = (
         "the model was not found: neither a folder of that name nor a downloaded model",
     ),
     (
+        re.compile(r"No space left on device|Disk quota exceeded"),
+        "the disk is full: free some (`glmcode clean`; vLLM's caches, the model, /dev/shm) and "
+        "start it again",
+    ),
+    (
+        re.compile(
+            r"No module named 'flashinfer|Selected backend \S*FLASHINFER is not valid[^\n]*Import"
+            r"|FlashInfer (?:is not installed|backend is not available)"
+        ),
+        "its attention backend FlashInfer is not installed: install flashinfer-python for its "
+        'interpreter, or set kv_dtype = "int8_per_token_head" and the attention-backend to '
+        "TRITON_ATTN in a profile of yours",
+    ),
+    (
+        re.compile(
+            r"Selected backend \S*?\.?(\w+) is not valid for this configuration\. (.{1,200})"
+        ),
+        "the attention backend {0} can't do what the profile asks ({1}): change attention-backend "
+        "or kv_dtype in a profile of yours",
+    ),
+    (
+        re.compile(r"No valid attention backend found for (.{1,60}?) with"),
+        "no attention backend of vLLM can do what the profile asks on {0}: change kv_dtype or "
+        "dtype in a profile of yours",
+    ),
+    (
+        re.compile(r"CUDA driver version is insufficient|driver .{0,40}too old", re.I),
+        "the NVIDIA driver is older than this PyTorch needs: update the driver, or install a "
+        "vLLM built for an older CUDA",
+    ),
+    (
+        re.compile(r"no kernel image is available", re.I),
+        "this vLLM was not built for the GPUs' compute capability",
+    ),
+    (
+        re.compile(r"(?:torch\.distributed\.DistBackendError: )?NCCL (?:error|WARN)|nccl\w+Error"),
+        'the GPUs could not talk to each other (NCCL): try env.NCCL_P2P_DISABLE = "1" in a '
+        'profile of yours; env.NCCL_DEBUG = "INFO" makes it say more',
+    ),
+    (
+        re.compile(r"World size \((\d+)\) is larger than the number of available GPUs \((\d+)\)"),
+        "the profile wants {0} GPUs and vLLM sees {1}: set tensor_parallel and "
+        "env.CUDA_VISIBLE_DEVICES in a profile of yours",
+    ),
+    (
         re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'"),
         "its Python lacks the package {0}: install vLLM again",
     ),

@@ -81,7 +81,29 @@ def test_the_durations_of_a_start_add_up() -> None:
         ("RuntimeError: Cannot find any model weights with `/m`", "holds no weights"),
         ("safetensors_rust.SafetensorError: Error while deserializing", "damaged"),
         ("huggingface_hub.errors.HFValidationError: Repo id must be", "was not found"),
-        ("ModuleNotFoundError: No module named 'flashinfer'", "lacks the package flashinfer"),
+        ("ModuleNotFoundError: No module named 'flashinfer'", "FlashInfer is not installed"),
+        ("ModuleNotFoundError: No module named 'triton'", "lacks the package triton"),
+        (
+            "ValueError: Selected backend AttentionBackendEnum.FLASHINFER is not valid for this "
+            "configuration. Reason: [ImportError: no flashinfer]",
+            "FlashInfer is not installed",
+        ),
+        (
+            "ValueError: Selected backend AttentionBackendEnum.FLASH_ATTN is not valid for this "
+            "configuration. Reason: ['kv_cache_dtype not supported']",
+            "FLASH_ATTN can't do what the profile asks (Reason: ['kv_cache_dtype not supported'])",
+        ),
+        ("OSError: [Errno 28] No space left on device", "disk is full"),
+        (
+            "RuntimeError: The NVIDIA driver on your system is too old (found 11)",
+            "update the drive",
+        ),
+        ("torch.AcceleratorError: CUDA error: no kernel image is available for", "not built for"),
+        ("torch.distributed.DistBackendError: NCCL error in: ../ProcessGroup", "NCCL_P2P_DISABLE"),
+        (
+            "ValueError: World size (8) is larger than the number of available GPUs (4) in this",
+            "wants 8 GPUs and vLLM sees 4",
+        ),
     ],
 )
 def test_known_faults_are_told_in_words_and_are_final(line: str, said: str) -> None:
