@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from glmcode.base.ignore import Rules
+from glmcode.checkpoints.asking import Share
 from glmcode.checkpoints.entries import Entry, unkept
-from glmcode.checkpoints.stats import NOTHING, Mark, Row, mark_of
+from glmcode.checkpoints.stats import NOTHING, Row
 
 SLACK_NS = 50_000_000
 COARSE_NS = 2_500_000_000
@@ -20,6 +21,21 @@ UNLISTED = ""
 """The name under which a listing that is not whole says why."""
 
 
+class Group:
+    """Folders that are asked about in one go. share: what is asked, None when that is outdated.
+
+    told: whether the helper process has this share.
+    """
+
+    __slots__ = ("count", "folders", "share", "told")
+
+    def __init__(self) -> None:
+        self.folders: list[Folder] = []
+        self.count = 0
+        self.share: Share | None = None
+        self.told = False
+
+
 class Folder:
     """A folder of the workspace. `path` is relative, "" for the workspace itself."""
 
@@ -27,7 +43,7 @@ class Folder:
         "alive",
         "entries",
         "folders",
-        "marks",
+        "group",
         "mode",
         "names",
         "parent",
@@ -50,7 +66,7 @@ class Folder:
         self.tree = b""
         self.names: list[str] = ["."]
         self.rows: list[Row] = [NOTHING]
-        self.marks: list[Mark] = [mark_of(NOTHING)]
+        self.group: Group | None = None
 
     def under(self, name: str) -> str:
         """The relative path of a name in this folder."""
@@ -75,7 +91,14 @@ class Folder:
         """What the next scan is to find: the folder's own state first, then each name's."""
         self.names = [".", *rows]
         self.rows = [own, *rows.values()]
-        self.marks = [mark_of(row) for row in self.rows]
+        if self.group is not None:
+            self.group.share = None
+
+    def die(self) -> None:
+        """It is gone: nothing is asked about it any more."""
+        self.alive = False
+        if self.group is not None:
+            self.group.share = None
 
     def listing(self) -> list[tuple[str, Entry]]:
         """What its tree object holds, sorted by name; every folder below must have its tree."""

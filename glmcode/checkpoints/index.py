@@ -22,6 +22,7 @@ from glmcode.checkpoints.stats import NOTHING, Row
 from glmcode.checkpoints.store import NotKept, Store, set_meta
 
 _VERSION = 1
+_ALL = 2**64
 
 
 def save(scanner: Scanner, base: sqlite3.Connection) -> None:
@@ -32,13 +33,27 @@ def save(scanner: Scanner, base: sqlite3.Connection) -> None:
     for folder in _sorted(scanner.root):
         rows = dict(zip(folder.names, folder.rows, strict=True))
         watched = rows.keys() - folder.entries.keys() - {"."}
-        numbers.extend(NOTHING if watched or folder.unlisted else rows["."])
+        _append(numbers, NOTHING if watched or folder.unlisted else rows["."])
         for name in sorted(folder.entries):
-            numbers.extend(rows.get(name, NOTHING))
+            _append(numbers, rows.get(name, NOTHING))
     head = json.dumps({"version": _VERSION, "outer": scanner.outer}).encode()
     data = b"%d\n%b%b" % (len(head), head, numbers.tobytes())
     set_meta(base, "index", zlib.compress(data, 1))
     set_meta(base, "index_root", scanner.root.tree)
+
+
+def _append(numbers: array[int], row: Row) -> None:
+    """Numbers of 63 bits and a sign: of those of inodes some file systems use all 64 bits."""
+    at = len(numbers)
+    try:
+        numbers.extend(row)
+    except OverflowError:
+        del numbers[at:]
+        try:
+            numbers.extend((row[0] - _ALL if row[0] >= _ALL // 2 else row[0], *row[1:]))
+        except OverflowError:  # a time after the year 2262: read it again
+            del numbers[at:]
+            numbers.extend(NOTHING)
 
 
 def recall(scanner: Scanner, store: Store) -> None:
@@ -84,7 +99,10 @@ class _Rebuilding:
     def __init__(self, workspace: str, store: Store, numbers: array[int]) -> None:
         self._workspace = workspace
         self._store = store
-        self._rows = iter(list(zip(*[iter(numbers)] * 4, strict=True)))
+        rows = list(zip(*[iter(numbers)] * 4, strict=True))
+        if any(number < 0 for number in numbers[::4]):
+            rows = [(row[0] % _ALL, *row[1:]) for row in rows]
+        self._rows = iter(rows)
 
     def root(self, tree: bytes) -> Folder:
         """The workspace. Raises _Outdated, NotKept, Damaged, StoreError."""

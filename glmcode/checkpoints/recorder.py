@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,15 +19,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
-from glmcode.base.paths import cache_folder, state_folder
 from glmcode.checkpoints.entries import Damaged, Delta, Entry, pack_delta, same
 from glmcode.checkpoints.index import recall, save
 from glmcode.checkpoints.log import plausible, settle
+from glmcode.checkpoints.places import is_linked, own_folders, too_wide, within
 from glmcode.checkpoints.prune import FULL_BYTES, is_due, prune
 from glmcode.checkpoints.reading import read_entry
-from glmcode.checkpoints.scan import Scanner, SlowTree
+from glmcode.checkpoints.scan import Scanner
 from glmcode.checkpoints.store import NotKept, Store, StoreError, store_folder
 from glmcode.checkpoints.trees import diff
+from glmcode.checkpoints.watch import SlowTree
 from glmcode.checkpoints.words import MANY, PARTLY, TOO_SLOW, TOO_WIDE, UNKNOWN
 
 TURN_S = 2.0
@@ -68,7 +68,7 @@ class Checkpoints:
         self.lock = Lock()
         self.notices: list[str] = []
         self._store: Store | None = None
-        self.scanner = Scanner(workspace, self._put, _own_folders(), self._is_full)
+        self.scanner = Scanner(workspace, self._put, own_folders(), self._is_full)
         self._extras: dict[str, None] = {}
         self._generation = b""
         self._label = ""
@@ -101,6 +101,9 @@ class Checkpoints:
                 return
             if not self.scanner.late or after == before:
                 break
+        with self.lock:
+            if self.whole and not self._closed and not stopped():
+                self.scanner.watch.engage()
         self._prune()
 
     def _prune(self) -> None:
@@ -124,17 +127,16 @@ class Checkpoints:
 
         Raises CheckpointError: then the action must not happen, and due is still open.
         """
-        command = command or any(map(_is_linked, paths))  # its other names change as well
+        command = command or any(map(is_linked, paths))  # its other names change as well
         with self.lock, self.writing() as base:
-            if due is not None:
-                self._close_step(base, due)
+            seen = b"" if due is None else self._close_step(base, due)
             self.settle(base)
             if not self._unit:
-                root = self._look()
+                root = self._look(seen)
                 turn = (time.time(), self.session, "turn", self._label, root)
                 self._unit = insert(base, "unit", "at, session, kind, label, root", turn)
             elif command:
-                root = self._look()
+                root = self._look(seen)
             known = self._known(base, paths, extras=command)
             step = Step(0, root if command else b"", known)
             row = (
@@ -158,11 +160,13 @@ class Checkpoints:
         with self.lock, self.writing() as base:
             self._close_step(base, step)
 
-    def _close_step(self, base: sqlite3.Connection, step: Step) -> None:
-        delta = self._changed(step)
+    def _close_step(self, base: sqlite3.Connection, step: Step) -> bytes:
+        """The tree that was seen, if the whole workspace was looked at; else b""."""
+        delta, seen = self._changed(step)
         values = ("done", pack_delta(delta), step.id)
         base.execute("UPDATE step SET state = ?, delta = ? WHERE id = ?", values)
         self._tell_losses(delta)
+        return seen
 
     def settle(self, base: sqlite3.Connection, *, again: bool = False) -> None:
         """Close what killed processes left open, once (or again); inside `writing`."""
@@ -192,6 +196,7 @@ class Checkpoints:
                     self._keep_index(base)
             if self._store is not None:
                 self._store.close()
+            self.scanner.watch.close()
             self._closed = True
 
     # The store
@@ -251,14 +256,19 @@ class Checkpoints:
 
     # Looking
 
-    def _look(self) -> bytes:
-        """The tree of the workspace, or b"" where it can't be had; says so once."""
+    def _look(self, seen: bytes = b"") -> bytes:
+        """The tree of the workspace, or b"" where it can't be had; says so once.
+
+        seen: a tree that was had just now.
+        """
         if not self.whole:
             self._say(TOO_WIDE.format(folder=self.workspace))
             return b""
         limit = max(LEAST_S, self._left)
         began = time.monotonic()
         self.scanner.blind.clear()
+        if seen:
+            return seen
         try:
             root = self.scanner.scan(limit)
         except SlowTree:
@@ -272,8 +282,8 @@ class Checkpoints:
             self._say(MANY)
         return root
 
-    def _changed(self, step: Step) -> Delta:
-        """What differs from what a step found."""
+    def _changed(self, step: Step) -> tuple[Delta, bytes]:
+        """What differs from what a step found, and the tree if all of it was seen."""
         delta: Delta = {}
         for path, old in step.known.items():
             new = self.entry(path)
@@ -284,11 +294,13 @@ class Checkpoints:
                 root = self.scanner.scan(AFTER_S)
             except SlowTree:
                 self._say(TOO_SLOW.format(limit=AFTER_S))
-                return delta
+                return delta, b""
             found = diff(self.store.get, step.root, root)
             blind = self.scanner.blind
-            delta |= {p: change for p, change in found.items() if not _within(p, blind)}
-        return delta
+            delta |= {p: change for p, change in found.items() if not within(p, blind)}
+            if not (self.scanner.late or self.scanner.many):
+                return delta, root
+        return delta, b""
 
     def _known(
         self, base: sqlite3.Connection, paths: Sequence[str], *, extras: bool
@@ -350,33 +362,6 @@ class Checkpoints:
         """What the person should know and was not told yet."""
         taken, self.notices = self.notices, []
         return taken
-
-
-def too_wide(folder: Path) -> bool:
-    """Whether a folder holds far more than a project: the root, the home folder or one above."""
-    home = os.path.realpath(Path.home())
-    return f"{home}/".startswith(f"{str(folder).rstrip('/')}/")
-
-
-def _own_folders() -> list[Path]:
-    """What glmcode itself writes is no part of a workspace that happens to hold it."""
-    return [Path(os.path.realpath(folder)) for folder in (state_folder(), cache_folder())]
-
-
-def _is_linked(path: str) -> bool:
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return False
-    return stat.S_ISREG(status.st_mode) and status.st_nlink > 1
-
-
-def _within(path: str, places: set[str]) -> bool:
-    """Whether a path, or a folder above it, is among places."""
-    if not places:
-        return False
-    parts = path.split("/")
-    return any("/".join(parts[:end]) in places for end in range(1, len(parts) + 1))
 
 
 def _short(text: str) -> str:

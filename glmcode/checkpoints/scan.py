@@ -19,10 +19,12 @@ from pathlib import Path
 
 from glmcode.base.ignore import NAMES, Rules, rules_for
 from glmcode.base.walk import NEVER
+from glmcode.checkpoints.asking import OPEN
 from glmcode.checkpoints.entries import Entry, pack
 from glmcode.checkpoints.folder import Folder, is_racy
 from glmcode.checkpoints.reading import FULL, LATE, read_entry
-from glmcode.checkpoints.stats import NOTHING, Row, marks_of, row_of
+from glmcode.checkpoints.stats import NOTHING, Row, row_of
+from glmcode.checkpoints.watch import Watch
 
 MAX_FILES = 400_000
 TOO_MANY = f"left out: more than {MAX_FILES:,} files"
@@ -30,11 +32,6 @@ UNLISTABLE = "may not be listed"
 LISTING_S = 2.0
 """A folder that is known is listed even so much later: else what it held would not be known."""
 _OURS = re.compile(r"\.glmcode-[0-9a-f]{16}\.tmp")
-_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class SlowTree(Exception):
-    """The workspace could not even be looked at within the time limit."""
 
 
 class Scanner:
@@ -60,12 +57,13 @@ class Scanner:
         self._is_full = is_full
         self._leave_out = {str(path) for path in leave_out}
         self._deadline = 0.0
+        self.watch = Watch(self.workspace)
         self.forget()
 
     def forget(self) -> None:
         """Know nothing: the next scan reads everything."""
         self.root = Folder("", None)
-        self._order: list[Folder] = [self.root]
+        self.watch.begin(self.root)
         self.outer: list[tuple[str, Row | None]] = []
         self._files = 0
         self.fresh = True
@@ -76,8 +74,8 @@ class Scanner:
         """Begin with what an earlier scan knew; the next one compares all of it."""
         self.forget()
         self.root, self.root.tree, self.outer = root, tree, outer
-        self._order = list(root.all())
-        self._files = sum(len(folder.entries) for folder in self._order)
+        self.watch.begin(root)
+        self._files = sum(len(folder.entries) for folder in root.all())
         self.fresh = False
 
     def scan(self, limit_s: float, look_s: float = 0.0) -> bytes:
@@ -92,9 +90,9 @@ class Scanner:
         if self._outer_changed():
             self.forget()
             self.outer = self._outer_states()
-        descriptor = os.open(self.workspace, _OPEN & ~os.O_NOFOLLOW)
+        descriptor = os.open(self.workspace, OPEN & ~os.O_NOFOLLOW)
         try:
-            dirty = self._dirty(descriptor)
+            dirty = self.watch.differing(descriptor, self._deadline)
             if look_s:
                 self._deadline = time.monotonic() + limit_s
             for folder in sorted(dirty, key=lambda one: one.path.count("/")):
@@ -123,29 +121,6 @@ class Scanner:
                 return False
             folder = folder.folders.get(name) if folder is not None else None
         return True
-
-    # What differs
-
-    def _dirty(self, root: int) -> list[Folder]:
-        """The folders in which something is not as it was read."""
-        dirty: list[Folder] = []
-        deadline = self._deadline
-        for at, folder in enumerate(self._order):
-            if at % 64 == 63 and time.monotonic() > deadline:
-                raise SlowTree
-            try:
-                descriptor = os.open(folder.path or ".", _OPEN, dir_fd=root)
-            except OSError:
-                dirty.append(folder)
-                continue
-            try:
-                if marks_of(descriptor, folder.names) != folder.marks:
-                    dirty.append(folder)
-            except OSError:
-                dirty.append(folder)
-            finally:
-                os.close(descriptor)
-        return dirty
 
     def _outer_states(self) -> list[tuple[str, Row | None]]:
         """The states of ignore files that no listing shows: above the workspace, in .git."""
@@ -186,7 +161,7 @@ class Scanner:
             self._give_up(folder, TOO_MANY if many else LATE)
             return True
         try:
-            descriptor = os.open(folder.path or ".", _OPEN, dir_fd=root)
+            descriptor = os.open(folder.path or ".", OPEN, dir_fd=root)
         except OSError as error:
             self._cannot_list(folder, error)
             return True
@@ -274,7 +249,7 @@ class Scanner:
     def _drop(self, folders: Iterable[Folder]) -> None:
         for folder in folders:
             for one in folder.all():
-                one.alive = False
+                one.die()
                 self._files -= len(one.entries)
 
     def _read_all(
@@ -345,10 +320,11 @@ class Scanner:
     def _tree(self) -> bytes:
         """Put the listings that changed."""
         if not self.root.tree:
-            self._order = list(self.root.all())
-            for folder in reversed(self._order):
+            folders = list(self.root.all())
+            for folder in reversed(folders):
                 if not folder.tree:
                     folder.tree = self._put(pack(folder.listing()))
+            self.watch.follow(folders)
         return self.root.tree
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from glmcode.checkpoints.recorder import Checkpoints, too_wide
+from glmcode.checkpoints.places import too_wide
+from glmcode.checkpoints.recorder import Checkpoints
 from glmcode.checkpoints.store import store_folder
 from glmcode.checkpoints.undo import UndoError
 from tests.checkpoints.kit import session

@@ -15,8 +15,9 @@ from glmcode.checkpoints import scan as scanning
 from glmcode.checkpoints.entries import Entry, unpack
 from glmcode.checkpoints.reading import FULL, LATE
 from glmcode.checkpoints.recorder import Checkpoints
-from glmcode.checkpoints.scan import Scanner, SlowTree
+from glmcode.checkpoints.scan import Scanner
 from glmcode.checkpoints.undo import UndoError
+from glmcode.checkpoints.watch import SlowTree
 from tests.checkpoints.actor import Changes
 from tests.checkpoints.kit import session
 
