@@ -22,7 +22,7 @@ from glmcode.agent_options import AgentOptions, Answer, Approval, nobody
 from glmcode.agent_outside import Outside
 from glmcode.agent_resume import Beginning, begin
 from glmcode.agent_rewind import Mark, Marks
-from glmcode.agent_rules import only_looks, proposed_rule
+from glmcode.agent_rules import only_looks
 from glmcode.agent_setup import follow_mode, tool_context
 from glmcode.agent_undo import Past
 from glmcode.agent_warm import Warmer
@@ -46,7 +46,7 @@ from glmcode.engine.client import Client
 from glmcode.permissions import Policy
 from glmcode.tools import load_tools
 
-__all__ = ["Agent", "AgentOptions", "Answer", "Approval", "nobody", "proposed_rule"]
+__all__ = ["Agent", "AgentOptions", "Answer", "Approval", "nobody"]
 
 INTERRUPTED = "[The previous turn was interrupted by the user.]\n\n"
 
@@ -99,6 +99,7 @@ class Agent:
         self.tools = outside.offered(self.tools)
         if options.context.instructions:
             self.tools = guided(self.tools, self._guide, self._room)
+        self.approvals.tools = self.tools
         start = begin(options, client, self.context, lambda: _preamble(head), INTERRUPTED)
         self._begin(start)
         for text in (*(head.notices if head else ()), *start.notices):
@@ -196,6 +197,7 @@ class Agent:
             model=self._warmer.watched(self.window.reply),
             tools=self.tools,
             authorize=self.approvals.authorize,
+            foresee=self.approvals.foresee,
             emit=self._observe,
             before_step=self._before_step,
             steering=self._take_steering,
@@ -262,11 +264,17 @@ class Agent:
         self._remember_folders()
 
     async def renewed(self) -> Agent:
-        """A new session on the same engine, in the same mode, without the grants of this one.
+        """A new session on the same engine, in the same mode, with the rules that hold always.
 
         Raises JournalError. This agent stays open: close it with keep_client.
         """
-        options = replace(self.options, session_id=None, stored=None, mode=self.policy.mode)
+        options = replace(
+            self.options,
+            session_id=None,
+            stored=None,
+            mode=self.policy.mode,
+            allow=(*self.options.allow, *self.approvals.kept),
+        )
         ahead = Ahead(options)
         agent = Agent(
             options,

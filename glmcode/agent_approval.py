@@ -1,22 +1,29 @@
 """The one choke point between a proposed action and its commit: rules, then perhaps a person.
 
 Every call of a message passes `authorize`, in the loop's order. What is allowed is in the journal
-before it happens; what is not allowed is answered with the reason. Must not prepare or commit
+before it happens; what is not allowed is answered with the reason. What else of the same message
+will have to be asked about is prepared ahead, which changes nothing, and put beside the question;
+an answer for all holds only for what still looks the same when its turn has come. Must not commit
 what it judges, and must not know how a person is asked.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from glmcode.agent_options import AgentOptions, Answer
+from glmcode.agent_options import AgentOptions, Answer, Approval, nobody
 from glmcode.agent_rules import first_policy, granted, judged, question
 from glmcode.agent_setup import runs_unasked
+from glmcode.base.grants import GrantFault, keep_rules
 from glmcode.core.calls import Verdict
-from glmcode.core.events import ApprovalAnswered
+from glmcode.core.events import ApprovalAnswered, ApprovalAsked, Notice
 from glmcode.core.messages import ToolCall
 from glmcode.core.model import Emit
-from glmcode.core.tool import Action, Effect, ToolSpec
+from glmcode.core.tool import Action, Effect, Tool, ToolSpec
+from glmcode.permissions import Judgement, Rule
 from glmcode.sessions import Journal
 from glmcode.tools.context import ToolContext
 
@@ -26,14 +33,33 @@ NOBODY = (
 )
 
 
+MOST_TOGETHER = 12
+"""Questions that are put together; what is beyond them is asked about later."""
+DIFFERENT = (
+    "{name} {subject}: it looks different now than when it was allowed, so it is asked again"
+)
+NOT_KEPT = "{error}: the rule holds for this session only"
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What a person was shown of an action; it must be the same when it is done."""
+
+    asked: ApprovalAsked
+    paths: tuple[str, ...]
+    given: tuple[str, ...]
+
+
 class Approvals:
     """One conversation's rules, and what was asked under them.
 
     policy: what holds now. denials: what was not allowed, for the person. unanswered: how many
-    of them nobody could answer. journal: where intents and grants go; set before the first call.
+    of them nobody could answer. kept: rules that were allowed always. journal: where intents and
+    grants go, and tools: what may be prepared; both are set before the first call.
     """
 
     journal: Journal
+    tools: Mapping[str, Tool]
 
     def __init__(
         self, options: AgentOptions, context: ToolContext, emit: Emit, answer: Answer
@@ -41,39 +67,131 @@ class Approvals:
         self.policy = first_policy(options, context)
         self.denials: list[dict[str, Any]] = []
         self.unanswered = 0
+        self.kept: tuple[Rule, ...] = ()
         self._options = options
         self._context = context
         self._emit = emit
         self._answer = answer
+        self._asking = asyncio.Lock()
+        self._coming: Sequence[ToolCall] = ()
+        self._ahead: dict[str, tuple[_Shown, Approval]] = {}
+        self._open: tuple[ToolCall, Action] | None = None
+
+    def foresee(self, calls: Sequence[ToolCall]) -> None:
+        """The calls of a message whose answering begins (calls.Loop)."""
+        self._coming = calls if self._answer is not nobody else ()
+        self._ahead.clear()
+
+    def fault(self, text: str) -> str:
+        """Why rules that a person wrote do not allow what is asked now; "" when they do."""
+        from glmcode.permissions.propose import fault_of
+
+        if self._open is None:
+            return "nothing is asked any more"
+        call, action = self._open
+        return fault_of(self.policy, call.name, action, text)
 
     async def authorize(self, call: ToolCall, spec: ToolSpec, action: Action) -> Verdict:
         """Whether an action may be committed (calls.Loop). Raises TurnStop."""
+        verdict = self._unasked(call, action)
+        if verdict is not None:
+            return verdict
+        async with self._asking:
+            verdict = self._unasked(call, action)  # the answer before may have brought a rule
+            return verdict if verdict is not None else await self._ask(call, action)
+
+    def _unasked(self, call: ToolCall, action: Action) -> Verdict | None:
+        """The verdict where nobody is to be asked."""
         judgement = judged(self.policy, call.name, action)
-        if judgement.decision == "allow":
-            self._intend(call, action)
-            return Verdict(allowed=True)
         if judgement.decision == "deny":
             return self._denied(call, judgement.why, asked=False)
-        unasked = judgement.rule is None and not judgement.firm
-        if unasked and runs_unasked(self._options, self._context, action):
+        if not self._must_ask(judgement, action):
             self._intend(call, action)
             return Verdict(allowed=True)
-        if self.policy.mode == "dontAsk":
-            return self._denied(call, judgement.why)
+        return self._denied(call, judgement.why) if self.policy.mode == "dontAsk" else None
+
+    def _must_ask(self, judgement: Judgement, action: Action) -> bool:
+        if judgement.decision != "ask":
+            return False
+        unasked = judgement.rule is None and not judgement.firm
+        return not (unasked and runs_unasked(self._options, self._context, action))
+
+    async def _ask(self, call: ToolCall, action: Action) -> Verdict:
         asked = question(self.policy, call, action)
+        shown, given = self._ahead.pop(call.id, (None, None))
+        if given is not None:
+            if not given.allowed or shown == _Shown(asked, action.paths, action.given):
+                return await self._answered(call, action, given)
+            self._emit(Notice(text=DIFFERENT.format(name=call.name, subject=action.subject)))
+        others = await self._foreseen(call)
+        asked = replace(asked, others=tuple(one.asked for one in others))
+        self._open = call, action
         self._emit(asked)
-        approval = await self._answer(asked)
+        try:
+            approval = await self._answer(asked)
+        finally:
+            self._open = None
         if approval is None:
-            return self._denied(call, NOBODY.format(why=judgement.why))
+            why = judged(self.policy, call.name, action).why
+            return self._denied(call, NOBODY.format(why=why))
+        if approval.together:
+            same = replace(approval, session="", always="")
+            self._ahead |= {one.asked.call_id: (one, same) for one in others}
+        if approval.singly:
+            self._coming = ()
+        return await self._answered(call, action, approval)
+
+    async def _answered(self, call: ToolCall, action: Action, approval: Approval) -> Verdict:
+        """What a person's answer means. Raises TurnStop."""
         if not approval.allowed:
             advice = f": {approval.advice}" if approval.advice else ""
             self._tell(call, False, "a person")
             return Verdict(allowed=False, why=f"the user said no{advice}")
-        if approval.always:
-            self.policy = granted(self.policy, self.journal, approval.always)
+        await self._grant(approval)
         self._tell(call, True, "a person")
         self._intend(call, action)
         return Verdict(allowed=True)
+
+    async def _foreseen(self, call: ToolCall) -> list[_Shown]:
+        """What comes after a call in its message and would be asked about, as things are now."""
+        ids = [one.id for one in self._coming]
+        at = ids.index(call.id) + 1 if call.id in ids else len(ids)
+        later = [
+            one for one in self._coming[at:] if one.id not in self._ahead and self._is_whole(one)
+        ]
+        actions = await asyncio.gather(
+            *(self.tools[one.name].prepare(one.id, one.arguments, _nowhere) for one in later),
+            return_exceptions=True,
+        )
+        found: list[_Shown] = []
+        for one, action in zip(later, actions, strict=True):
+            if not isinstance(action, Action):
+                continue  # it can't be done as things are: its turn will tell
+            if self._must_ask(judged(self.policy, one.name, action), action):
+                asked = question(self.policy, one, action)
+                found.append(_Shown(asked, action.paths, action.given))
+        return found[:MOST_TOGETHER]
+
+    def _is_whole(self, call: ToolCall) -> bool:
+        tool = self.tools.get(call.name)
+        return tool is not None and tool.check(call.arguments) is None
+
+    async def _grant(self, approval: Approval) -> None:
+        """Take over the rules of an answer. Raises TurnStop."""
+        from glmcode.permissions.propose import rules_of
+
+        always = rules_of(approval.always) if approval.always else ()
+        session = rules_of(approval.session) if approval.session else ()
+        if always:
+            try:
+                texts = [rule.text for rule in always]
+                await asyncio.to_thread(keep_rules, self._options.workspace, texts)
+            except GrantFault as error:
+                self._emit(Notice(text=NOT_KEPT.format(error=error)))
+                session, always = (*session, *always), ()
+        self.kept = (*self.kept, *always)
+        self.policy = granted(self.policy, always, None)
+        self.policy = granted(self.policy, session, self.journal)
 
     def _intend(self, call: ToolCall, action: Action) -> None:
         """Journal what is about to happen; a full disk stops the turn here, before the edit."""
@@ -95,3 +213,7 @@ class Approvals:
 
     def _tell(self, call: ToolCall, allowed: bool, why: str) -> None:
         self._emit(ApprovalAnswered(call_id=call.id, name=call.name, allowed=allowed, why=why))
+
+
+def _nowhere(text: str) -> None:
+    """What a call prints while it is only prepared: nothing."""

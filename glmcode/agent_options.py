@@ -18,11 +18,19 @@ from glmcode.sessions import StoredSession
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """A person's answer. `always` is a rule to allow for the session; advice goes to the model."""
+    """A person's answer; advice goes to the model.
+
+    session: rules to allow until the session ends, and when it is resumed. always: rules to allow
+    in this folder from now on. together: the answer holds for all `others` of the question;
+    singly: the other calls of this message shall be asked about one by one.
+    """
 
     allowed: bool
+    session: str = ""
     always: str = ""
     advice: str = ""
+    together: bool = False
+    singly: bool = False
 
 
 Answer = Callable[[ApprovalAsked], Awaitable[Approval | None]]

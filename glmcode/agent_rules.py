@@ -5,6 +5,7 @@ Kept apart from the agent, which only asks. Must not ask a person or run anythin
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from glmcode.agent_head import denial
@@ -14,7 +15,7 @@ from glmcode.core.events import ApprovalAsked
 from glmcode.core.messages import ToolCall
 from glmcode.core.tool import Action, Effect
 from glmcode.engine.paths import short_root
-from glmcode.permissions import Judgement, Policy, decide
+from glmcode.permissions import Judgement, Policy, Rule, decide
 from glmcode.sessions import Journal
 from glmcode.tools.context import ToolContext
 
@@ -49,33 +50,26 @@ def only_looks(policy: Policy, action: Action) -> bool:
     return decide(replace(policy, mode="plan"), "Bash", action).looks
 
 
-def granted(policy: Policy, journal: Journal, always: str) -> Policy:
-    """The policy with what a person allowed from now on, which the journal remembers."""
-    from glmcode.permissions.propose import rules_of
-
-    for rule in rules_of(always):
+def granted(policy: Policy, rules: Iterable[Rule], journal: Journal | None) -> Policy:
+    """The policy with what a person allowed from now on, which the journal remembers, if given."""
+    for rule in rules:
         policy = replace(policy, allow=(*policy.allow, rule))
-        journal.write("grant", {"rule": rule.text})
+        if journal is not None:
+            journal.write("grant", {"rule": rule.text})
     return policy
 
 
 def question(policy: Policy, call: ToolCall, action: Action) -> ApprovalAsked:
-    """What a person is asked: beside a command its parts, and what rule would allow each."""
-    from glmcode.permissions.propose import proposed_parts
+    """What a person is asked: beside a command its parts, and the rules that would allow it."""
+    from glmcode.permissions.propose import offered
 
+    offer = offered(policy, call.name, action)
     return ApprovalAsked(
         call_id=call.id,
         name=call.name,
         subject=action.subject,
         preview=action.preview,
-        parts=proposed_parts(policy, action),
+        parts=offer.parts,
+        rules=offer.rules,
+        why=offer.why,
     )
-
-
-def proposed_rule(asked: ApprovalAsked) -> str:
-    """The rule that "always" stands for: the narrowest that lets this run again."""
-    if asked.parts and all(rule for _, rule in asked.parts):
-        return ",".join(dict.fromkeys(rule for _, rule in asked.parts))
-    from glmcode.permissions.propose import proposed
-
-    return proposed(asked.name, asked.subject)

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from glmcode.agent import Agent, AgentOptions, Approval, proposed_rule
+from glmcode.agent import Agent, AgentOptions, Approval
 from glmcode.base.config import EngineSettings
 from glmcode.core.events import (
     Appended,
@@ -22,7 +22,6 @@ from glmcode.core.events import (
 )
 from glmcode.core.messages import AssistantMessage, ToolMessage, UserMessage
 from glmcode.core.model import ModelError
-from glmcode.core.tool import Preview
 from glmcode.engine.client import Client
 from glmcode.permissions import parse_rules
 from glmcode.sessions import fold_messages, read_entries
@@ -122,10 +121,10 @@ def test_an_explicit_deny_rule_is_told_but_not_counted_as_unanswered(work: Path)
     assert held.results() == ["not run: the rule Read denies it"]
 
 
-def test_always_is_not_asked_again_and_is_journaled(work: Path) -> None:
+def test_what_is_allowed_for_the_session_is_not_asked_again_and_is_journaled(work: Path) -> None:
     second = ("Edit", {"file_path": "a.py", "old_string": "x = 2", "new_string": "x = 3"})
     script: list[Entry] = [calls(READ), calls(EDIT, step=2), calls(second, step=3), says("ok")]
-    held = Held(work, script, [Approval(allowed=True, always="Edit(**)")])
+    held = Held(work, script, [Approval(allowed=True, session="Edit(**)")])
     held.run("go")
     assert (work / "a.py").read_bytes() == b"x = 3\n"
     assert len(held.asked) == 1
@@ -238,24 +237,6 @@ def test_a_message_larger_than_the_window_is_refused_with_both_numbers(work: Pat
     assert end.reason == "context_full" and not held.model.asked
     assert "this message has about 2,0" in end.detail and "the window's 1,000" in end.detail
     assert held.agent.take_back() == ["x" * 8_000] and not held.agent.transcript.messages
-
-
-@pytest.mark.parametrize(
-    ("name", "subject", "rule"),
-    [
-        ("Edit", "a.py", "Edit(./a.py)"),
-        ("Write", "/etc/hosts", "Edit(//etc/hosts)"),
-        ("Bash", "git diff --stat", "Bash(git diff *)"),
-        ("Bash", "make", "Bash(make)"),
-        ("Bash", "git diff; rm x", "Bash(git diff; rm x)"),
-    ],
-)
-def test_always_proposes_a_rule_no_wider_than_the_action(
-    name: str, subject: str, rule: str
-) -> None:
-    preview = Preview(kind="text", title="")
-    asked = ApprovalAsked(call_id="a", name=name, subject=subject, preview=preview)
-    assert proposed_rule(asked) == rule
 
 
 def test_events_of_an_approval_are_json_by_construction(work: Path) -> None:

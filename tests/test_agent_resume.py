@@ -62,7 +62,7 @@ class Run:
 
     async def _answer(self, asked: ApprovalAsked) -> Approval:
         self.asked.append(asked)
-        return Approval(allowed=True, always="Edit(**)")
+        return Approval(allowed=True, session="Edit(**)")
 
     def notices(self) -> list[str]:
         return [event.text for event in self.events if isinstance(event, Notice)]

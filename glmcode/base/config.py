@@ -27,6 +27,8 @@ MODE_ALIASES: Mapping[str, Mode] = {
 }
 SandboxMode: TypeAlias = Literal["read-only", "workspace-write", "danger-full-access"]
 SANDBOXES: tuple[SandboxMode, ...] = get_args(SandboxMode)
+GRANTS = "grants"
+"""[[grants]] in the person's own file: rules that hold in one folder, as "always" writes them."""
 PROTOCOLS = ("tokens", "chat")
 Reasoning: TypeAlias = Literal["keep", "template"]
 REASONING: tuple[Reasoning, ...] = get_args(Reasoning)
@@ -145,7 +147,7 @@ def load_config(
     """
     merged: dict[str, dict[str, Any]] = {table: {} for table in _TABLES}
     notices: list[str] = []
-    _layer(merged, config_folder() / "config.toml", notices, repository=False)
+    _layer(merged, settings_file(), notices, repository=False, folder=repository)
     if repository is not None:
         for name in ("config.toml", "config.local.toml"):
             path = repository / ".glmcode" / name
@@ -162,8 +164,18 @@ def load_config(
     return _build(merged), notices
 
 
+def settings_file() -> Path:
+    """The person's own settings."""
+    return config_folder() / "config.toml"
+
+
 def _layer(
-    merged: dict[str, dict[str, Any]], path: Path, notices: list[str], *, repository: bool
+    merged: dict[str, dict[str, Any]],
+    path: Path,
+    notices: list[str],
+    *,
+    repository: bool,
+    folder: Path | None = None,
 ) -> None:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -171,6 +183,11 @@ def _layer(
         return
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
+    grants = tables.pop(GRANTS, [])
+    if repository and grants:
+        notices.append(f"{path}: [[{GRANTS}]] is never read from a repository")
+    elif rules := _granted(path, grants, folder):
+        _put(merged, "permissions", "allow", rules, str(path))
     for table, values in tables.items():
         if table not in _TABLES or not isinstance(values, dict):
             raise ConfigError(f"{path}: unknown table [{table}]{_nearest(table, _TABLES)}")
@@ -182,6 +199,25 @@ def _layer(
                 notices.append(f"{path}: {what} is never read from a repository")
                 continue
             _put(merged, table, key, value, str(path))
+
+
+def _granted(path: Path, grants: Any, folder: Path | None) -> list[str]:
+    """The rules that the person's own file allows in a folder and below it."""
+    rules: list[str] = []
+    here = folder.resolve() if folder is not None else None
+    for one in grants if isinstance(grants, list) else [None]:
+        where = one.get("folder") if isinstance(one, dict) else None
+        allow = one.get("allow") if isinstance(one, dict) else None
+        known = isinstance(one, dict) and set(one) == {"folder", "allow"}
+        listed = isinstance(allow, list) and all(isinstance(rule, str) for rule in allow)
+        if not known or not listed or not isinstance(where, str) or not Path(where).is_absolute():
+            raise ConfigError(
+                f'{path}: each [[{GRANTS}]] must be folder = "an absolute path" and '
+                'allow = ["rules"]'
+            )
+        if here is not None and here.is_relative_to(Path(where).resolve()):
+            rules += allow or []
+    return rules
 
 
 def _loosening(key: str, value: Any) -> str:

@@ -40,9 +40,10 @@ class Loop:
     """What the world lends to a turn.
 
     before_step may raise TurnStop or ModelError. authorize decides, asks and journals the
-    intent; may raise TurnStop. fit cuts a result to what is left of the window. steering
+    intent; may raise TurnStop. foresee is told the calls of a message that will be proposed, in
+    their order, before the first of them. fit cuts a result to what is left of the window. steering
     returns what the person typed since it was last asked. partial returns what an interrupted
-    call had printed. emit, fit and partial must neither block nor raise.
+    call had printed. emit, foresee, fit and partial must neither block nor raise.
     """
 
     model: Model
@@ -50,6 +51,7 @@ class Loop:
     authorize: Callable[[ToolCall, ToolSpec, Action], Awaitable[Verdict]]
     emit: Emit
     before_step: Callable[[Transcript], Awaitable[None]]
+    foresee: Callable[[Sequence[ToolCall]], None] = lambda calls: None
     steering: Callable[[], list[str]] = lambda: []
     partial: Callable[[str], str] = lambda call_id: ""
     fit: Callable[[ToolMessage], ToolMessage] = lambda message: message
@@ -62,6 +64,7 @@ async def answer_calls(transcript: Transcript, message: AssistantMessage, loop: 
     rejected = {call.id: call for call in message.rejected}
     after_rejected = False
     group: list[ToolCall] = []
+    loop.foresee(_proposed(message, loop))
     for call_id in message.call_ids():
         call = by_id.get(call_id)
         reads = call is not None and _is_read(call, loop)
@@ -80,6 +83,19 @@ async def answer_calls(transcript: Transcript, message: AssistantMessage, loop: 
             await _run_group(transcript, [call], loop)
     if group:
         await _run_group(transcript, group, loop)
+
+
+def _proposed(message: AssistantMessage, loop: Loop) -> list[ToolCall]:
+    """The calls that will be prepared: those before the first rejected one, and all reads."""
+    by_id = {call.id: call for call in message.calls}
+    calls: list[ToolCall] = []
+    after_rejected = False
+    for call_id in message.call_ids():
+        call = by_id.get(call_id)
+        after_rejected = after_rejected or call is None
+        if call is not None and (not after_rejected or _is_read(call, loop)):
+            calls.append(call)
+    return calls
 
 
 def _is_read(call: ToolCall, loop: Loop) -> bool:

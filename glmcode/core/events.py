@@ -86,10 +86,26 @@ class ToolOutput:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AskedPart:
+    """A simple command, or a redirection, of a command that is asked about.
+
+    allowed: whether it may run as things are, by `rule` ("": it needs none). Else rule is the
+    narrowest that would allow it; "" where none can, for the reason in `why`.
+    """
+
+    text: str
+    rule: str = ""
+    allowed: bool = False
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalAsked:
     """A person is asked about an action.
 
-    parts: of a command, each simple command that no rule allows yet, with the rule that would.
+    rules: the narrowest that together would let it run unasked; none where no rule can, for the
+    reason in `why`. parts: what a command consists of. others: what else of the same message
+    will be asked about after it, as it looks now; what looks different then is asked again.
     question: what is asked where it is not whether the action may be done: a yes or a no answers
     it, and no rule does; "".
     """
@@ -98,7 +114,10 @@ class ApprovalAsked:
     name: str
     subject: str
     preview: Preview
-    parts: tuple[tuple[str, str], ...] = ()
+    parts: tuple[AskedPart, ...] = ()
+    rules: tuple[str, ...] = ()
+    why: str = ""
+    others: tuple[ApprovalAsked, ...] = ()
     question: str = ""
 
 

@@ -75,12 +75,17 @@ def warm() -> None:
 
 
 def analyse(command: str, folders: Sequence[Path], home: str) -> Analysis:
-    """All parts of a command that runs in one of the folders. Never raises."""
+    """All parts of a command that runs in one of the folders; what goes wrong is a doubt."""
     found = Analysis(command=command)
     if len(command) > MOST_BYTES:
         found.doubts.append("it is too long to be judged")
         return found
-    Walk(found, command, tuple(folders), home).run()
+    try:
+        Walk(found, command, tuple(folders), home).run()
+    except ImportError:
+        return Analysis(command=command, doubts=["syntax, for which tree-sitter-bash is missing"])
+    except (ValueError, LookupError, OSError, RecursionError, AttributeError, TypeError):
+        return Analysis(command=command, doubts=["syntax that is not understood"])
     return found
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
+from glmcode.permissions.rules import Rule
 from glmcode.permissions.words import Word
 
 Way: TypeAlias = Literal["read", "write"]
@@ -64,6 +65,18 @@ class Analysis:
     parts: list[Part] = field(default_factory=list)
     touches: list[Touch] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
+
+
+class Found(NamedTuple):
+    """What must be allowed: its text, and its words (a command) or the path of the file that it
+    touches; why it may not ("": it may), and the rule that lets it (None: it needs none)."""
+
+    text: str
+    words: tuple[Word, ...]
+    path: str
+    why: str
+    rule: Rule | None
+    way: Way = "write"
 
 
 Doubt: TypeAlias = Callable[[str], None]

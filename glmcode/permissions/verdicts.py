@@ -23,7 +23,7 @@ from glmcode.permissions.forms import (
 )
 from glmcode.permissions.matching import covers, denies
 from glmcode.permissions.outputs import lists_files
-from glmcode.permissions.parts import Analysis, Part, Way
+from glmcode.permissions.parts import Analysis, Found, Part, Way
 from glmcode.permissions.paths import (
     Files,
     Spot,
@@ -60,7 +60,7 @@ class Verdicts:
         self._named: set[int] = set()
         self._firm = False
         self._places: dict[object, list[Spot] | None] = {}
-        self.found = found if found is not None else _analysed(command, folders, home)
+        self.found = found if found is not None else analyse(command, folders, home)
         self._deeds = [self._deed(part) for part in self.found.parts]
         self._links = any(part.name == "ln" for part in self.found.parts)
 
@@ -175,22 +175,25 @@ class Verdicts:
         why = f"the rule {used.text} allows it" if used else "it only looks at the workspace"
         return Judgement(decision="allow", why=why, rule=used)
 
-    def missing(self) -> list[tuple[str, tuple[Word, ...], str]]:
-        """What keeps the command from running: a part's text and words, or a file to be written."""
-        found: list[tuple[str, tuple[Word, ...], str]] = []
+    def each(self) -> list[Found]:
+        """Everything that must be allowed, in order: the parts, and the files of redirections."""
+        found: list[Found] = []
         for part, deed in zip(self.found.parts, self._deeds, strict=True):
-            why, _ = ("", None) if part.shadow else self._part(part, deed)
-            if not why or (part.wraps and part.inner and not part.hazard):
+            if part.shadow:
                 continue
-            files = self._unwritable(part, deed)
-            found += [(part.text, (), path) for path in files]
+            why, rule = self._part(part, deed)
+            if part.wraps and part.inner and not part.hazard:
+                continue
+            files = self._unwritable(part, deed) if why else []
+            found += [Found(part.text, (), path, why, None) for path in files]
             if not files:
                 changed = [literal(f"{n}={v.text}") for n, v in part.assigns if v.known]
-                found.append((part.text, (*changed, *part.words), ""))
+                found.append(Found(part.text, (*changed, *part.words), "", why, rule))
         for touch in self.found.touches:
-            if self._file(touch.way, touch.word, touch.folders, strict=True):
-                spots = self._spots(touch.word, touch.folders) or []
-                found += [(touch.text, (), one.named) for one in spots]
+            why = self._file(touch.way, touch.word, touch.folders, strict=True)
+            for path in [one.named for one in self._spots(touch.word, touch.folders) or ()] or [""]:
+                if not is_quiet(path):
+                    found.append(Found(touch.text, (), path, why, None, touch.way))
         return found
 
     def _unwritable(self, part: Part, deed: Deed) -> list[str]:
@@ -367,16 +370,6 @@ class Verdicts:
     def _reads_ruled(self) -> bool:
         """Whether rules keep some files from being read, so that each must be known."""
         return any(rule.tool == "Read" for rule in (*self.policy.deny, *self.policy.ask))
-
-
-def _analysed(command: str, folders: tuple[Path, ...], home: str) -> Analysis:
-    """The parts; what goes wrong on the way is a doubt like any other."""
-    try:
-        return analyse(command, folders, home)
-    except ImportError:
-        return Analysis(command=command, doubts=["syntax, for which tree-sitter-bash is missing"])
-    except (ValueError, LookupError, OSError, RecursionError, AttributeError, TypeError):
-        return Analysis(command=command, doubts=["syntax that is not understood"])
 
 
 def _only(policy: Policy, rule: Rule) -> Policy:

@@ -16,9 +16,11 @@ from glmcode.core.messages import AssistantMessage, RejectedCall, ToolCall, Tool
 from glmcode.core.tool import Effect, Preview
 from glmcode.repl.clean import one_line, plain_output, visible
 from glmcode.repl.paint import Painter
+from glmcode.repl.parts import PARTS, part_lines
 from glmcode.tools.specs import load_specs
 
 ASKED_LINES = 80
+TOGETHER_LINES = 24
 SHOWN_LINES = 30
 RESULT_LINES = 8
 ERROR_LINES = 12
@@ -69,17 +71,28 @@ class Calls:
         return lines
 
     def asked(self, asked: ApprovalAsked, limit: int = ASKED_LINES) -> list[str]:
-        """Header and preview of an action that needs an answer."""
+        """Header, preview and parts of an action that needs an answer, and of those with it."""
         self._running.pop(asked.call_id, None)  # it ended, and may run again
-        known = self._of(asked.call_id, asked.name, asked.subject)
-        known.subject = asked.subject or known.subject
-        stands = asked.question and self._last_header == asked.call_id
-        header = [] if stands else self._header(asked.call_id, known)
-        return header + self._preview(known, asked.preview, limit)
+        if asked.others:
+            limit = min(limit, TOGETHER_LINES) if limit == ASKED_LINES else limit
+        lines: list[str] = []
+        for number, one in enumerate((asked, *asked.others), start=1):
+            known = self._of(one.call_id, one.name, one.subject)
+            known.subject = one.subject or known.subject
+            if not (one.question and self._last_header == one.call_id):
+                lines += self._header(one.call_id, known, f"{number}. " if asked.others else "")
+            lines += self._preview(known, one.preview, limit)
+            lines += part_lines(self._painter, one, whole=limit > ASKED_LINES)
+        return lines
 
-    def is_cut(self, preview: Preview) -> bool:
-        """Whether the preview of a question has more lines than are shown."""
-        return max(preview.body.count("\n"), preview.title.count("\n")) >= ASKED_LINES
+    def is_cut(self, asked: ApprovalAsked) -> bool:
+        """Whether a question has more lines than are shown."""
+        limit = TOGETHER_LINES if asked.others else ASKED_LINES
+        return any(
+            max(one.preview.body.count("\n"), one.preview.title.count("\n")) >= limit
+            or len(one.parts) > PARTS
+            for one in (asked, *asked.others)
+        )
 
     def started(self, event: CallStarted) -> list[str]:
         """An action is being committed: header and preview, unless they stand there already."""
@@ -135,11 +148,12 @@ class Calls:
         known.subject = known.subject or subject
         return known
 
-    def _header(self, call_id: str, known: _Known) -> list[str]:
+    def _header(self, call_id: str, known: _Known, number: str = "") -> list[str]:
         known.header = True
         self._last_header = call_id
         spans = [
             ("bullet", f"{self._painter.marks[0]} "),
+            ("bold", number),
             ("tool", known.name or "call"),
             ("", f" {self._short(known.subject)}"),
         ]

@@ -14,16 +14,16 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
-from glmcode.agent import Agent, AgentOptions, Approval, proposed_rule
+from glmcode.agent import Agent, AgentOptions, Approval
 from glmcode.core.events import ApprovalAsked, Delta, EngineProgress, Event, ToolOutput
 from glmcode.core.model import ModelError
 from glmcode.exits import Exit
 from glmcode.opening import OpenError, open_agent
+from glmcode.repl.asking import Asker
 from glmcode.repl.clean import one_line
 from glmcode.repl.commands import run_command
 from glmcode.repl.feed import Feed
 from glmcode.repl.paint import Painter, Spans
-from glmcode.repl.question import Question
 from glmcode.repl.replay import going_on, replay
 from glmcode.repl.screen import Hands, Live, Screen
 from glmcode.repl.slash import NO_SHELL, Unknown, argument, find_command
@@ -282,36 +282,15 @@ class Conversation:
         """agent.Answer: one question at a time, after everything before it is on the screen."""
         async with self._asking:
             self.feed.drain()
-            cut = self._view.calls.is_cut(asked.preview)
-            rule = "" if asked.question else proposed_rule(asked)
-            question = Question(asked, one_line(rule), time.monotonic(), cut=cut)
-            self.live.question = question
-            self._refresh()
-            advice = ""
-            try:
-                choice = await question.chosen
-                if choice == "no" and rule:
-                    self._refresh()
-                    advice = await question.advised
-            finally:
-                self.live.question = None
-                self._refresh()
-            match choice:
-                case "yes":
-                    self._answered(asked, [("good", "yes")], allowed=True)
-                    return Approval(allowed=True)
-                case "always":
-                    said = [("good", "always "), ("", rule)]
-                    self._answered(asked, said, allowed=True)
-                    return Approval(allowed=True, always=rule)
-                case "no":
-                    said = [("warning", "no"), ("", f": {advice}" if advice else "")]
-                    self._answered(asked, said, allowed=False)
-                    return Approval(allowed=False, advice=advice)
-
-    def _answered(self, asked: ApprovalAsked, spans: Spans, *, allowed: bool) -> None:
-        goes_on = allowed or bool(asked.question)
-        self._commit(self._view.answered(asked.call_id, spans, goes_on=goes_on))
+            agent = self.agent
+            asker = Asker(
+                view=self._view,
+                live=self.live,
+                refresh=self._refresh,
+                commit=self._commit,
+                fault=lambda text: agent.approvals.fault(text) if agent is not None else "",
+            )
+            return await asker.ask(asked)
 
     async def clear(self) -> None:
         """A new session on the same engine; the old one is closed only when the new one is open."""

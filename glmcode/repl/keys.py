@@ -53,7 +53,7 @@ def _session_keys(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
 
     @keys.add("escape", filter=~is_searching & busy)
     def _stop(event: KeyPressEvent) -> None:
-        hands.stop()
+        terminal.escape()
 
     @keys.add("c-c", filter=~is_searching)
     def _interrupt(event: KeyPressEvent) -> None:
@@ -76,7 +76,7 @@ def _session_keys(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
 
 def _question_keys(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
     keys = KeyBindings()
-    choosing = Condition(lambda: live.question is not None and not live.question.chosen.done())
+    choosing = Condition(lambda: live.question is not None and live.question.choosing)
 
     @keys.add("c-o", filter=choosing)
     def _show_all(event: KeyPressEvent) -> None:

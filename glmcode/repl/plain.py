@@ -18,6 +18,7 @@ from glmcode.repl.clean import one_line, visible
 from glmcode.repl.question import GRACE_S, Question
 from glmcode.repl.screen import Hands, Live
 
+BACK = "."
 CHUNK = 4_096
 
 
@@ -96,9 +97,15 @@ class Plain:
             return "no. What instead? (an empty line: just no) "
         if question.chosen.done():
             return ""
+        if question.editing:
+            wrong = f"{one_line(question.wrong)}\n" if question.wrong else ""
+            return f"{wrong}always, in this folder (an empty line takes it, {BACK} goes back): "
+        if question.count > 1:
+            return f"{question.ask} 1 yes, 2 one by one, 4 no: "
         if not question.rule:
-            return f"{question.asked.question} 1 yes, 3 no: "
-        return f"Allow it? 1 yes, 2 always {one_line(question.rule)}, 3 no: "
+            return f"{question.ask} 1 yes, 4 no: "
+        rule = one_line(question.rule)
+        return f"{question.ask} 1 yes, 2 for this session, 3 always {rule}, 4 no: "
 
     def _read(self) -> None:
         try:
@@ -120,6 +127,10 @@ class Plain:
                 self._hands.submit(line)
         elif question.advising:
             question.advise(line.strip())
+        elif question.editing and line.strip() == BACK:
+            question.back()
+        elif question.editing:
+            question.accept(line.strip() or question.rule)
         elif time.monotonic() - self._asked_at < GRACE_S:
             if line.strip():
                 self._hands.submit(line)

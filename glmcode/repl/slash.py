@@ -36,7 +36,8 @@ KEYS = (
     ("Shift-Tab", "the next mode: default, acceptEdits, plan"),
     ("Up, Ctrl-R", "history, search in it"),
     ("@file, @folder/", "read along with your message; @file:10-40 for some lines"),
-    ("1 2 3, y a n", "answer a question: yes, always, no with a word of advice"),
+    ("1 2 3 4, y s a n", "answer: yes, for this session, always (edit its rule), no with advice"),
+    ("1 2 4, y o n", "several questions at once: yes to all, one by one, none"),
 )
 NO_SHELL = "! commands are not in this version: ask for the command in words"
 

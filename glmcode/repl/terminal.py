@@ -86,6 +86,7 @@ class Terminal:
         self._live = live
         self._hands = hands
         self._draft: Document | None = None
+        self._editing = False
         self._tail: list[str] = []
         self._began = 0.0
         made = _Output.from_pty(
@@ -170,6 +171,9 @@ class Terminal:
             self.buffer.reset()
             question.advise(text.strip())
             self.refresh()
+        elif question is not None and question.editing:
+            question.accept(text.strip())
+            self.refresh()
         elif text.endswith("\\") and self.buffer.document.is_cursor_at_the_end:
             self.buffer.delete_before_cursor()
             self.buffer.insert_text("\n")
@@ -199,6 +203,15 @@ class Terminal:
         else:
             self._hands.interrupt()
 
+    def escape(self) -> None:
+        """Esc: from the editing of a rule back to the question; else stop what runs."""
+        question = self._live.question
+        if question is not None and question.editing:
+            question.back()
+            self.refresh()
+        else:
+            self._hands.stop()
+
     def suspend(self) -> None:
         """Ctrl-Z: to the shell's background, and draw again on return."""
         self._app.suspend_to_background()
@@ -214,14 +227,19 @@ class Terminal:
         return time.monotonic()
 
     def _set_aside_draft(self) -> None:
-        """While advice is typed, the draft waits outside the input."""
+        """While advice is typed or a rule edited, the draft waits outside the input."""
         question = self._live.question
-        advising = question is not None and question.advising
-        if advising and self._draft is None:
+        editing = question is not None and question.editing
+        aside = editing or (question is not None and question.advising)
+        if aside and self._draft is None:
             self._draft = self.buffer.document
             self.buffer.reset()
-        elif not advising and self._draft is not None:
-            self._keep_draft()
+            self._editing = editing
+            if question is not None and editing:
+                self.buffer.set_document(Document(question.rule), bypass_readonly=True)
+        elif not aside and self._draft is not None:
+            if not self._editing:
+                self._keep_draft()
             self.buffer.set_document(self._draft, bypass_readonly=True)
             self._draft = None
 

@@ -111,7 +111,7 @@ def test_a_dumb_terminal_is_asked_in_a_line(tmp_path: Path) -> None:
     ):
         session.wait_for("glm, protocol chat")
         session.type("go\n")
-        session.wait_for(f"{QUESTION} 1 yes, 3 no:")
+        session.wait_for(f"{QUESTION} 1 yes, 4 no:")
         session.read(0.5)
         session.type("1\n")
         session.wait_for("It is done.")

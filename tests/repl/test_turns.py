@@ -72,29 +72,12 @@ def test_no_with_a_word_of_advice_reaches_the_model_and_the_draft_is_kept(tmp_pa
         session.type("clean up\r")
         session.wait_for("Allow it?")
         session.read(0.4)
-        session.type("3")
+        session.type("4")
         session.wait_for("What instead?")
         session.type("keep build, it is needed\r")
         session.wait_for("I leave it.")
         assert "no: keep build, it is needed" in session.screen.text
         assert "the user said no: keep build, it is needed" in sent(engine, 1)
-
-
-def test_always_is_shown_as_a_rule_and_is_not_asked_again(tmp_path: Path) -> None:
-    script = [
-        Reply(calls=[{"name": "Bash", "arguments": {"command": "git init one"}}]),
-        Reply(calls=[{"name": "Bash", "arguments": {"command": "git init two"}}]),
-        Reply(text="Both ran."),
-    ]
-    with FakeEngine(script) as engine, glmcode(tmp_path, *reach(engine)) as session:
-        ready(session)
-        session.type("go\r")
-        session.wait_for("always Bash(git init *)")
-        session.read(0.4)
-        session.type("a")
-        session.wait_for("Both ran.")
-        assert session.screen.text.count("[exit 0") == 2
-        assert "/one/.git" in sent(engine, 2) and "/two/.git" in sent(engine, 2)
 
 
 def test_what_was_typed_before_a_question_never_answers_it(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_an_undo_shows_the_files_asks_restores_and_tells_the_model(tmp_path: Pat
         session.type("/redo\r")
         session.wait_for("Do it?")
         session.read(0.4)
-        session.type("3")
+        session.type("4")
         session.wait_for("nothing was changed")
         assert not (work / "b.txt").exists()
         ready(session)

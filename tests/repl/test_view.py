@@ -128,7 +128,7 @@ def test_a_question_shows_all_of_a_command_and_a_cut_preview_can_be_seen_whole()
     body = "@@ -0,0 +1,300 @@\n" + "".join(f"+row {n}\n" for n in range(300))
     preview = Preview(kind="diff", title="Write b", body=body)
     asked = ApprovalAsked(call_id="call_2", name="Write", subject="b", preview=preview)
-    assert seen.calls.is_cut(preview)
+    assert seen.calls.is_cut(asked)
     assert any("more lines (+221 -0)" in line for line in shown(seen, asked))
     assert len(seen.everything(asked)) == 301
 
