@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glmcode.bench_command import add_bench
 from glmcode.engine.attach import (
     EngineUnavailable,
     all_statuses,
@@ -105,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--command", action="store_true", help="only the command, for a shell")
     plan.add_argument("--json", action="store_true", help="as JSON")
     add_setup(add, _chosen)
+    add_bench(add, _chosen)
     profiles = add("profiles", _profiles, "the profiles that can be served")
     profiles.add_argument("--json", action="store_true", help="as JSON")
     return parser
