@@ -4,7 +4,8 @@ It stands in the message and not in the preamble, because it differs between ses
 asked through GitPython, three questions at once, with one time limit for all of them: a huge
 repository, a file system that hangs or a broken `.git` costs LIMIT_S and one line that says so.
 Nothing of the repository is written (no index refresh) and nothing that its configuration names
-is run (fsmonitor, signature checks). The block holds no empty line. Must not raise.
+is run (fsmonitor, signature checks, filters: a folder may come from anybody). The block holds no
+empty line. Must not raise.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ _QUESTIONS: Mapping[str, Sequence[str]] = {
     "status": ("status", "--short", "--no-branch", "--ignore-submodules=dirty"),
     "commits": ("log", f"--max-count={COMMITS}", "--format=%h %s", "--encoding=UTF-8"),
 }
+_FILTERS = ("config", "--null", "--show-scope", "--name-only", "--get-regexp", r"^filter\.")
+_OF_REPO = ("local", "worktree")
 _ENVIRONMENT = {
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_NO_LAZY_FETCH": "1",
@@ -112,21 +115,46 @@ def _ask(workspace: Path, end: float, answers: dict[str, _Answer]) -> None:
     program = Git.GIT_PYTHON_GIT_EXECUTABLE or "git"
     settings = [word for key, value in _SETTINGS.items() for word in ("-c", f"{key}={value}")]
     started: dict[str, Any] = {}
+
+    def start(name: str, words: Sequence[str], into: dict[str, _Answer]) -> None:
+        started[name] = Git(workspace).execute(
+            [program, *words], as_process=True, env=_ENVIRONMENT, start_new_session=True
+        )
+        into[name] = _Answer()
+
     try:
+        first: dict[str, _Answer] = {}
+        start("filters", _FILTERS, first)
+        _listen(started, first, end)
+        off = _switched_off(first["filters"])
         for name, question in _QUESTIONS.items():
-            started[name] = Git(workspace).execute(
-                [program, *settings, *question],
-                as_process=True,
-                env=_ENVIRONMENT,
-                start_new_session=True,
-            )
-            answers[name] = _Answer()
-        _listen(started, answers, end)
+            if off is None and name == "status":
+                answers[name] = _Answer()
+            else:
+                start(name, [*settings, *(off or ()), *question], answers)
+        _listen({name: started[name] for name in answers if name in started}, answers, end)
     except (GitError, OSError):
         pass  # told by what is missing
     finally:
         for process in started.values():
             _end(process)
+
+
+def _switched_off(filters: _Answer) -> list[str] | None:
+    """Options that keep the repository's own filters from running; None: they aren't known.
+
+    `git status` runs a filter on every file that looks changed. Those of the person's own
+    settings are theirs, and without git-lfs its files would look changed.
+    """
+    if filters.code is None or len(filters.out) >= _KEPT:
+        return None
+    words = filters.out.decode("utf-8", "surrogateescape").split("\0")
+    keys = {key for scope, key in zip(words[::2], words[1::2], strict=False) if scope in _OF_REPO}
+    if any("=" in key for key in keys):
+        return None  # an option can't name it
+    names = sorted({key.rpartition(".")[0] for key in keys})
+    off = ("clean=", "smudge=", "process=", "required=false")
+    return [word for name in names for end in off for word in ("-c", f"{name}.{end}")]
 
 
 def _listen(started: dict[str, Any], answers: dict[str, _Answer], end: float) -> None:

@@ -153,6 +153,38 @@ def test_the_index_is_not_touched_and_nothing_of_the_configuration_is_run(
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("kind", ["clean", "process"])
+@pytest.mark.parametrize("name", ["evil", "with.dot and space", "e=q"])
+def test_a_filter_of_the_repository_is_not_run_by_looking(
+    repo: Path, tmp_path: Path, kind: str, name: str
+) -> None:
+    git(repo, "config", f"filter.{name}.{kind}", f"touch {tmp_path}/ran; cat")
+    git(repo, "config", f"filter.{name}.required", "true")
+    (repo / ".git" / "info").mkdir(exist_ok=True)
+    (repo / ".git" / "info" / "attributes").write_text(
+        "" if " " in name or "=" in name else f"* filter={name}\n"
+    )
+    (repo / "a.py").write_bytes((repo / "a.py").read_bytes()[::-1])
+    lines = git_lines(repo)
+    assert not (tmp_path / "ran").exists()
+    known = [] if "=" in name else ["Git status:", " M a.py"]
+    assert lines[0] == "Git branch: main" and lines[1:][: len(known)] == known
+
+
+def test_a_filter_of_the_persons_own_settings_says_what_is_changed(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = tmp_path / "gitconfig"
+    settings.write_text('[filter "upper"]\n\tclean = tr a-z A-Z\n')
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+    (repo / "b.txt").write_text("x\n")
+    (repo / ".gitattributes").write_text("b.txt filter=upper\n")
+    git(repo, "add", "-A")
+    git(repo, "commit", "-q", "-m", "filtered")
+    (repo / "b.txt").write_text("X\n")
+    assert git_lines(repo)[:2] == ["Git branch: main", "Git status: clean"]
+
+
 SLOW_GIT = """#!/bin/sh
 case "$*" in
   *"{word}"*) sleep {mark} & sleep {mark};;
