@@ -24,6 +24,7 @@ from glmcode.agent_resume import Beginning, begin
 from glmcode.agent_rewind import Mark, Marks
 from glmcode.agent_rules import only_looks
 from glmcode.agent_setup import follow_mode, tool_context
+from glmcode.agent_unasked import Offer, carry
 from glmcode.agent_undo import Past
 from glmcode.agent_warm import Warmer
 from glmcode.base.config import Mode
@@ -95,6 +96,7 @@ class Agent:
         )
         self.past.reads_only = lambda action: only_looks(self.policy, action)
         self.tools: dict[str, Tool] = self.past.watched(load_tools(self.context))
+        self._offer = Offer(self.context, self.approvals, emit, answer)
         outside = Outside(self.context, self.approvals, emit, answer)
         self.tools = outside.offered(self.tools)
         if options.context.instructions:
@@ -196,7 +198,7 @@ class Agent:
         loop = Loop(
             model=self._warmer.watched(self.window.reply),
             tools=self.tools,
-            authorize=self.approvals.authorize,
+            authorize=self._offer.authorize,
             foresee=self.approvals.foresee,
             emit=self._observe,
             before_step=self._before_step,
@@ -286,6 +288,7 @@ class Agent:
             ahead.block,
         )
         agent._check_engine = True
+        carry(self.context, agent.context)
         return agent
 
     async def close(self, *, keep_client: bool = False) -> None:

@@ -114,7 +114,7 @@ class Approvals:
         if judgement.decision != "ask":
             return False
         unasked = judgement.rule is None and not judgement.firm
-        return not (unasked and runs_unasked(self._options, self._context, action))
+        return not (unasked and runs_unasked(self._context, action))
 
     async def _ask(self, call: ToolCall, action: Action) -> Verdict:
         asked = question(self.policy, call, action)

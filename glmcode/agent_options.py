@@ -42,14 +42,15 @@ class CommandOptions:
     """How commands are confined. sandbox: None: as the permission mode has it, and changes with it.
 
     caches: folders that they may write besides the workspace.
-    auto_allow: run unasked where the sandbox is complete. environment: names or patterns of
+    auto_allow: run unasked where the sandbox is complete; None: as a person once answered, who is
+    asked if need be. environment: names or patterns of
     variables that look like secrets and are handed to commands all the same.
     """
 
     sandbox: SandboxMode | None = None
     caches: tuple[Path, ...] = ()
     network: bool = False
-    auto_allow: bool = False
+    auto_allow: bool | None = False
     environment: tuple[str, ...] = ()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glmcode.agent_options import AgentOptions
+from glmcode.base.answers import AUTO_ALLOW, CHOICES, answers
 from glmcode.base.config import Mode, sandbox_for
 from glmcode.base.data import prompt_text
 from glmcode.base.paths import cache_folder, config_folder, state_folder
@@ -50,6 +51,7 @@ def tool_context(options: AgentOptions, limit: Callable[[], int], emit: Emit) ->
             unread=tuple(rule.pattern for rule in options.deny if rule.tool == "Read"),
             kept=kept_in_home(Path(os.path.expanduser("~"))),  # noqa: PTH111 (it never raises)
             network=options.commands.network,
+            unasked=_unasked(options),
             withheld=secret,
             say=lambda text: emit(Notice(text=text)),
         ),
@@ -66,13 +68,19 @@ def _parsing() -> Parsing:
     return Parsing()
 
 
-def runs_unasked(options: AgentOptions, context: ToolContext, action: Action) -> bool:
-    """Whether the sandbox takes the place of a question: asked for, complete, and a command."""
+def _unasked(options: AgentOptions) -> bool | None:
+    """What a setting says about confined commands, else what a person once answered."""
+    given = options.commands.auto_allow
+    return given if given is not None else answers(CHOICES).get(AUTO_ALLOW)
+
+
+def runs_unasked(context: ToolContext, action: Action) -> bool:
+    """Whether the sandbox takes the place of a question: wanted, complete, and a command."""
     sandbox = context.sandbox
     return (
-        options.commands.auto_allow
-        and action.effect is Effect.EXECUTE
+        action.effect is Effect.EXECUTE
         and isinstance(sandbox, Sandbox)
+        and bool(sandbox.unasked)
         and sandbox.complete
     )
 

@@ -288,7 +288,7 @@ def _agent_options(arguments: Arguments) -> AgentOptions:
             sandbox=arguments.sandbox,
             caches=arguments.caches,
             network=arguments.permissions.sandbox_network,
-            auto_allow=arguments.permissions.sandbox_auto_allow and not arguments.print_mode,
+            auto_allow=False if arguments.print_mode else arguments.permissions.sandbox_auto_allow,
             environment=arguments.permissions.environment,
         ),
         system_prompt=arguments.system_prompt,

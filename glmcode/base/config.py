@@ -62,8 +62,8 @@ class PermissionSettings:
     sandbox: of commands, one of SANDBOXES; "": workspace-write, or danger-full-access in the
     mode bypassPermissions. sandbox_writable: further folders that commands may write (caches).
     sandbox_network: whether they reach the network. sandbox_auto_allow: whether they run
-    unasked where the sandbox is complete. environment: variables that look like secrets, by
-    name or pattern, and are handed to commands all the same.
+    unasked where the sandbox is complete; None: not set. environment: variables that look
+    like secrets, by name or pattern, and are handed to commands all the same.
     """
 
     mode: str = "default"
@@ -73,7 +73,7 @@ class PermissionSettings:
     sandbox: str = ""
     sandbox_writable: tuple[str, ...] = ()
     sandbox_network: bool = False
-    sandbox_auto_allow: bool = False
+    sandbox_auto_allow: bool | None = None
     environment: tuple[str, ...] = ()
 
 
@@ -250,7 +250,8 @@ def _set(merged: dict[str, dict[str, Any]], key: str, text: str, source: str) ->
 
 
 def _default(table: str, name: str, source: str) -> Any:
-    known = {f.name: f.default for f in fields(_TABLES[table])}
+    """What a setting is if nobody sets it, for its type: of a switch that may be unset, False."""
+    known = {f.name: False if f.default is None else f.default for f in fields(_TABLES[table])}
     if name not in known:
         raise ConfigError(f"{source}: unknown setting {table}.{name}{_nearest(name, known)}")
     return known[name]

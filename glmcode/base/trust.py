@@ -6,48 +6,28 @@ the nearest answer counts. A "no" is remembered too, so that nobody is asked twi
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from pathlib import Path
 
-from glmcode.base.paths import private_folder, state_folder
+from glmcode.base.answers import answers, keep
 
+FILE = "trusted.json"
 NAMES = ("config.toml", "config.local.toml")
 _IMPORT = re.compile(rb"(?<![\w@`])@[\w./~\"-]*[./]\w")
 
 
-def _file() -> Path:
-    return state_folder() / "trusted.json"
-
-
-def _answers() -> dict[str, bool]:
-    try:
-        data = json.loads(_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(data, dict):
-        return {}
-    return {str(path): answer for path, answer in data.items() if isinstance(answer, bool)}
-
-
 def answer_for(folder: Path) -> bool | None:
     """What a person said about a folder (a real path), or about one above; None: nothing yet."""
-    answers = _answers()
+    given = answers(FILE)
     for one in (folder, *folder.parents):
-        if str(one) in answers:
-            return answers[str(one)]
+        if str(one) in given:
+            return given[str(one)]
     return None
 
 
 def remember(folder: Path, answer: bool) -> None:
     """Keep a person's answer. Raises OSError."""
-    private_folder(state_folder())
-    text = json.dumps({**_answers(), str(folder.resolve()): answer}, indent=1, sort_keys=True)
-    part = _file().with_suffix(f".{os.getpid()}")
-    part.write_text(text + "\n", encoding="utf-8")
-    part.chmod(0o600)
-    part.replace(_file())
+    keep(FILE, str(folder.resolve()), answer)
 
 
 def asks_for_trust(folder: Path) -> str:

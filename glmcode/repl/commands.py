@@ -15,6 +15,7 @@ from glmcode.exits import Exit
 from glmcode.repl.context import context_rows
 from glmcode.repl.modes import change_mode
 from glmcode.repl.paint import Spans
+from glmcode.repl.permitting import permissions
 from glmcode.repl.screen import Live
 from glmcode.repl.slash import cache_rows, help_rows, status_rows
 
@@ -63,6 +64,8 @@ def run_command(host: Host, name: str, text: str) -> None:
             host.say([("warning", OPENING)])
         case "/context":
             host.rows(context_rows(holdings(host.agent), unicode=host.unicode))
+        case "/permissions":
+            permissions(host, host.agent, text)
         case "/mode":
             change_mode(host, host.agent, text)
         case "/compact" | "/undo" | "/redo" | "/rewind":

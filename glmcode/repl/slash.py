@@ -22,6 +22,7 @@ COMMANDS = {
     "/undo": "take back what the last turn changed; /undo 3: the last three turns",
     "/redo": "take the last undo back",
     "/rewind": "back to before the last turn, in files and conversation; /rewind 3: three turns",
+    "/permissions": "mode, sandbox and rules as they stand",
     "/mode": "the permission mode; /mode NAME changes it",
     "/clear": "a new session on the same engine",
     "/exit": "leave (as does Ctrl-D)",

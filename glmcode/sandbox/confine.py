@@ -43,7 +43,8 @@ class Sandbox:
     hidden: folders of which a command sees nothing. unread: patterns of rules that forbid to
     read. kept: start-up files and keys, which stay as they are inside the workspace too. say:
     tells the person, once, what the sandbox can't do here. `mode` may be changed; a command that
-    runs keeps what it began with.
+    runs keeps what it began with. unasked: whether what stays inside needs no question (None:
+    not decided), which may be changed too.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Sandbox:
         unread: tuple[str, ...] = (),
         kept: tuple[Path, ...] = (),
         network: bool = False,
+        unasked: bool | None = False,
         withheld: Collection[str] = (),
         say: Callable[[str], None] = lambda text: None,
         backend: Callable[[], Backend] = find_backend,
@@ -68,7 +70,8 @@ class Sandbox:
         self._hidden = hidden
         self._unread = unread
         self._kept = kept
-        self._network = network
+        self.network = network
+        self.unasked = unasked
         self._withheld = withheld
         self._say = say
         self._find = backend
@@ -149,7 +152,7 @@ class Sandbox:
             command,
             mechanism=self._find().mechanism if self.active else "none",
             read_only=self.mode == "read-only",
-            network=self._network or not self.active,
+            network=self.network or not self.active,
             withheld=self._withheld,
             hidden=self._hidden if self.active else (),
         )
@@ -161,7 +164,7 @@ class Sandbox:
             command,
             mechanism=self._find().mechanism if self.active else "none",
             read_only=self.mode == "read-only",
-            network=self._network or not self.active,
+            network=self.network or not self.active,
             hidden=self._hidden,
         )
 
@@ -185,7 +188,7 @@ class Sandbox:
             hidden=self._hidden,
             unread=unreadable(self._unread, (self._workspace, *self._folders)),
             kept=self._kept,
-            network=self._network,
+            network=self.network,
         )
 
     def _words(

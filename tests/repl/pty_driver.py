@@ -127,13 +127,19 @@ def glmcode(
     size: tuple[int, int] = (100, 30),
     env: dict[str, str] | None = None,
     program: Sequence[str] = ("-m", "glmcode"),
+    offers: bool = False,
 ) -> Iterator[PtySession]:
-    """`glmcode ARGUMENTS` in folder/workspace, with its state below folder/home."""
+    """`glmcode ARGUMENTS` in folder/workspace, with its state below folder/home.
+
+    offers: make the offer that is made once, before the first question about a command.
+    """
     workspace = folder / "workspace"
     workspace.mkdir(exist_ok=True)
     kept = ("PATH", "HOME", "PYTHONPATH", "LANG", "VIRTUAL_ENV")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     environment |= {"TERM": "xterm-256color", "GLMCODE_HOME": str(folder / "home")}
+    if not offers:
+        environment["GLMCODE_PERMISSIONS__SANDBOX_AUTO_ALLOW"] = "false"
     python = [] if program[0] == "bash" else [sys.executable]
     argv = [*python, *program, *arguments]
     session = PtySession(argv, workspace, environment | (env or {}), size)
