@@ -41,6 +41,9 @@ def test_mode_changes_what_runs_and_the_sandbox_goes_and_comes_with_it(tmp_path:
         session.wait_for("commands run in the sandbox from now on (workspace-write)")
         session.wait_for_visible("ready · glm · default")
         session.type("go\r")
+        session.wait_for_visible("outside the sandbox?")
+        session.read(0.5)
+        session.type("3")
         session.wait_for("two")
         assert "the sandbox forbids writing" in last_result(engine, 3)
         assert outside.read_text() == "x\n"

@@ -55,7 +55,7 @@ def test_a_yes_runs_this_command_and_those_of_later_sessions_unasked(tmp_path: P
         glmcode(tmp_path, *reach(engine), offers=True) as session,
     ):
         shown = offered(session)
-        assert "touch one" in shown and "an offer that is made once" in shown
+        assert "touch one" in shown and "An offer that is made once" in shown
         assert (
             "they write only in the workspace and in a temporary folder, and reach no network"
             in (shown)
