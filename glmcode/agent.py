@@ -97,8 +97,7 @@ class Agent:
         self.past.reads_only = lambda action: only_looks(self.policy, action)
         self.tools: dict[str, Tool] = self.past.watched(load_tools(self.context))
         self._offer = Offer(self.context, self.approvals, emit, answer)
-        outside = Outside(self.context, self.approvals, emit, answer)
-        self.tools = outside.offered(self.tools)
+        self.tools = Outside(self.context, self.approvals, emit, answer).offered(self.tools)
         if options.context.instructions:
             self.tools = guided(self.tools, self._guide, self._room)
         self.approvals.tools = self.tools

@@ -43,7 +43,7 @@ def test_mode_changes_what_runs_and_the_sandbox_goes_and_comes_with_it(tmp_path:
         session.type("go\r")
         session.wait_for_visible("outside the sandbox?")
         session.read(0.5)
-        session.type("3")
+        session.type("4")
         session.wait_for("two")
         assert "the sandbox forbids writing" in last_result(engine, 3)
         assert outside.read_text() == "x\n"

@@ -57,7 +57,7 @@ def test_a_no_shows_the_failure_and_the_model_hears_of_it(tmp_path: Path) -> Non
         ready(session)
         session.type("go\r")
         session.wait_for_visible(QUESTION)
-        press(session, "3")
+        press(session, "4")
         session.wait_for("Then not.")
         assert runs(tmp_path) == 1 and not (tmp_path / "outside").exists()
         assert "did not let it run outside the sandbox" in last_result(engine, 1)

@@ -80,7 +80,7 @@ def test_a_no_asks_about_this_command_and_is_not_offered_again(tmp_path: Path) -
         glmcode(tmp_path, *reach(engine), offers=True) as session,
     ):
         offered(session)
-        press(session, "3")
+        press(session, "4")
         session.wait_for_visible("Allow it?")
         assert not (tmp_path / "workspace" / "one").exists()
         press(session, "1")
@@ -131,7 +131,7 @@ def test_what_leaves_the_sandbox_is_asked_also_after_a_yes(tmp_path: Path) -> No
         offered(session)
         press(session, "1")
         session.wait_for_visible("Run it again outside the sandbox?")
-        press(session, "3")
+        press(session, "4")
         session.wait_for("Not.")
         assert "did not let it run outside" in last_result(engine, 1)
         assert not (tmp_path / "outside").exists()
