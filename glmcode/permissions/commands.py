@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,6 +102,7 @@ class Walk(Statements):
         self._home = home
         self._depth = depth
         self._shadow = False
+        self._left: list[tuple[Path, ...]] = []  # the folders that pushd left
         self._read = WordReader(
             self._source, home, self._variable, self._substitution, self.found.doubts.append
         )
@@ -231,9 +233,16 @@ class Walk(Statements):
         text = " ".join(self._read.text(node).split())
         part = self.put(words, text, assigns, stdin, feed)
         self._led = None
-        if part.name in ("cd", "pushd", "popd"):
-            self.folders, self._led = _moved(part, self._home)
+        self._move(part)
         return part
+
+    def _move(self, part: Part) -> None:
+        """Follow the shell to another folder."""
+        if part.name == "popd":
+            self.folders = reduce(either, self._left, self.folders) if self._left else ()
+        elif part.name in ("cd", "pushd"):
+            self._left += [self.folders] if part.name == "pushd" else []
+            self.folders, self._led = _moved(part, self._home)
 
     def put(
         self,
@@ -274,7 +283,9 @@ class Walk(Statements):
         if inner.words:
             self._depth += 1
             assigns = (*part.assigns, *inner.assigns)
-            self.put(inner.words, part.text, assigns, part.stdin, part.feed)
+            run = self.put(inner.words, part.text, assigns, part.stdin, part.feed)
+            if part.name in ("command", "builtin", "time"):
+                self._move(run)
             self._depth -= 1
         if inner.script is not None:
             walk = Walk(self.found, inner.script, self.folders, self._home, self._depth + 1)
@@ -301,7 +312,8 @@ def _fed(part: Part) -> str | None:
 def _moved(part: Part, home: str) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """Where the shell is behind a `cd`, and where it is if that succeeded."""
     words = [w for w in part.words[1:] if w.text not in ("-P", "-L", "--", "-e")]
-    if part.name == "popd" or len(words) > 1 or any(not w.known or w.text == "-" for w in words):
+    swaps = part.name == "pushd" and not words
+    if swaps or len(words) > 1 or any(not w.known or w.text == "-" for w in words):
         return (), ()
     target = words[0].text if words else home
     new = tuple(Path(os.path.normpath(folder / target)) for folder in part.folders)

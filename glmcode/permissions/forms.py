@@ -10,8 +10,11 @@ import re
 import shutil
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 
+from glmcode.permissions.harm import WRITERS
 from glmcode.permissions.parts import Part
+from glmcode.permissions.paths import globs_to_option, spots_of
 from glmcode.permissions.programs import after_globals
 from glmcode.permissions.variables import harmless_value
 from glmcode.permissions.words import Word, literal
@@ -51,6 +54,20 @@ def plain_name(words: Sequence[Word]) -> Sequence[Word]:
 @lru_cache(maxsize=256)
 def _is_program(path: str) -> bool:
     return shutil.which(path.rpartition("/")[2]) == path
+
+
+def written_out(words: Sequence[Word], folders: tuple[Path, ...], home: str) -> Sequence[Word]:
+    """The words of a command that writes, with names for the patterns before its last word."""
+    if words[0].text not in WRITERS or not any(word.glob for word in words[:-1]):
+        return words
+    found: list[Word] = []
+    for word in words[:-1]:
+        spots = spots_of(word, folders, home) if word.glob else None
+        if spots is None or globs_to_option(word, folders):
+            found.append(word)
+        else:
+            found += [literal(one.named) for one in spots]
+    return [*found, words[-1]]
 
 
 def allowable_forms(part: Part, changed: list[str]) -> list[Sequence[Word]]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from glmcode.permissions import tables
-from glmcode.permissions.options import scan
+from glmcode.permissions.options import IsOption, scan
 from glmcode.permissions.words import Word, literal
 
 if TYPE_CHECKING:
@@ -54,19 +54,25 @@ _EDITING = frozenset(("cp", "mv", "touch", "mkdir", "tee", "truncate", "install"
 _LINKS = frozenset(("-s", "-l", "--link", "--symbolic-link"))
 
 
-def harm_of(words: Sequence[Word], deed: Deed, text: str | None = None) -> Deed:
+def harm_of(
+    words: Sequence[Word],
+    deed: Deed,
+    text: str | None = None,
+    is_option: IsOption = lambda word: True,
+) -> Deed:
     """Add to a deed what is known of the command. text: a description in place of the table's."""
     name = words[0].text
     if text is None:
         text = tables.HARMFUL.get(name, "")
         if name in WRITERS:
-            return _writing(words, deed)
+            return _writing(words, deed, is_option)
         if name == "dd":
             return _dd(words, deed)
         if name == "make":
             _make(words, deed)
     if text:
         _marked(words, text, deed)
+    deed.hazards = [one for one in deed.hazards if not _is_mild(words, *one)]
     if name == "rsync":
         deed.writes += [w for w in words[1:] if w.known and not w.text.startswith("-")][-1:]
     return deed
@@ -82,6 +88,7 @@ def _marked(words: Sequence[Word], text: str, deed: Deed) -> None:
         (long if re.fullmatch(r"-[^-][:?]?|-[A-Za-z0-9]{2,}", option) is None else short)[
             option.rstrip(":=?")
         ] = (mark, option[-1] in ":=")
+    whole = short.pop("whole", None) or long.pop("whole", None)
     harmful = any(mark in ("!", ">") for mark, _ in (*long.values(), *short.values()))
     for index, word in enumerate(words[1:], 1):
         head = word.text if word.known else word.prefix
@@ -95,6 +102,7 @@ def _marked(words: Sequence[Word], text: str, deed: Deed) -> None:
             head.startswith("-")
             and not _long(word, head, following, long, deed)
             and not head.startswith("--")
+            and (not whole or head[:2] in short)
         ):
             _cluster(word, head, following, short, deed)
 
@@ -137,9 +145,22 @@ def _mark(word: Word, option: str, mark: str, value: Word | None, deed: Deed) ->
         deed.reads.append(value)
 
 
-def _writing(words: Sequence[Word], deed: Deed) -> Deed:
+def _is_mild(words: Sequence[Word], word: Word, reason: str) -> bool:
+    """Whether the value of an option takes away what is harmful in it."""
+    option = reason.partition(" ")[0]
+    mild = tables.MILD.get((words[0].text, option))
+    if mild is None or not word.known or word.text.startswith("--"):
+        return False
+    index = next(index for index, one in enumerate(words) if one is word)
+    attached = word.text.partition(option[1])[2]
+    following = words[index + 1] if index + 1 < len(words) else literal("")
+    value = literal(attached) if attached else following
+    return value.known and re.fullmatch(mild, value.text, re.DOTALL) is not None
+
+
+def _writing(words: Sequence[Word], deed: Deed, is_option: IsOption) -> Deed:
     name = words[0].text
-    found = scan(words[1:], WRITERS[name], lambda word: True)
+    found = scan(words[1:], WRITERS[name], is_option)
     given = found.operands
     deed.kind, deed.editing, deed.maybe = "write", name in _EDITING, []
     deed.below = True
@@ -166,7 +187,7 @@ def _writing(words: Sequence[Word], deed: Deed) -> Deed:
         deed.writes += given
     if found.odd:
         deed.editing, deed.why = False, f"its option {found.odd} is not known"
-    if any(word.may_be_option for word in given):
+    if any(word.may_be_option and is_option(word) for word in given):
         deed.editing = False
     return deed
 
@@ -181,6 +202,7 @@ def _into(folder: Word, source: Word) -> Word:
 
 def _dd(words: Sequence[Word], deed: Deed) -> Deed:
     deed.kind, deed.maybe = "write", []
+    deed.editing = all(word.known for word in words[1:])
     for word in words[1:]:
         name, _, value = word.text.partition("=")
         if name == "of":

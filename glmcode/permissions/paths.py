@@ -142,6 +142,7 @@ def spots_of(word: Word, folders: Iterable[Path], home: str) -> list[Spot] | Non
         return [spot(os.path.join(base, text)) for base in bases]
     if len(re.findall(r"[^/]*[*?\[][^/]*", text)) > 2:
         return None
+    text = _as_python_globs(text)
     found: list[Spot] = []
     for base in bases:
         names = list(
@@ -151,6 +152,12 @@ def spots_of(word: Word, folders: Iterable[Path], home: str) -> list[Spot] | Non
             return None
         found += [spot(os.path.join(base, name)) for name in names or [text]]
     return found
+
+
+def _as_python_globs(text: str) -> str:
+    """A pattern of bash for Python's glob, which knows no `[^a]` and no `[[:alpha:]]`."""
+    text = re.sub(r"\[[^/]*?\[[:.=][^/]*?[:.=]\][^/\]]*\]", "?", text)
+    return text.replace("[^", "[!")
 
 
 def globs_to_option(word: Word, folders: Iterable[Path]) -> bool:
@@ -254,6 +261,8 @@ class Files:
     def _covers(self, pattern: str, path: str, *, loose: bool) -> bool:
         folds = self.folds and loose
         for one in _readings(pattern, self.home):
+            if one.startswith("../") and self.policy.folders:
+                one = "/" + os.path.normpath(os.path.join(self.policy.folders[0], one))
             if one.startswith("//"):
                 if _matches(one[1:], path, folds) or _matches(_resolved(one[1:]), path, folds):
                     return True

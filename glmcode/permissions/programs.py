@@ -52,14 +52,22 @@ Special: TypeAlias = Callable[[Sequence[Word], IsOption], Deed]
 def deed_of(words: Sequence[Word], is_option: IsOption) -> Deed:
     """What a command does. words[0] is the program by its plain name."""
     name = words[0].text
+    if len(words) == 2 and words[1].known and _only_says(name, words[1].text):
+        return Deed(kind="look")
     if name in SPECIAL:
         return SPECIAL[name](words, is_option)
-    if len(words) == 2 and words[1].text == "--version" and name in tables.VERSIONS:
-        return Deed(kind="look")
     if name in tables.LOOKS:
         text, operands = tables.LOOKS[name]
         return looking(scan(words[1:], text, is_option), operands)
-    return harm_of(words, Deed(maybe=list(words[1:])))
+    return harm_of(words, Deed(maybe=list(words[1:])), is_option=is_option)
+
+
+def _only_says(name: str, option: str) -> bool:
+    """Whether a program with this option and nothing else only says what it is."""
+    if option in ("--version", "--help") and name in tables.LOOKS and name not in tables.BUILTINS:
+        return True
+    version = option == "--version" and name in tables.VERSIONS
+    return version or f"{name} {option}" in tables.SAYS
 
 
 def looking(found: Scan, operands: tables_git.Operands) -> Deed:
@@ -78,6 +86,9 @@ def looking(found: Scan, operands: tables_git.Operands) -> Deed:
             deed.maybe += given
         case "none" | "one":
             if len(given) > (operands == "one"):
+                deed.why = deed.why or "it has more words than one that only looks"
+        case "name":
+            if len(given) > 1 or not all(word.known for word in given):
                 deed.why = deed.why or "it has more words than one that only looks"
         case "plus":
             if any(not word.prefix.startswith("+") for word in given):
@@ -140,6 +151,8 @@ def _git_command(rest: Sequence[Word], is_option: IsOption) -> Deed:
         if name == "grep":
             deed.below, deed.reads = True, [*deed.reads, literal(".")]
         return deed
+    if name == "config" and len(rest) == 2 and re.fullmatch(r"[A-Za-z][\w-]*\..+", rest[1].text):
+        return Deed(kind="look" if rest[1].known else "other")
     text = tables_git.GIT_HARMFUL.get(name, "")
     deed = harm_of(rest, Deed(maybe=list(rest[1:])), text)
     runs = {("submodule", "foreach"), ("bisect", "run"), ("filter-branch", rest[-1].text)}
@@ -233,7 +246,9 @@ def _printf(words: Sequence[Word], is_option: IsOption) -> Deed:
 
 
 def _read(words: Sequence[Word], is_option: IsOption) -> Deed:
-    found = scan(words[1:], "-r -s -p: -n: -N: -d: -t: -u:", is_option)
+    maps = words[0].text != "read"
+    options = "-t -n: -s: -O: -d: -u:" if maps else "-r -s -p: -n: -N: -d: -t: -u:"
+    found = scan(words[1:], options, is_option)
     names = [word for word in found.operands if not (word.known and _variable(word.text))]
     if found.odd or names or any(word.may_be_option for word in found.operands):
         return Deed(hazards=[(words[-1], "it sets a variable that is not plain")])
@@ -297,10 +312,25 @@ def _whole_folders(words: Sequence[Word], is_option: IsOption) -> Deed:
     found = scan(words[1:], text, is_option)
     deed = looking(found, operands)
     recursive = {"-r", "-R", "--recursive", "--dereference-recursive"} & set(found.seen)
-    deed.below = name != "grep" or bool(recursive)
+    deed.below = not name.endswith("grep") or bool(recursive)
     if deed.below and not deed.reads:
         deed.reads = [literal(".")]
     return deed
+
+
+def _listing(words: Sequence[Word], is_option: IsOption) -> Deed:
+    """tar, unzip and gzip where they only list what an archive holds."""
+    name, given = words[0].text, [word for word in words[1:] if word.known]
+    lists = {
+        "tar": r"-?(?:t[zjJv]*f|[zjJv]*tv?f)",
+        "unzip": r"-(?:l|v|lv)",
+        "gzip": r"-(?:l|lv)",
+    }[name]
+    plain = len(given) == len(words) - 1 > 1 and re.fullmatch(lists, given[0].text)
+    strange = any(word.text.startswith("-") for word in given[1:])
+    if plain and not strange and ":" not in given[1].text:
+        return Deed(kind="look", reads=given[1:] if name == "gzip" else given[1:2])
+    return harm_of(words, Deed(maybe=list(words[1:])), is_option=is_option)
 
 
 def _text(words: Sequence[Word], is_option: IsOption) -> Deed:
@@ -325,6 +355,8 @@ SPECIAL: dict[str, Special] = {
     "test": _test,
     "printf": _printf,
     "read": _read,
+    "mapfile": _read,
+    "readarray": _read,
     "export": _export,
     "declare": _export,
     "typeset": _export,
@@ -334,9 +366,14 @@ SPECIAL: dict[str, Special] = {
     "set": _set,
     "cd": _cd,
     "pushd": _cd,
+    "tar": _listing,
+    "unzip": _listing,
+    "gzip": _listing,
     "uniq": _uniq,
     "xxd": _uniq,
     "grep": _whole_folders,
+    "egrep": _whole_folders,
+    "fgrep": _whole_folders,
     "rg": _whole_folders,
     "diff": _whole_folders,
 }

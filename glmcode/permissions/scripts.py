@@ -13,7 +13,7 @@ from glmcode.permissions.words import Word
 _ADDRESS = r"(?:\d+~\d+|\d+|\$|\+\d+|/(?:[^/\\\n]|\\.)*/I?)"
 _SED_HEAD = re.compile(rf"[\s;{{}}]*(?:{_ADDRESS}(?:\s*,\s*{_ADDRESS})?)?\s*!?\s*")
 _SED_PLAIN = re.compile(r"[pdPDgGhHxnN=lqQzF]\s*\d*\s*(?=[;}\n]|$)|#[^\n]*")
-_SED_TEXT = re.compile(r"[aic]\\?[^\n]*(?:\\\n[^\n]*)*")
+_SED_TEXT = re.compile(r"[aic](?:[^\\\n]|\\.)*(?=\n|$)", re.DOTALL)
 _SED_LABEL = re.compile(r"(?::|[btT])\s*[\w.-]*\s*(?=[;}\n]|$)")
 _SED_FLAGS = re.compile(r"[gpiIM0-9m]*\s*(?=[;}\n]|$)")
 _AWK_HARM = re.compile(r"system|getline|\bclose\b|@|\bARGV\b|\bENVIRON\b|/inet|\bPROCINFO\b|SHELL")

@@ -11,6 +11,17 @@ from collections.abc import Mapping
 
 from glmcode.permissions.tables_git import Operands
 
+_GREP = (
+    "digits -A: -B: -C: -e: -m: -d: -D: -abcEFGhHiIlLnoPqrRsTUuvwxyzZ <-f: <--file= "
+    "--extended-regexp --fixed-strings --basic-regexp --perl-regexp --regexp= "
+    "--ignore-case --no-ignore-case --invert-match --word-regexp --line-regexp --count "
+    "--color? --colour? --files-without-match --files-with-matches --max-count= "
+    "--only-matching --quiet --silent --no-messages --byte-offset --with-filename "
+    "--no-filename --label= --line-number --initial-tab --null --after-context= "
+    "--before-context= --context= --text --binary-files= --exclude= --exclude-dir= "
+    "--include= --recursive --dereference-recursive --devices= --directories= "
+    "--line-buffered --binary --null-data"
+)
 LOOKS: Mapping[str, tuple[str, Operands]] = {
     "ls": (
         "-aAbBcCdfFgGhHiIkLlmnNopqQrRsStTuUvwxXZ1 --all --almost-all --author --directory "
@@ -25,7 +36,11 @@ LOOKS: Mapping[str, tuple[str, Operands]] = {
         "read",
     ),
     "head": ("digits -n: -c: -qvz --lines= --bytes= --quiet --silent --verbose", "read"),
-    "tail": ("digits -n: -c: -qvz --lines= --bytes= --quiet --silent --verbose", "read"),
+    "tail": (
+        "digits -n: -c: -qvzfF -s: --lines= --bytes= --quiet --silent --verbose --follow? --retry "
+        "--pid= --sleep-interval=",
+        "read",
+    ),
     "wc": ("-clmwL --bytes --chars --lines --words --max-line-length --total=", "read"),
     "nl": ("-b: -d: -f: -h: -i: -l: -n: -p -s: -v: -w:", "read"),
     "tac": ("-b -r -s:", "read"),
@@ -59,6 +74,15 @@ LOOKS: Mapping[str, tuple[str, Operands]] = {
     "sha1sum": ("-b -t -z", "read"),
     "sha256sum": ("-b -t -z", "read"),
     "sha512sum": ("-b -t -z", "read"),
+    "sha224sum": ("-b -t -z", "read"),
+    "sha384sum": ("-b -t -z", "read"),
+    "b2sum": ("-b -t -z -l:", "read"),
+    "zcat": ("-f -q", "read"),
+    "shuf": (
+        "-n: -e -i: -z --head-count= --echo --input-range= >-o: >--output= <--random-source=",
+        "read",
+    ),
+    "bc": ("-l -q", "read"),
     "cksum": ("-a: --algorithm=", "read"),
     "base64": ("-d -i -w: --decode --wrap=", "read"),
     "file": ("-b -i -L -h -k -z -0 --brief --mime --mime-type --mime-encoding", "read"),
@@ -78,18 +102,9 @@ LOOKS: Mapping[str, tuple[str, Operands]] = {
         "--noreport --dirsfirst --prune --filelimit= >-o:",
         "read",
     ),
-    "grep": (
-        "digits -A: -B: -C: -e: -m: -d: -D: -abcEFGhHiIlLnoPqrRsTUuvwxyzZ <-f: <--file= "
-        "--extended-regexp --fixed-strings --basic-regexp --perl-regexp --regexp= "
-        "--ignore-case --no-ignore-case --invert-match --word-regexp --line-regexp --count "
-        "--color? --colour? --files-without-match --files-with-matches --max-count= "
-        "--only-matching --quiet --silent --no-messages --byte-offset --with-filename "
-        "--no-filename --label= --line-number --initial-tab --null --after-context= "
-        "--before-context= --context= --text --binary-files= --exclude= --exclude-dir= "
-        "--include= --recursive --dereference-recursive --devices= --directories= "
-        "--line-buffered --binary --null-data",
-        "pattern",
-    ),
+    "grep": (_GREP, "pattern"),
+    "egrep": (_GREP, "pattern"),
+    "fgrep": (_GREP, "pattern"),
     "rg": (
         "digits -A: -B: -C: -e: -E: -g: -j: -m: -M: -r: -t: -T: -d: -.0abcFhHiIlLnNoPpqsSuUvVwx "
         "<-f: <--file= --after-context= --before-context= --context= --color= --colors= "
@@ -132,6 +147,28 @@ LOOKS: Mapping[str, tuple[str, Operands]] = {
         "pattern",
     ),
     "pwd": ("-L -P", "none"),
+    "popd": ("", "none"),
+    "dirs": ("-l -p -v", "none"),
+    "exec": ("", "none"),
+    "env": ("-0 --null", "none"),
+    "printenv": ("-0 --null", "text"),
+    "hash": ("", "text"),
+    "help": ("-d -m -s", "text"),
+    "umask": ("-S -p", "none"),
+    "ulimit": ("-a", "none"),
+    "expr": ("digits", "text"),
+    "factor": ("", "text"),
+    "numfmt": (
+        "digits -d: -z --to= --from= --field= --format= --suffix= --padding= --header? --round= "
+        "--grouping --invalid= --delimiter=",
+        "text",
+    ),
+    "cal": ("-1 -3 -j -m -y", "text"),
+    "getconf": ("-a", "text"),
+    "lscpu": ("-J -a -e -p", "none"),
+    "lsblk": ("-J -a -d -f -l -o: -p", "none"),
+    "pgrep": ("-a -c -d: -f -g: -i -l -n -o -P: -t: -u: -U: -v -x", "text"),
+    "pidof": ("-s -x", "text"),
     "exit": ("", "one"),
     "return": ("", "one"),
     "break": ("", "one"),
@@ -160,27 +197,34 @@ LOOKS: Mapping[str, tuple[str, Operands]] = {
     "tty": ("-s", "none"),
     "locale": ("-a", "none"),
 }
-VERSIONS = frozenset(
-    [
-        "python",
-        "python3",
-        "node",
-        "gcc",
-        "g++",
-        "cc",
-        "clang",
-        "make",
-        "cmake",
-        "ruby",
-        "perl",
-        "java",
-        "git",
-        "bash",
-        "php",
-        "lua",
-    ]
+BUILTINS = frozenset(
+    (
+        *("exit", "return", "break", "continue", "wait", "jobs", "type", "command", "popd", "dirs"),
+        *("exec", "hash", "help", "umask", "ulimit", "env", "expr", "printenv"),
+    )
 )
-"""Programs that with `--version` and nothing else only say which they are."""
+"""Commands of the shell itself and others to which `--version` is a word like any other."""
+VERSIONS = frozenset(
+    (
+        *("python", "python3", "pip", "pip3", "uv", "ruff", "mypy", "black", "node", "npm", "npx"),
+        *("tsc", "gcc", "g++", "cc", "clang", "make", "cmake", "ninja", "ruby", "perl", "java"),
+        *("javac", "php", "lua", "git", "bash", "tar", "gzip", "zip", "curl", "wget", "ssh"),
+        *("docker", "kubectl", "gh", "less", "patch", "split", "gawk", "sed", "awk", "find"),
+    )
+)
+"""Programs that with `--version` and nothing else only say which they are, besides those that look.
+
+Not here: those that a file of the folder turns into another program or that load what it names
+(cargo and rustc by rust-toolchain.toml, yarn and pnpm, pytest).
+"""
+SAYS = frozenset(
+    (
+        *("python -V", "python3 -V", "node -v", "npm -v", "npx -v", "ruby -v", "perl -v", "php -v"),
+        *("java -version", "javac -version", "git -v", "python --help", "python3 --help"),
+        *("node --help", "bash --help", "make --help", "gcc --help", "tar --help", "curl --help"),
+    )
+)
+"""The same in other words."""
 
 HARMFUL: Mapping[str, str] = {
     "make": "!-f: !--file= !--makefile= !--eval= !-E: !-I: !--include-dir= -C: --directory= "
@@ -190,7 +234,8 @@ HARMFUL: Mapping[str, str] = {
     "pnpm": "!--script-shell= !--prefix= !-C: !--dir=",
     "yarn": "!--cwd= !--script-shell=",
     "cargo": "!--config= !-Z: !--manifest-path= >--target-dir=",
-    "go": "!-exec= !-toolexec= >-o:",
+    "go": "whole !-exec= !-toolexec= !-overlay= !-vettool= !-modfile= >-o: >-coverprofile= "
+    ">-cpuprofile= >-memprofile= >-blockprofile= >-mutexprofile= >-trace= >-outputdir=",
     "pytest": ">--junitxml= >--junit-xml= >--basetemp= >--result-log= !-p: !-c: !--rootdir= "
     "!--confcutdir=",
     "tar": "!--checkpoint-action= !--to-command= !-I: !--use-compress-program= !--rsh-command= "
@@ -211,10 +256,10 @@ HARMFUL: Mapping[str, str] = {
     "unzip": ">-d:",
     "patch": ">-o: >--output= >-r: >--reject-file= >-d: >--directory=",
     "docker": "!-v: !--volume= !--mount= !--privileged",
-    "gcc": ">-o: !-B: !-wrapper: !-specs= !-fplugin=",
-    "g++": ">-o: !-B: !-wrapper: !-specs= !-fplugin=",
-    "cc": ">-o: !-B:",
-    "clang": ">-o: !-B: !-fplugin= !-Xclang:",
+    "gcc": "whole >-o: !-B: !-wrapper: !-specs= !-fplugin=",
+    "g++": "whole >-o: !-B: !-wrapper: !-specs= !-fplugin=",
+    "cc": "whole >-o: !-B:",
+    "clang": "whole >-o: !-B: !-fplugin= !-Xclang:",
     "split": "!--filter=",
     "mktemp": "-d -t -u -p: --directory --tmpdir? --suffix=",
     "openssl": ">-out:",
@@ -231,4 +276,12 @@ HARMFUL: Mapping[str, str] = {
     "dmesg": "!-C !-c !-D !-E !-n:",
     "hostname": "!-F: !-b",
 }
-"""Of commands that are run by a rule: options that a `*` in the rule does not cover."""
+"""Of commands that are run by a rule: options that a `*` in the rule does not cover.
+
+whole: their options are words; only the first letter may be an option with its value attached.
+"""
+MILD: Mapping[tuple[str, str], str] = {
+    ("pytest", "-p"): r"no:[\w.-]+",
+    ("curl", "-w"): r"(?!@)(?:(?!%output).)*",
+}
+"""Values with which such an option runs and writes nothing after all."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
-Operands: TypeAlias = Literal["read", "text", "pattern", "none", "revs", "one", "plus"]
+Operands: TypeAlias = Literal["read", "text", "pattern", "none", "revs", "one", "name", "plus"]
 """What the words that are no options are: files that are read, just text, a pattern and then
-files, nothing, revisions and files of git, at most one name, or words that begin with a +."""
+files, nothing, revisions and files of git, at most one word, one known name, or words that begin
+with a +."""
 
 _DIFF = (
     "-p -u -s -U: --unified= --raw --patch --patch-with-raw --patch-with-stat --no-patch "
@@ -134,6 +135,13 @@ GIT: Mapping[str, tuple[str, Operands]] = {
         "none",
     ),
     "remote": ("-v --verbose", "none"),
+    "symbolic-ref": ("-q --quiet --short --recurse --no-recurse", "name"),
+    "cherry": ("-v --abbrev?", "revs"),
+    "range-diff": (f"--no-dual-color --creation-factor= --left-only --right-only {_DIFF}", "revs"),
+    "fsck": (
+        "--full --no-dangling --unreachable --connectivity-only --no-progress --strict",
+        "revs",
+    ),
     "version": ("--build-options", "none"),
     "var": ("-l", "text"),
 }
@@ -149,6 +157,13 @@ GIT_PAIRS: Mapping[tuple[str, str], tuple[str, Operands]] = {
         "none",
     ),
     ("config", "-l"): ("--global --local --system --show-origin --show-scope --name-only", "none"),
+    ("config", "--get-all"): ("--global --local --system --type= --bool --int", "text"),
+    ("config", "--get-regexp"): ("--global --local --system --name-only", "text"),
+    ("config", "list"): (
+        "--global --local --system --show-origin --show-scope --name-only",
+        "none",
+    ),
+    ("remote", "show"): ("-n", "none"),
     ("config", "get"): ("--all --global --local --system", "text"),
     ("worktree", "list"): ("-v --porcelain -z --verbose", "none"),
     ("submodule", "status"): ("--cached --recursive", "text"),

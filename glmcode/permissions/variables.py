@@ -17,6 +17,13 @@ _DISPLAY = {
     "CLICOLOR": r"\w*",
     "COLUMNS": r"\d+",
     "LINES": r"\d+",
+    "PAGER": r"cat|",
+    "GIT_PAGER": r"cat|",
+    "MANPAGER": r"cat|",
+    "GIT_TERMINAL_PROMPT": r"0",
+    "GIT_OPTIONAL_LOCKS": r"0",
+    "PYTHONUNBUFFERED": r"1?",
+    "PYTHONDONTWRITEBYTECODE": r"1?",
     "TERM": r"dumb|xterm(?:-256color)?|linux|vt100|screen",
 }
 _LOCALE = re.compile(r"LC_[A-Z]+")

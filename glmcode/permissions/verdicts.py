@@ -20,6 +20,7 @@ from glmcode.permissions.forms import (
     pieces_of,
     plain_name,
     quoted_paths,
+    written_out,
 )
 from glmcode.permissions.matching import covers, denies
 from glmcode.permissions.outputs import lists_files
@@ -78,7 +79,8 @@ class Verdicts:
     def _deed(self, part: Part) -> Deed:
         if not part.words or not part.words[0].known:
             return Deed()
-        return deed_of(plain_name(part.words), lambda word: globs_to_option(word, part.folders))
+        words = written_out(plain_name(part.words), part.folders, self.home)
+        return deed_of(words, lambda word: globs_to_option(word, part.folders))
 
     # what denies, and what asks
 
