@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     import argparse
 
     from glmcode.core.events import Event
-    from glmcode.engine.launch import LaunchPlan
 
 _FOLLOW_S = 0.1
 
@@ -79,6 +78,8 @@ def run_engine(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     import argparse
 
+    from glmcode.plan_commands import add_plan_options
+
     parser = argparse.ArgumentParser(
         prog="glmcode engine", description="The engine that serves a profile on this machine."
     )
@@ -102,9 +103,8 @@ def _parser() -> argparse.ArgumentParser:
     logs = add("logs", _logs, "the engine's log")
     logs.add_argument("-f", "--follow", action="store_true", help="go on as it grows")
     logs.add_argument("-n", "--lines", type=int, default=40, metavar="N", help="last N lines")
-    plan = add("plan", _plan, "the command line of an engine, without starting it")
-    plan.add_argument("--command", action="store_true", help="only the command, for a shell")
-    plan.add_argument("--json", action="store_true", help="as JSON")
+    plan = add("plan", _plan, "what fits on which GPUs, and the command line, without starting it")
+    add_plan_options(plan)
     add_setup(add, _chosen)
     add_bench(add, _chosen)
     profiles = add("profiles", _profiles, "the profiles that can be served")
@@ -136,8 +136,17 @@ def _chosen(arguments: argparse.Namespace) -> Profile:
     return profile
 
 
+def _startable(profile: Profile) -> Profile:
+    if profile.base_url:
+        raise ProfileError(
+            f"profile {profile.name} is a server that somebody else runs ({profile.base_url}): "
+            "there is nothing to start here"
+        )
+    return profile
+
+
 def _start(arguments: argparse.Namespace) -> int:
-    profile = _chosen(arguments)
+    profile = _startable(_chosen(arguments))
     if arguments.no_wait:
         status = asyncio.run(wake(profile))
         _show(f"{profile.name}: {describe(status)}")
@@ -185,7 +194,7 @@ def _named(arguments: argparse.Namespace) -> str:
 
 
 def _restart(arguments: argparse.Namespace) -> int:
-    profile = _chosen(arguments)
+    profile = _startable(_chosen(arguments))
     asyncio.run(halt(engine_paths(profile.name)))
     return _start(arguments)
 
@@ -265,81 +274,15 @@ def _follow(log: Path, position: int) -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from glmcode.engine.launch import ASSUMED_VERSION, plan_launch
-    from glmcode.engine.probe import ProbeError, probe_vllm
+    from glmcode.plan_commands import run_plan
 
-    profile = _chosen(arguments)
-    try:
-        probe = probe_vllm(profile.python)
-    except ProbeError as error:
-        _say(str(error))
-        return Exit.ERROR
-    plan = plan_launch(profile, probe, str(engine_paths(profile.name).engine_socket))
-    if plan.assumed:
-        _say(f"no vLLM found: planned for {ASSUMED_VERSION}")
-    if arguments.json:
-        print(json.dumps(_plan_json(profile, plan), indent=2))
-        return Exit.DONE
-    if arguments.command:
-        _show(plan.command())
-        for line in _plan_notes(plan):
-            _show(f"# {line}" if line else "#")
-        return Exit.DONE
-    _show(f"{profile.name}: {profile.description}")
-    _show(f"planned for vLLM {plan.vllm}\n")
-    _show("\n".join([*(f"{name}={value} \\" for name, value in plan.env.items())]))
-    _show(f"{plan.python} -m {plan.module} \\\n  {_one_a_line(plan)}\n")
-    _show("\n".join(_plan_notes(plan)))
-    return Exit.DONE
-
-
-def _one_a_line(plan: LaunchPlan) -> str:
-    import shlex
-
-    words = [shlex.quote(word) for word in plan.arguments]
-    return " ".join(f"\\\n  {w}" if w.startswith("--") and i else w for i, w in enumerate(words))
-
-
-def _plan_notes(plan: LaunchPlan) -> list[str]:
-    lines = ["deviations from the model card:"] if plan.deviations else []
-    for item in plan.deviations:
-        change = f"{item.card or '(nothing)'}  ->  {item.ours or '(nothing)'}"
-        lines += [f"  {change}", f"      {item.why}"]
-    if plan.dropped:
-        lines += ["not passed:", *(f"  {text}" for text in plan.dropped)]
-    return lines
-
-
-def _plan_json(profile: Profile, plan: LaunchPlan) -> Mapping[str, Any]:
-    return {
-        "profile": profile.name,
-        "vllm": plan.vllm,
-        "assumed": plan.assumed,
-        "command": plan.command(),
-        "python": plan.python,
-        "module": plan.module,
-        "arguments": list(plan.arguments),
-        "env": dict(plan.env),
-        "deviations": [{"card": d.card, "ours": d.ours, "why": d.why} for d in plan.deviations],
-        "dropped": list(plan.dropped),
-    }
+    return run_plan(arguments, _chosen)
 
 
 def _profiles(arguments: argparse.Namespace) -> int:
-    found: list[dict[str, str]] = []
-    for name in list_profiles():
-        try:
-            profile = load_profile(name)
-            found.append({"name": name, "model": profile.model, "description": profile.description})
-        except ProfileError as error:
-            found.append({"name": name, "model": "", "description": f"cannot be used: {error}"})
-    if arguments.json:
-        print(json.dumps(found))
-        return Exit.DONE
-    width = max(len(item["name"]) for item in found)
-    for item in found:
-        _show(f"{item['name']:<{width}}  {item['description']}")
-    return Exit.DONE
+    from glmcode.plan_commands import run_profiles
+
+    return run_profiles(arguments.json)
 
 
 def _show(text: str, end: str = "\n") -> None:

@@ -20,7 +20,7 @@ from glmcode.base.config import ContextSettings, EngineSettings, Reasoning
 from glmcode.core.model import Emit, ModelError
 from glmcode.engine.attach import EngineUnavailable, attach
 from glmcode.engine.client import Client, Endpoint, connect
-from glmcode.engine.profile import Profile, ProfileError, load_profile
+from glmcode.engine.profile import Profile, ProfileError, find_tokenizer, load_profile
 from glmcode.tools.specs import load_specs
 
 NO_ENGINE = """no engine: this machine has no NVIDIA GPU, and no server is configured.
@@ -67,8 +67,11 @@ def _fitted(options: AgentOptions, profile: Profile | None) -> AgentOptions:
     context = options.context
     if context.map == "auto" and profile is not None and not profile.map:
         context = replace(context, map="off")
-    limit = options.result_chars if profile is None else profile.results
-    return replace(options, context=context, result_chars=min(options.result_chars, limit))
+    limit, engine = options.result_chars, options.engine
+    if profile is not None:
+        limit = min(limit, profile.results)
+        engine = replace(engine, api_key_env=engine.api_key_env or profile.api_key_env)
+    return replace(options, context=context, result_chars=limit, engine=engine)
 
 
 Ready = Callable[[], Awaitable[None]]
@@ -100,6 +103,8 @@ async def open_client(
         raise OpenError(str(error), usage=True) from error
     if engine.python:
         profile = replace(profile, python=engine.python)
+    if profile.base_url:
+        return await _server_client(profile, engine, emit, context), None, profile
 
     async def ready() -> None:
         try:
@@ -122,6 +127,30 @@ async def open_client(
         reasoning=reasoning,
     )
     return await connect(endpoint, load_specs(), emit), ready, profile
+
+
+async def _server_client(
+    profile: Profile, engine: EngineSettings, emit: Emit, context: ContextSettings
+) -> Client:
+    """The client of a server that a profile names; nothing is started."""
+    own = replace(engine, api_key_env=engine.api_key_env or profile.api_key_env)
+    tokenizer = _tokenizer(engine) if engine.tokenizer else find_tokenizer(profile)
+    wanted = _protocol(engine.protocol)
+    if wanted is None and profile.protocol == "chat":
+        wanted = "chat"
+    window = profile.window if isinstance(profile.window, int) else None
+    endpoint = Endpoint(
+        base_url=profile.base_url,
+        api_key=_api_key(own),
+        model=engine.model or profile.served_name or None,
+        protocol=wanted,
+        tokenizer=tokenizer,
+        window=context.window or window,
+        sampling=profile.sampling,
+        step_cap=profile.step_cap,
+        reasoning="template" if context.reasoning == "template" else "keep",
+    )
+    return await connect(endpoint, load_specs(), emit)
 
 
 def default_profile() -> str | None:

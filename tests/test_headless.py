@@ -591,3 +591,25 @@ def test_a_workspace_that_a_command_moved_away_is_said_in_words(headless: Headle
     assert done.returncode == 1
     assert "the workspace can't be looked at" in done.stderr
     assert "[Errno" not in done.stderr and "No such file or directory" in done.stderr
+
+
+def test_a_profile_may_be_a_server_that_somebody_else_runs(headless: Headless) -> None:
+    look = {"name": "Bash", "arguments": {"command": "echo the word is [$THERE_WORD]"}}
+    with FakeEngine([Reply(calls=[look]), Reply(text="from there")]) as engine:
+        folder = headless.home / "config" / "profiles"
+        folder.mkdir(parents=True)
+        text = f'base_url = "{engine.base_url}"\nprotocol = "chat"\napi_key_env = "THERE_WORD"\n'
+        (folder / "there.toml").write_text(text)
+        command = [sys.executable, "-m", "glmcode", "-p", "hi", "-y", "--profile", "there"]
+        environment = {**headless.environment, "THERE_WORD": "secret-1"}
+        done = subprocess.run(
+            command, cwd=headless.work, env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stdout) == (0, "from there\n"), done.stderr
+        asked = json.dumps([seen.body for seen in engine.steps], default=str)
+        assert "the word is []" in asked and "secret-1" not in asked
+        keyless = subprocess.run(
+            command, cwd=headless.work, env=headless.environment, capture_output=True, text=True
+        )
+        assert keyless.returncode == 2 and "THERE_WORD" in keyless.stderr
+    assert not (headless.home / "state" / "run").exists()

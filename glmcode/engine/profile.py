@@ -59,7 +59,9 @@ class Profile:
     engine_command: run this instead of vLLM; "{socket}" stands for the Unix socket on which
     it must listen. quick_start: fork the engine core (CPU only). results: most characters
     of a tool result; step_cap: most tokens of one answer; map: a repository map in the
-    preamble.
+    preamble. gpus: what it was made for, as 8x24GiB; shape: a config.json with the model's
+    sizes, for planning before the model is here. base_url: a server that somebody else
+    runs, in place of an engine here (api_key_env: the variable that holds its key).
     """
 
     name: str
@@ -87,6 +89,10 @@ class Profile:
     results: int = 30_000
     step_cap: int = 32_768
     map: bool = True
+    gpus: str = ""
+    shape: str = ""
+    base_url: str = ""
+    api_key_env: str = ""
     deviations: tuple[Deviation, ...] = ()
 
     @property
@@ -103,7 +109,7 @@ class Profile:
 def load_profile(name: str) -> Profile:
     """The profile called `name`, with what it extends folded in. Raises ProfileError."""
     values = _folded(name, ())
-    if not values.get("model"):
+    if not values.get("model") and not values.get("base_url"):
         raise ProfileError(
             f"profile {name!r} has no model: it is there to be extended "
             f"(profiles that can be started: {', '.join(list_profiles())})"
@@ -115,6 +121,19 @@ def list_profiles() -> list[str]:
     """Names of all profiles that can be started, shipped and the person's own, sorted."""
     names = {path.stem for folder in _folders() for path in folder.glob("*.toml")}
     return sorted(name for name in names if _has_model(name))
+
+
+def profile_source(name: str) -> str:
+    """Where a profile comes from: "shipped", "yours", or "yours over the shipped one"."""
+    own, shipped = ((folder / f"{name}.toml").is_file() for folder in _folders())
+    if own:
+        return "yours over the shipped one" if shipped else "yours"
+    return "shipped"
+
+
+def own_profiles_folder() -> Path:
+    """The folder for a person's own profiles; it need not exist."""
+    return _folders()[0]
 
 
 def machine_profile() -> str | None:
@@ -158,7 +177,8 @@ def _folders() -> tuple[Path, ...]:
 
 def _has_model(name: str) -> bool:
     try:
-        return bool(_folded(name, ()).get("model"))
+        values = _folded(name, ())
+        return bool(values.get("model") or values.get("base_url"))
     except ProfileError:
         return True  # listed, so that loading it can say what is wrong
 
@@ -199,7 +219,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ProfileError(f"{path} cannot be read: {error}") from error
     for key, value in values.items():
         _check(path, key, value)
-    for key in ("model", "tokenizer", "python"):
+    for key in ("model", "tokenizer", "python", "shape"):
         if key in values:
             values[key] = _resolve(path, values[key])
     return values
@@ -291,11 +311,12 @@ def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _build(name: str, values: dict[str, Any]) -> Profile:
-    values = dict(values)
+    values = {"model": "", **values}
     values["sampling"] = {**CARD_SAMPLING, **values.get("sampling", {})}
     values["deviations"] = tuple(Deviation(**d) for d in values.get("deviations", []))
     values["engine_command"] = tuple(values.get("engine_command", ()))
-    values["served_name"] = values.get("served_name") or name
+    if not values.get("base_url"):  # a server's own name is asked of it
+        values["served_name"] = values.get("served_name") or name
     return Profile(name=name, **values)
 
 

@@ -1,0 +1,257 @@
+"""The shape of a model, read from its config.json: what the planner computes with.
+
+Knows decoders with full attention and gated MLPs (GLM, Llama, Qwen, Mistral and their
+mixtures of experts) and refuses, in one sentence, what is built otherwise: a wrong number would
+be worse than none. The file may be anything; its size and every number in it are bounded. Must
+not import a library or run anything of the model's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glmcode.engine.quantised import (
+    Quantisation,
+    ShapeError,
+    check_effort,
+    read_quantisation,
+)
+
+_FILE_MOST = 4 << 20
+_SIZE_MOST = 1 << 27
+_LAYERS_MOST = 1024
+_KNOWN = (
+    *("glm4_moe", "glm4", "llama", "mistral", "mixtral", "qwen2", "qwen2_moe", "qwen3"),
+    *("qwen3_moe", "internlm2", "olmo2", "olmoe"),
+)
+_LATENT = ("kv_lora_rank", "q_lora_rank", "index_topk")
+_RECURRENT = ("ssm_cfg", "state_size", "mamba_d_state", "linear_num_value_heads", "rwkv")
+_ONE_GROUP = ("gpt2", "gpt_neox", "opt", "bloom", "falcon", "mpt", "phi", "gptj")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelShape:
+    """Sizes of a model, in elements; layers, heads and experts are counts.
+
+    dense_mlp: width of the MLP of layers without experts. expert_mlp: of one expert.
+    shared_mlp: of all shared experts together. moe: for each layer whether it has experts.
+    window: the most positions it was made for, 0 when it doesn't say. dtype: of what is not
+    quantised. active_experts: per token. notes: what was assumed.
+    """
+
+    model_type: str
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+    tied: bool
+    dense_mlp: int
+    expert_mlp: int
+    shared_mlp: int
+    experts: int
+    active_experts: int
+    moe: tuple[bool, ...]
+    qkv_bias: bool
+    qk_norm: bool
+    window: int
+    dtype: str
+    quantisation: Quantisation
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sliding(self) -> bool:
+        """Whether some layers look back a fixed number of tokens only."""
+        return any("sliding window" in note for note in self.notes)
+
+
+def read_shape(path: Path) -> ModelShape:
+    """From a config.json, or a folder that has one. Raises ShapeError."""
+    file = path / "config.json" if path.is_dir() else path
+    config = _load(file)
+    older = path / "quantize_config.json"
+    if isinstance(config, dict) and "quantization_config" not in config and older.is_file():
+        quantisation = _load(older)
+        if isinstance(quantisation, dict):
+            config["quantization_config"] = {"quant_method": "gptq", **quantisation}
+    return parse_shape(config, str(file))
+
+
+def _load(file: Path) -> Any:
+    """The JSON of a plain file of a sensible size."""
+    try:
+        with open(file, "rb", opener=_without_waiting) as source:
+            if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
+                raise ShapeError(f"{file} is not a plain file")
+            raw = source.read(_FILE_MOST + 1)
+    except FileNotFoundError:
+        raise ShapeError(f"{file} does not exist: name a config.json or its folder") from None
+    except OSError as error:
+        raise ShapeError(f"{file} cannot be read: {error.strerror}") from error
+    except ValueError as error:  # a zero byte in the name
+        raise ShapeError(f"{str(file)!r} is no name of a file") from error
+    if len(raw) > _FILE_MOST:
+        raise ShapeError(f"{file} is larger than {_FILE_MOST >> 20} MiB: no config.json is")
+    try:
+        return json.loads(raw)
+    except RecursionError:
+        raise ShapeError(f"{file} is nested too deeply to be a config.json") from None
+    except ValueError as error:
+        raise ShapeError(f"{file} is not JSON: {' '.join(str(error).split())[:120]}") from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """A FIFO without a writer must not hold us up."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def parse_shape(config: Any, where: str) -> ModelShape:
+    """From the parsed file; where: how errors name it. Raises ShapeError."""
+    if not isinstance(config, dict):
+        raise ShapeError(f"{where} is not a config.json: it holds no table")
+    notes: list[str] = []
+    inner = config.get("text_config")
+    text = inner if isinstance(inner, dict) else config
+    if text is not config:
+        notes.append("only the text model is counted, not what sees or hears")
+        text = {"quantization_config": config.get("quantization_config"), **text}
+    try:
+        return _shape(text, notes)
+    except ShapeError as error:
+        raise ShapeError(f"{where}: {error}") from None
+
+
+def _shape(config: Mapping[str, Any], notes: list[str]) -> ModelShape:
+    kind = re.sub(r"[^A-Za-z0-9_.-]", "?", str(config.get("model_type", ""))[:60])
+    _refuse(config, kind)
+    layers = _size(config, "num_hidden_layers", most=_LAYERS_MOST)
+    hidden = _size(config, "hidden_size")
+    heads = _size(config, "num_attention_heads")
+    kv_heads = _size(config, "num_key_value_heads", default=heads)
+    if heads % kv_heads:
+        raise ShapeError(f"{heads} query heads cannot share {kv_heads} KV heads")
+    head_dim = _size(config, "head_dim", default=hidden // heads)
+    experts = _size(config, "n_routed_experts", "num_experts", "num_local_experts", default=0)
+    moe = _moe_layers(config, layers) if experts else (False,) * layers
+    if kind not in _KNOWN:
+        name = repr(kind) if kind else "no model_type"
+        notes.append(f"{name} is not known to the planner: counted like a Llama")
+    _more_notes(config, notes)
+    quantisation = read_quantisation(config)
+    check_effort(quantisation, layers)
+    dense = _size(config, "intermediate_size", default=0 if experts else None)
+    return ModelShape(
+        model_type=kind,
+        layers=layers,
+        hidden=hidden,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        vocabulary=_size(config, "vocab_size"),
+        tied=config.get("tie_word_embeddings", _ties(kind)) is True,
+        dense_mlp=dense,
+        expert_mlp=_size(config, "moe_intermediate_size", default=dense) if experts else 0,
+        shared_mlp=_shared(config) if experts else 0,
+        experts=experts,
+        active_experts=_size(config, "num_experts_per_tok", default=1) if experts else 0,
+        moe=moe,
+        qkv_bias=config.get("attention_bias", kind in ("qwen2", "qwen2_moe")) is True,
+        qk_norm=config.get("use_qk_norm", kind in ("qwen3", "qwen3_moe")) is True,
+        window=_size(config, "max_position_embeddings", default=0),
+        dtype=_dtype(config),
+        quantisation=quantisation,
+        notes=(*notes, *quantisation.notes),
+    )
+
+
+def _refuse(config: Mapping[str, Any], kind: str) -> None:
+    """What has another attention or another MLP than the arithmetic knows."""
+    if any(config.get(key) for key in _LATENT):
+        raise ShapeError(
+            f"the model {kind!r} has latent attention (MLA): its KV cache is not counted by heads, "
+            "and the planner doesn't know it; vLLM reports it at start"
+        )
+    kinds = config.get("layer_types") or config.get("layers_block_type") or []
+    recurrent = isinstance(kinds, list) and any(
+        word in str(item) for item in kinds for word in ("linear", "mamba", "recurrent", "conv")
+    )
+    if recurrent or any(config.get(key) for key in _RECURRENT):
+        raise ShapeError(
+            f"the model {kind!r} has layers without a KV cache (linear attention or a state "
+            "space): the planner doesn't know them"
+        )
+    if config.get("is_encoder_decoder") is True:
+        raise ShapeError(f"the model {kind!r} has an encoder: the planner knows decoders only")
+    if kind in _ONE_GROUP:
+        raise ShapeError(f"the model {kind!r} has another MLP than the planner knows")
+
+
+def _moe_layers(config: Mapping[str, Any], layers: int) -> tuple[bool, ...]:
+    """Which layers have experts; the conventions of GLM and of Qwen."""
+    first = _size(config, "first_k_dense_replace", default=0)
+    step = _size(config, "decoder_sparse_step", "moe_layer_freq", default=1)
+    only = config.get("mlp_only_layers")
+    dense = {item for item in only if isinstance(item, int)} if isinstance(only, list) else set()
+    if "decoder_sparse_step" in config:
+        return tuple(i not in dense and (i + 1) % max(1, step) == 0 for i in range(layers))
+    return tuple(i >= first and i % max(1, step) == 0 for i in range(layers))
+
+
+def _shared(config: Mapping[str, Any]) -> int:
+    width = _size(config, "shared_expert_intermediate_size", default=0)
+    if width:
+        return width
+    count = _size(config, "n_shared_experts", default=0)
+    return count * _size(config, "moe_intermediate_size", default=0)
+
+
+def _ties(kind: str) -> bool:
+    """What transformers takes where the file doesn't say."""
+    return kind.startswith("gemma")
+
+
+def _dtype(config: Mapping[str, Any]) -> str:
+    name = str(config.get("dtype") or config.get("torch_dtype") or "").removeprefix("torch.")
+    return name if name in ("float16", "bfloat16", "float32") else "bfloat16"
+
+
+def _more_notes(config: Mapping[str, Any], notes: list[str]) -> None:
+    kinds = config.get("layer_types")
+    window = config.get("sliding_window")
+    used = config.get("use_sliding_window", True) is not False
+    if (isinstance(kinds, list) and any("sliding" in str(item) for item in kinds)) or (
+        kinds is None and isinstance(window, int) and not isinstance(window, bool) and used
+    ):
+        notes.append(
+            "layers with a sliding window keep fewer tokens than counted here: the window is "
+            "at least as large as said"
+        )
+    if _size(config, "num_nextn_predict_layers", default=0):
+        notes.append("the layers for multi-token prediction are not loaded, so not counted")
+
+
+def _size(
+    config: Mapping[str, Any], *names: str, default: int | None = None, most: int = _SIZE_MOST
+) -> int:
+    """The first of the keys that is there, as a whole number in bounds."""
+    for name in names:
+        value = config.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ShapeError(f"{name} is {str(value)[:40]!r}, not a whole number")
+        least = 0 if default == 0 else 1
+        if not least <= value <= most:
+            raise ShapeError(f"{name} is {str(value)[:24]}: it must lie between {least} and {most}")
+        return value
+    if default is None:
+        raise ShapeError(f"it has no {names[0]}: not the config.json of a language model")
+    return default

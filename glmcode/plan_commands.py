@@ -1,0 +1,373 @@
+"""`glmcode engine plan` and `glmcode engine profiles`: what would fit, before anything starts.
+
+Joins a profile, a model's config.json and GPUs (named, the profile's, or this machine's) into
+one question for `engine/fit.py` and prints the answer; with `--json`, JSON alone on stdout.
+Must not start an engine, import vLLM or download anything.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glmcode.engine.profile import (
+    Profile,
+    ProfileError,
+    cached_snapshot,
+    list_profiles,
+    load_profile,
+    own_profiles_folder,
+    profile_source,
+)
+from glmcode.exits import Exit
+from glmcode.launch_text import launch_json, launch_notes, launch_text
+from glmcode.repl.clean import for_terminal, visible
+
+if TYPE_CHECKING:
+    import argparse
+
+    from glmcode.engine.fit import Fit, Settings
+    from glmcode.engine.gpus import Gpus
+    from glmcode.engine.launch import LaunchPlan
+    from glmcode.engine.shape import ModelShape
+
+_TENSOR_MOST = 4096
+
+
+def add_plan_options(plan: argparse.ArgumentParser) -> None:
+    """The options of `engine plan` beside --profile."""
+    import argparse
+
+    plan.add_argument(
+        "--model", metavar="PATH", help="a config.json or its folder, in place of the profile's"
+    )
+    plan.add_argument(
+        "--gpus",
+        metavar="NxSIZE",
+        help="such as 8x24GiB; without it the profile's, or this machine's",
+    )
+    plan.add_argument("--tp", type=int, metavar="N", help="tensor parallel: the number of GPUs")
+    plan.add_argument("--kv-dtype", metavar="T", help="of the KV cache: the profile's, or fp8")
+    plan.add_argument(
+        "--expert-parallel",
+        action=argparse.BooleanOptionalAction,
+        help="deal out experts whole: the profile's, or where the group size needs it",
+    )
+    plan.add_argument("--command", action="store_true", help="only the command, for a shell")
+    plan.add_argument("--json", action="store_true", help="as JSON")
+
+
+def run_plan(arguments: argparse.Namespace, chosen: Callable[[argparse.Namespace], Profile]) -> int:
+    """Answer `engine plan`; chosen: finds the profile that is meant. Returns the exit code."""
+    from glmcode.engine.gpus import GpuError
+    from glmcode.engine.quantised import ShapeError
+
+    try:
+        return _plan(arguments, chosen)
+    except (ShapeError, GpuError, ProfileError, _UsageError) as error:
+        print(visible(str(error)), file=sys.stderr)
+        if arguments.json:
+            print(json.dumps({"error": str(error)}))
+        return Exit.ERROR if isinstance(error, ShapeError) else Exit.USAGE
+
+
+class _UsageError(Exception):
+    """Options that do not go together; one sentence."""
+
+
+def _plan(arguments: argparse.Namespace, chosen: Callable[[argparse.Namespace], Profile]) -> int:
+    from glmcode.engine.fit_json import fit_json
+    from glmcode.engine.fit_text import fit_lines
+
+    alone = arguments.model is not None and not arguments.profile
+    if alone and arguments.command:
+        raise _UsageError("--command needs a profile: --profile NAME")
+    profile = None if alone else chosen(arguments)
+    if profile is not None and profile.base_url and arguments.model is None:
+        return _plan_of_a_server(profile, arguments.json)
+    launch = None if profile is None or profile.base_url else _launch(profile)
+    if arguments.command and not arguments.json:
+        assert launch is not None
+        _show(launch.command())
+        for line in launch_notes(launch):
+            _show(f"# {line}" if line else "#")
+        return Exit.DONE
+    try:
+        found, notes = _fit(arguments, profile)
+    except _NoShape as error:
+        found, notes = None, [str(error)]
+    if arguments.json:
+        value: dict[str, Any] = {"profile": None if profile is None else profile.name}
+        if profile is not None and launch is not None:
+            value |= launch_json(profile, launch)
+        if found is not None:
+            value |= fit_json(found)
+        value["notes"] = [*value.get("notes", []), *notes]
+        print(json.dumps(value, indent=2))
+        return Exit.DONE
+    if profile is not None:
+        _show(f"{profile.name}: {profile.description}")
+    for line in notes:
+        _show(f"note   {line}")
+    if found is not None:
+        _show("\n".join(fit_lines(found)))
+    if launch is not None:
+        _show("\n" + launch_text(launch))
+    return Exit.DONE
+
+
+def _plan_of_a_server(profile: Profile, as_json: bool) -> int:
+    """Nothing is started for it, so there is nothing to fit."""
+    if as_json:
+        print(json.dumps({"profile": profile.name, "base_url": profile.base_url}))
+    else:
+        _show(f"{profile.name}: a server that somebody else runs, {profile.base_url}: no plan")
+    return Exit.DONE
+
+
+class _NoShape(Exception):
+    """The profile's model is not on this disk and the profile knows no sizes."""
+
+
+def _fit(arguments: argparse.Namespace, profile: Profile | None) -> tuple[Fit, list[str]]:
+    """The answer and sentences about where its figures come from."""
+    from glmcode.engine.fit import fit
+
+    shape, notes = _shape(arguments, profile)
+    count, gib, more = _gpus(arguments, profile)
+    notes += more
+    settings = _settings(arguments, profile, shape, count)
+    found = fit(shape, settings, count, gib)
+    if profile is not None and (note := _offloading(profile, found)):
+        notes.append(note)
+    return found, notes
+
+
+def _shape(arguments: argparse.Namespace, profile: Profile | None) -> tuple[ModelShape, list[str]]:
+    """The model's sizes: from --model, from the model on this disk, or from the profile."""
+    from glmcode.engine.shape import read_shape
+
+    notes: list[str] = []
+    if arguments.model is not None:
+        shape = read_shape(_model_path(arguments.model))
+    else:
+        assert profile is not None
+        shape, notes = profile_shape(profile)
+    if profile is not None and profile.dtype != "auto":
+        shape = replace(shape, dtype=profile.dtype)
+    return shape, notes
+
+
+def profile_shape(profile: Profile) -> tuple[ModelShape, list[str]]:
+    """Sizes of a profile's model, and a note when they are not the checkpoint's own.
+
+    Raises ShapeError, and _NoShape where nothing is known.
+    """
+    from glmcode.engine.shape import read_shape
+
+    folder = profile.local_model or cached_snapshot(profile.model, profile.revision)
+    if folder is not None and (folder / "config.json").is_file():
+        return read_shape(folder), []
+    if profile.shape:
+        shape = read_shape(Path(profile.shape))
+        group = shape.quantisation.default.group
+        note = f"{profile.model} is not on this disk: sizes from {Path(profile.shape).name}"
+        return shape, [note + (f", where group size {group} is assumed" if group else "")]
+    raise _NoShape(
+        f"{profile.model} is not on this disk, so nobody can say what fits: "
+        "--model PATH names its config.json"
+    )
+
+
+def _model_path(text: str) -> Path:
+    """A path, or the folder of a hub id that was downloaded."""
+    path = Path(text).expanduser()
+    if text.count("/") == 1 and not text.startswith((".", "/", "~")) and not path.exists():
+        return cached_snapshot(text) or path
+    return path
+
+
+def _gpus(arguments: argparse.Namespace, profile: Profile | None) -> tuple[int, float, list[str]]:
+    """How many GPUs of how many GiB, and what this machine has if that is something else."""
+    from glmcode.engine.gpus import find_gpus, parse_gpus
+
+    if arguments.gpus is not None:
+        return (*parse_gpus(arguments.gpus), [])
+    here = find_gpus()
+    notes = [f"the GPUs of this machine cannot be seen: {here.fault}"] if here.fault else []
+    count, gib = len(here.found), round(here.smallest_gib, 2)
+    if profile is None or not profile.gpus:
+        return count, gib, notes
+    made = parse_gpus(profile.gpus)
+    if count and (count != made[0] or abs(gib - made[1]) > 0.03 * made[1]):
+        notes.append(
+            f"planned for the profile's {profile.gpus}; this machine has {count} x {gib:g} GiB: "
+            f"--gpus {count}x{gib:g}GiB"
+        )
+    return (*made, notes)
+
+
+def _settings(
+    arguments: argparse.Namespace, profile: Profile | None, shape: ModelShape, count: int
+) -> Settings:
+    from glmcode.engine.fit import Settings
+    from glmcode.engine.fit_kv import KV_DTYPES, LATENT_ONLY, kv_dtype
+    from glmcode.engine.fit_weights import expert_cut
+
+    settings = Settings() if profile is None else profile_settings(profile)
+    if arguments.tp is not None:
+        if not 1 <= arguments.tp <= _TENSOR_MOST:
+            raise _UsageError(f"--tp {arguments.tp}: 1 to {_TENSOR_MOST} are possible")
+        settings = _with_tensor(settings, arguments.tp)
+    elif count and (profile is None or arguments.gpus is not None):
+        ranks = settings.parallel.pipeline * settings.parallel.data
+        settings = _with_tensor(settings, max(1, count // ranks))
+    kv = arguments.kv_dtype or settings.kv
+    if kv_dtype(kv) is None:
+        known = ", ".join(item.name for item in KV_DTYPES)
+        why = "is for other models or devices" if kv in LATENT_ONLY else "is no KV dtype"
+        raise _UsageError(f"{kv[:40]!r} {why} (known: {known})")
+    settings = replace(settings, kv=kv)
+    dealt = settings.parallel.experts_dealt
+    if arguments.expert_parallel is not None:
+        dealt = arguments.expert_parallel
+    elif profile is None:
+        dealt = expert_cut(shape, settings.parallel)[0] not in ("none", "cut")
+    return replace(settings, parallel=replace(settings.parallel, experts_dealt=dealt))
+
+
+def _with_tensor(settings: Settings, tensor: int) -> Settings:
+    return replace(settings, parallel=replace(settings.parallel, tensor=tensor))
+
+
+def profile_settings(profile: Profile) -> Settings:
+    """What a profile tells vLLM, as far as it concerns memory."""
+    from glmcode.engine.fit import DEFAULT_SHARE, Settings
+    from glmcode.engine.fit_weights import Parallel
+
+    flags = profile.flags
+    compilation = flags.get("compilation-config")
+    sizes = compilation.get("cudagraph_capture_sizes") if isinstance(compilation, dict) else None
+    return Settings(
+        parallel=Parallel(
+            tensor=max(1, profile.tensor_parallel),
+            pipeline=max(1, _number(flags, "pipeline-parallel-size")),
+            data=max(1, _number(flags, "data-parallel-size")),
+            experts_dealt=flags.get("enable-expert-parallel") is True,
+        ),
+        share=profile.gpu_memory or DEFAULT_SHARE,
+        kv=profile.kv_dtype,
+        seqs=max(1, profile.max_seqs),
+        batched=_number(flags, "max-num-batched-tokens"),
+        eager=flags.get("enforce-eager") is True,
+        graphs=len(sizes) if isinstance(sizes, list) else 0,
+        backend=str(flags.get("attention-backend", "")),
+        kv_memory=_number(flags, "kv-cache-memory-bytes"),
+        window=profile.window if isinstance(profile.window, int) else profile.window_cap,
+        offloaded=float(_number(flags, "cpu-offload-gb")),
+    )
+
+
+def _number(flags: Mapping[str, Any], name: str) -> int:
+    """A flag's whole number, 0 where there is none."""
+    value = flags.get(name, 0)
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0
+
+
+def _offloading(profile: Profile, found: Fit) -> str:
+    """What KV in the host's memory is good for."""
+    size = _number(profile.flags, "kv-offloading-size")
+    if not size or found.problem:
+        return ""
+    used = found.settings.parallel
+    every = found.chosen.bytes_per_token * used.tensor * used.pipeline
+    tokens = int(size * (1 << 30) / every)
+    return (
+        f"{size} GiB of the host's memory keep about {tokens:,} tokens of evicted KV: they need "
+        "no new prefill, but make no window longer"
+    )
+
+
+def _launch(profile: Profile) -> LaunchPlan:
+    from glmcode.engine.launch import ASSUMED_VERSION, plan_launch
+    from glmcode.engine.paths import engine_paths
+    from glmcode.engine.probe import ProbeError, probe_vllm
+
+    try:
+        probe = probe_vllm(profile.python)
+    except ProbeError as error:
+        raise ProfileError(str(error)) from error
+    plan = plan_launch(profile, probe, str(engine_paths(profile.name).engine_socket))
+    if plan.assumed:
+        print(f"no vLLM found: planned for {ASSUMED_VERSION}", file=sys.stderr)
+    return plan
+
+
+def run_profiles(as_json: bool) -> int:
+    """List the profiles: what each is for, where it comes from, whether it fits here."""
+    from glmcode.engine.gpus import find_gpus
+
+    here = find_gpus()
+    found = [_listed(name, here) for name in list_profiles()]
+    if as_json:
+        print(json.dumps(found))
+        return Exit.DONE
+    width = max(len(item["name"]) for item in found)
+    for item in found:
+        words = [item["description"], f"({item['from']}{_here_words(item, here)})"]
+        _show(f"{item['name']:<{width}}  {' '.join(words)}")
+    print(f"your own: {visible(str(own_profiles_folder()))}/NAME.toml", file=sys.stderr)
+    return Exit.DONE
+
+
+def _listed(name: str, here: Gpus) -> dict[str, Any]:
+    item: dict[str, Any] = {"name": name, "model": "", "from": profile_source(name)}
+    try:
+        profile = load_profile(name)
+    except ProfileError as error:
+        return {**item, "description": f"cannot be used: {error}", "gpus": None, "fits_here": None}
+    return {
+        **item,
+        "model": profile.model,
+        "description": profile.description,
+        "gpus": profile.gpus or None,
+        "fits_here": _fits(profile, here),
+    }
+
+
+def _fits(profile: Profile, here: Gpus) -> str | None:
+    """The planner's verdict for this machine; None without GPUs, or where nobody can say."""
+    from glmcode.engine.fit import fit
+    from glmcode.engine.fit_kv import kv_dtype
+    from glmcode.engine.fit_text import verdict
+    from glmcode.engine.quantised import ShapeError
+
+    if not here.found or not profile.gpus:
+        return None
+    settings = profile_settings(profile)
+    try:
+        shape, _ = profile_shape(profile)
+    except (_NoShape, ShapeError):
+        return None
+    if kv_dtype(settings.kv) is None:
+        return None
+    return verdict(fit(shape, settings, len(here.found), here.smallest_gib))
+
+
+def _here_words(item: Mapping[str, Any], here: Gpus) -> str:
+    if not item["gpus"]:
+        return ""
+    if item["fits_here"] is None:
+        return f"; for {item['gpus']}"
+    return (
+        f"; for {item['gpus']}; on this machine's {len(here.found)} x {here.smallest_gib:.0f} GiB: "
+        f"{item['fits_here']}"
+    )
+
+
+def _show(text: str) -> None:
+    print(for_terminal(text))
