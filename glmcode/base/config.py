@@ -202,7 +202,8 @@ def _layer(
 
 
 def _granted(path: Path, grants: Any, folder: Path | None) -> list[str]:
-    """The rules that the person's own file allows in a folder and below it."""
+    """The rules that the person's own file allows in a folder (not below it: paths in rules begin
+    at the folder of the session)."""
     rules: list[str] = []
     here = folder.resolve() if folder is not None else None
     for one in grants if isinstance(grants, list) else [None]:
@@ -215,7 +216,7 @@ def _granted(path: Path, grants: Any, folder: Path | None) -> list[str]:
                 f'{path}: each [[{GRANTS}]] must be folder = "an absolute path" and '
                 'allow = ["rules"]'
             )
-        if here is not None and here.is_relative_to(Path(where).resolve()):
+        if here is not None and here == Path(where).resolve():
             rules += allow or []
     return rules
 

@@ -26,7 +26,7 @@ class GrantFault(Exception):
 
 
 def keep_rules(folder: Path, rules: Sequence[str]) -> Path:
-    """Allow rules in a folder, and below it, from now on; the file that says so.
+    """Allow rules in sessions that run in a folder, from now on; the file that says so.
 
     Rules that it holds already are not written again. Raises GrantFault.
     """

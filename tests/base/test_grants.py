@@ -23,13 +23,15 @@ def allowed(folder: Path) -> tuple[str, ...]:
     return load_config(folder, {})[0].permissions.allow
 
 
-def test_a_rule_that_is_kept_holds_in_its_folder_and_below_and_nowhere_else(
+def test_a_rule_that_is_kept_holds_in_its_folder_and_nowhere_else(
     tmp_path: Path, settings: Path
 ) -> None:
     assert keep_rules(tmp_path / "work", ["Bash(make)", "Edit(./a.py)"]) == settings
     assert allowed(tmp_path / "work") == ("Bash(make)", "Edit(./a.py)")
-    assert allowed(tmp_path / "work" / "sub") == ("Bash(make)", "Edit(./a.py)")
-    assert allowed(tmp_path / "work2") == () and allowed(tmp_path) == ()
+    (tmp_path / "link").symlink_to(tmp_path / "work")
+    assert allowed(tmp_path / "link") == ("Bash(make)", "Edit(./a.py)")
+    for other in ("work/sub", "work2", ""):
+        assert allowed(tmp_path / other) == (), "there the same rule means other files"
     assert load_config(None, {})[0].permissions.allow == ()
     assert settings.parent.stat().st_mode & 0o077 == 0
 
