@@ -35,9 +35,9 @@ NOBODY = (
 
 MOST_TOGETHER = 12
 """Questions that are put together; what is beyond them is asked about later."""
-DIFFERENT = (
-    "{name} {subject}: it looks different now than when it was allowed, so it is asked again"
-)
+LONGEST = 120
+"""Characters of an action that a notice names."""
+DIFFERENT = "{what}: it looks different now than when it was allowed, so it is asked again"
 NOT_KEPT = "{error}: the rule holds for this session only"
 
 
@@ -122,7 +122,8 @@ class Approvals:
         if given is not None:
             if not given.allowed or shown == _Shown(asked, action.paths, action.given):
                 return await self._answered(call, action, given)
-            self._emit(Notice(text=DIFFERENT.format(name=call.name, subject=action.subject)))
+            what = f"{call.name} {action.subject}"[:LONGEST]
+            self._emit(Notice(text=DIFFERENT.format(what=what)))
         others = await self._foreseen(call)
         asked = replace(asked, others=tuple(one.asked for one in others))
         self._open = call, action
@@ -131,9 +132,11 @@ class Approvals:
             approval = await self._answer(asked)
         finally:
             self._open = None
+        judgement = judged(self.policy, call.name, action)
         if approval is None:
-            why = judged(self.policy, call.name, action).why
-            return self._denied(call, NOBODY.format(why=why))
+            return self._denied(call, NOBODY.format(why=judgement.why))
+        if approval.allowed and judgement.decision == "deny":
+            return self._denied(call, judgement.why, asked=False)  # the mode was changed meanwhile
         if approval.together:
             same = replace(approval, session="", always="")
             self._ahead |= {one.asked.call_id: (one, same) for one in others}

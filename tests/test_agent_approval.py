@@ -217,3 +217,17 @@ def test_where_the_settings_cannot_be_written_the_rule_holds_for_the_session_and
     assert "grant" in [entry["t"] for entry in read_entries(held.agent.journal.path)]
     said = [event.text for event in held.events if isinstance(event, Notice)]
     assert any(str(settings) in text and "this session only" in text for text in said)
+
+
+def test_a_yes_that_comes_after_plan_mode_was_chosen_lets_nothing_run(work: Path) -> None:
+    held = Held(work, [calls(bash("touch 1"), bash("touch 2")), says("ok")])
+
+    async def change(asked: ApprovalAsked) -> Approval | None:
+        held.asked.append(asked)
+        held.agent.set_mode("plan")
+        return ALL
+
+    held.agent.approvals._answer = change
+    held.run("go")
+    assert all("plan mode" in text for text in held.results()) and len(held.asked) == 1
+    assert not list(work.glob("[12]"))

@@ -5,6 +5,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from glmcode.core.events import (
     Appended,
     ApprovalAsked,
+    AskedPart,
     CallStarted,
     Delta,
     EngineProgress,
@@ -116,7 +118,16 @@ def everything(parts: list[str]) -> Iterator[Event]:
     yield Appended(message=AssistantMessage(text=text, reasoning=text, calls=calls))
     for number, shown in enumerate((command, preview, command)):
         asked = f"c{number}"
-        yield ApprovalAsked(call_id=asked, name=calls[number].name, subject=text, preview=shown)
+        question = ApprovalAsked(
+            call_id=asked,
+            name=calls[number].name,
+            subject=text,
+            preview=shown,
+            parts=(AskedPart(text=text, rule=text), AskedPart(text=text, why=text)),
+            why=text,
+        )
+        yield replace(question, others=(replace(question, call_id=f"{asked}+"),))
+        yield question
         yield CallStarted(call_id=asked, name=calls[number].name, preview=shown)
         for part in parts:
             yield ToolOutput(call_id=asked, text=part)
