@@ -58,7 +58,7 @@ async def fetch(
     except TimeoutError as error:
         raise ControlError(f"{socket} does not answer") from error
     except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-        raise ControlError(f"{socket}: {error}") from error
+        raise ControlError(_words(socket, error)) from error
     return code, text
 
 
@@ -85,7 +85,18 @@ async def follow(
     except TimeoutError as error:
         raise ControlError(f"{socket} is silent") from error
     except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-        raise ControlError(f"{socket}: {error}") from error
+        raise ControlError(_words(socket, error)) from error
+
+
+def _words(socket: Path, error: Exception) -> str:
+    if isinstance(error, asyncio.IncompleteReadError) and not error.partial:
+        return f"{socket} closed the connection without an answer"
+    if isinstance(error, OSError):
+        return f"{socket}: {error.strerror or error}"
+    return (
+        f"what answers on {socket} is no supervisor of glmcode's: end that program and remove "
+        "the file"
+    )
 
 
 def _request(method: str, route: str, body: Mapping[str, Any] | None) -> bytes:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -311,11 +312,16 @@ def _detach(paths: EnginePaths) -> None:
 def main(argv: list[str]) -> int:
     """`--profile NAME [--python PATH]`; see the module's text."""
     words = dict(zip(argv[::2], argv[1::2], strict=False))
+    paths = engine_paths(words["--profile"])
     try:
-        return become_supervisor(engine_paths(words["--profile"]), words.get("--python", ""))
+        return become_supervisor(paths, words.get("--python", ""))
     except PathsError as error:
         print(error, file=sys.stderr)
-        return 1
+    except OSError as error:
+        more = ": free some and start it again" if error.errno == errno.ENOSPC else ""
+        why = f"{error.strerror or error}{more}"
+        print(f"the engine's folder {paths.folder} can't be used: {why}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import os
 import pty
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from glmcode.core.events import EngineProgress, Notice
 from glmcode.engine.attach import EngineUnavailable, engine_status, wake
 from glmcode.engine.control import ask, follow
 from glmcode.engine.halt import halt, holder
+from glmcode.engine.paths import make_folders
 from glmcode.engine.profile import load_profile
 from tests.engine.engine_kit import Home, until
 
@@ -392,3 +395,64 @@ def test_the_supervisor_stays_small(home: Home) -> None:
     assert kib < 45_000
     threads = threading.active_count()
     assert threads < 50
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_full_disk_is_one_sentence_and_the_next_start_works(
+    home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("this machine lets nobody mount")
+    try:
+        monkeypatch.setenv("GLMCODE_HOME", str(small))
+        other = Home(small)
+        other.profile()
+        filler = small / "filler"
+        with contextlib.suppress(OSError), filler.open("wb") as file:
+            while True:
+                file.write(b"x" * 4096)
+                file.flush()
+        with pytest.raises(EngineUnavailable, match=r"No space left.*free some") as caught:
+            other.attach()
+        assert "Traceback" not in caught.value.log
+        filler.unlink()
+        other.attach()
+        asyncio.run(halt(other.paths()))
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=False)
+
+
+def test_a_stranger_s_socket_in_the_place_of_ours_is_cured(home: Home) -> None:
+    home.profile()
+    paths = home.paths()
+    make_folders(paths)
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(paths.socket))  # bound, and nobody listens
+    home.attach()
+
+
+def test_a_process_that_answers_other_things_on_our_socket_is_named(home: Home) -> None:
+    home.profile()
+    paths = home.paths()
+    make_folders(paths)
+    with socket.socket(socket.AF_UNIX) as strange:
+        strange.bind(str(paths.socket))
+        strange.listen(8)
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    one, _ = strange.accept()
+                    one.recv(4096)
+                    one.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+                    one.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        with pytest.raises(EngineUnavailable, match="is no supervisor of glmcode's") as caught:
+            home.attach()
+        assert str(paths.socket) in str(caught.value)
+    paths.socket.unlink()
+    home.attach()
