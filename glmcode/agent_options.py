@@ -12,6 +12,7 @@ from pathlib import Path
 
 from glmcode.base.config import ContextSettings, EngineSettings, Mode, SandboxMode
 from glmcode.core.events import ApprovalAsked
+from glmcode.engine.lane import Lane
 from glmcode.permissions import Rule
 from glmcode.sessions import StoredSession
 
@@ -61,7 +62,7 @@ class AgentOptions:
     max_turns counts model steps per turn; result_chars bounds one tool result. stored: a
     session to go on with (its journal is open and belongs to the agent from then on).
     trusted: whether its instructions may import files. checkpoints: whether what is changed
-    can be undone.
+    can be undone. lane: how urgently this run asks an engine that others use too.
     """
 
     workspace: Path
@@ -81,6 +82,7 @@ class AgentOptions:
     trusted: bool = True
     session_id: str | None = None
     stored: StoredSession | None = None
+    lane: Lane = field(default_factory=Lane)
 
 
 async def nobody(asked: ApprovalAsked) -> Approval | None:

@@ -19,6 +19,7 @@ from glmcode.base.paths import cache_folder, config_folder, state_folder
 from glmcode.core.events import Notice
 from glmcode.core.model import Emit
 from glmcode.core.tool import Action, Effect
+from glmcode.engine.lane import PARENT
 from glmcode.engine.paths import short_root
 from glmcode.permissions import kept_in_home
 from glmcode.permissions import pieces as rule_pieces
@@ -36,6 +37,8 @@ def tool_context(options: AgentOptions, limit: Callable[[], int], emit: Emit) ->
     own = (options.engine.api_key_env,) if options.engine.api_key_env else ()
     secret = withheld(os.environ, options.commands.environment, own)
     environment = {name: value for name, value in os.environ.items() if name not in secret}
+    if options.lane.run:
+        environment[PARENT] = options.lane.chain()
     return ToolContext(
         workspace=options.workspace,
         spill_folder=cache_folder() / "output",

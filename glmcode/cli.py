@@ -279,6 +279,7 @@ def _agent_options(arguments: Arguments) -> AgentOptions:
         workspace=arguments.workspace,
         trusted=arguments.trusted,
         engine=arguments.engine,
+        lane=arguments.lane,
         mode=arguments.mode,
         allow=parse_rules(arguments.allow),
         ask=parse_rules(arguments.ask),

@@ -28,6 +28,7 @@ from glmcode.base.config import (
 )
 from glmcode.core.model import ModelError
 from glmcode.engine.endpoint import Endpoint, address_of
+from glmcode.engine.lane import CLASSES, Lane, QueueClass, new_lane
 
 FORMATS = ("text", "json", "stream-json")
 
@@ -78,6 +79,7 @@ class Arguments:
     append_system_prompt: str | None
     resume: Resume | None
     engine: EngineSettings
+    lane: Lane
     context: ContextSettings
     result_chars: int
     checkpoints: bool
@@ -121,6 +123,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--api-key-env")
     add("-m", "--model")
     add("--protocol", choices=PROTOCOLS)
+    add("--queue-class", choices=CLASSES)
+    add("--queue-timeout", type=_positive_float)
+    add("--no-wait", action="store_true")
     add("--set", action="append", default=[], type=_key_value, dest="settings")
     add("--verbose", action="store_true")
     return parser
@@ -163,6 +168,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         append_system_prompt=_clean(flags.append_system_prompt),
         resume=_resume(flags),
         engine=_engine(flags, config),
+        lane=_lane(flags, config, workspace),
         context=_context(flags, config),
         result_chars=config.tools.result_chars,
         checkpoints=config.tools.checkpoints,
@@ -265,6 +271,24 @@ def _engine(flags: Any, config: Config) -> EngineSettings:
         except ModelError as error:
             raise UsageError(f"the base URL is not one: {error}") from error
     return engine
+
+
+def _lane(flags: Any, config: Config, workspace: Path) -> Lane:
+    """How urgent this run is to an engine that others use, and how long it waits for it."""
+    if flags.no_wait and flags.queue_timeout:
+        raise UsageError("--no-wait and --queue-timeout exclude each other: give one of them")
+    wait = 0.0 if flags.no_wait else flags.queue_timeout or config.engine.queue_timeout or None
+    return new_lane(_queue_class(flags, config), workspace, os.environ, wait_s=wait)
+
+
+def _queue_class(flags: Any, config: Config) -> QueueClass:
+    given = flags.queue_class or config.engine.queue_class
+    for kind in CLASSES:
+        if given == kind:
+            return kind
+    if given:
+        raise UsageError(f"engine.queue_class: {given!r} is none of {', '.join(CLASSES)}")
+    return "scripted" if flags.print_mode else "interactive"
 
 
 def _context(flags: Any, config: Config) -> ContextSettings:

@@ -97,6 +97,7 @@ async def _demo(task: DemoTask, seed: int, folder: Path, options: DemoOptions) -
     from glmcode.core.calls import TurnStop
     from glmcode.core.model import ModelError
     from glmcode.demo_view import DemoView
+    from glmcode.engine.lane import new_lane
     from glmcode.opening import OpenError, open_agent
     from glmcode.permissions import parse_rules
 
@@ -111,6 +112,7 @@ async def _demo(task: DemoTask, seed: int, folder: Path, options: DemoOptions) -
     view.output(before.stdout, before.returncode)
     command = " ".join(task.test_command)
     agent_options = AgentOptions(
+        lane=new_lane("interactive", folder, os.environ),
         workspace=folder,
         engine=EngineSettings(profile=PROFILE),
         context=ContextSettings(instructions=False, map="off"),

@@ -34,7 +34,7 @@ from glmcode.engine.profile import (
     load_profile,
     machine_profile,
 )
-from glmcode.engine.state import EngineStatus, describe
+from glmcode.engine.state import EngineStatus, describe, queue_lines
 from glmcode.exits import Exit
 from glmcode.repl.clean import for_terminal, visible
 from glmcode.setup_commands import add_setup
@@ -236,6 +236,7 @@ def _status_lines(item: EngineStatus | EngineUnavailable) -> list[str]:
             f"  vLLM {item.vllm or '(own command)'}, process {item.engine_pid}, up for "
             f"{hours:.1f} h, started in {item.start_s:.1f} s"
         )
+    lines += [f"  {line}" for line in queue_lines(item, time.time())]
     lines += [f"  not passed: {text}" for text in item.dropped]
     lines += [f"  | {line}" for line in item.log]
     return lines

@@ -19,7 +19,7 @@ from typing import Literal
 from glmcode.agent import Agent, AgentOptions
 from glmcode.context.ledger import Totals
 from glmcode.core.calls import TurnStop
-from glmcode.core.events import Appended, Compacted, Delta, Event, TurnFinished
+from glmcode.core.events import Appended, Compacted, Delta, Event, Queued, TurnFinished
 from glmcode.core.messages import Usage
 from glmcode.core.model import ModelError
 from glmcode.exits import Exit, fault_words
@@ -35,6 +35,7 @@ from glmcode.stream_json import (
     delta_line,
     init_line,
     message_line,
+    queued_line,
     result_line,
 )
 from glmcode.tools.specs import ORDER
@@ -310,6 +311,8 @@ class _Run:
                     self._json(line)
             elif isinstance(event, Compacted):
                 self._json(compacted_line(event, session_id))
+            elif isinstance(event, Queued):
+                self._json(queued_line(event, session_id), droppable=True)
             elif isinstance(event, Delta) and self.run.partial:
                 self._json(delta_line(event, session_id), droppable=True)
         self.notes.event(event)

@@ -63,6 +63,12 @@ options of the engine:
                                model runs never see it
   -m, --model NAME             the model's name at the server
   --protocol PROTOCOL          tokens or chat; chosen and said if not given
+  --queue-class CLASS          how urgent this run is where several share an engine:
+                               interactive (default on a terminal), scripted (default with
+                               -p), hook or background; the environment may say it, too:
+                               GLMCODE_ENGINE__QUEUE_CLASS=hook
+  --queue-timeout SECONDS      wait so long in the engine's queue, then give up (75)
+  --no-wait                    give up at once if the engine serves others now (75)
   --set KEY=VALUE              any setting, such as tools.result_chars=20000
 
 others:

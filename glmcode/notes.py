@@ -20,12 +20,14 @@ from glmcode.core.events import (
     EngineProgress,
     Event,
     Notice,
+    Queued,
     RequestFinished,
     Retrying,
     StepFinished,
     Waiting,
 )
 from glmcode.core.messages import ToolMessage
+from glmcode.engine.lane import ordinal
 from glmcode.repl.clean import visible
 
 WAIT_SAID_S = 10.0
@@ -53,6 +55,19 @@ def compacted_text(event: Compacted) -> str:
     return f"compacted{how}: {event.before:,} tokens became {event.after:,}{told}"
 
 
+def queued_text(event: Queued) -> str:
+    """One line for a request that waits: its place, who is before it, how long it will take."""
+    after = ""
+    if event.ahead:
+        _, label, seconds, _ = event.ahead[0]
+        more = f" and {len(event.ahead) - 1} more" if len(event.ahead) > 1 else ""
+        after = f" after the {label} (for {seconds:.0f} s){more}"
+    left = "" if event.eta_s is None else f", about {event.eta_s:.0f} s left"
+    what = "broken off for somebody more urgent, now " if event.broken_off else ""
+    place = f"{what}{ordinal(event.position)}{after}{left}"
+    return f"queue: {place}; waiting for {event.seconds:.0f} s"
+
+
 class Notes:
     """A writer of notes to stderr."""
 
@@ -61,6 +76,8 @@ class Notes:
         self._phase = ""
         self._last_progress = 0.0
         self._last_wait = 0.0
+        self._queue_said = 0.0
+        self._order: tuple[int, list[str]] = (0, [])
 
     def say(self, text: str) -> None:
         """One line, cleaned; silently nothing when stderr is gone."""
@@ -103,6 +120,8 @@ class Notes:
                 self._progress(event)
             case Waiting():
                 self._waiting(event)
+            case Queued():
+                self._queued(event)
             case RequestFinished() if self.verbose and request_line(event):
                 self.say(request_line(event))
             case StepFinished() if self.verbose:
@@ -116,6 +135,15 @@ class Notes:
                 )
             case _:
                 pass
+
+    def _queued(self, event: Queued) -> None:
+        """At once with --verbose and at each change, else when it takes long."""
+        order = (event.position, [label for _, label, _, _ in event.ahead])
+        now = time.monotonic()
+        due = event.seconds >= WAIT_SAID_S and now - self._queue_said >= WAIT_SAID_S
+        if due or (self.verbose and order != self._order):
+            self._queue_said, self._order = now, order
+            self.say(queued_text(event))
 
     def _progress(self, event: EngineProgress) -> None:
         now = time.monotonic()

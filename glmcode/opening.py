@@ -20,6 +20,7 @@ from glmcode.base.config import ContextSettings, EngineSettings, Reasoning
 from glmcode.core.model import Emit, ModelError
 from glmcode.engine.attach import EngineUnavailable, attach
 from glmcode.engine.client import Client, Endpoint, connect
+from glmcode.engine.lane import Lane
 from glmcode.engine.profile import Profile, ProfileError, find_tokenizer, load_profile
 from glmcode.tools.specs import load_specs
 
@@ -43,7 +44,9 @@ async def open_agent(options: AgentOptions, emit: Emit, answer: Answer = nobody)
     """Reach an engine and make an agent on it. Raises OpenError, ModelError, JournalError."""
     ahead = Ahead(options) if options.stored is None else None
     try:
-        client, ready, profile = await open_client(options.engine, emit, options.context)
+        client, ready, profile = await open_client(
+            options.engine, emit, options.context, options.lane
+        )
     except BaseException:
         if ahead is not None:
             ahead.stop()
@@ -79,7 +82,7 @@ Ready = Callable[[], Awaitable[None]]
 
 
 async def open_client(
-    engine: EngineSettings, emit: Emit, context: ContextSettings
+    engine: EngineSettings, emit: Emit, context: ContextSettings, lane: Lane | None = None
 ) -> tuple[Client, Ready | None, Profile | None]:
     """The client; for an engine of ours also how to bring it back, and its profile."""
     reasoning: Reasoning = "template" if context.reasoning == "template" else "keep"
@@ -125,6 +128,7 @@ async def open_client(
         sampling=profile.sampling,
         step_cap=profile.step_cap,
         reasoning=reasoning,
+        headers=_lane_headers(lane, engine.protocol or profile.protocol),
     )
     return await connect(endpoint, load_specs(), emit), ready, profile
 
@@ -151,6 +155,13 @@ async def _server_client(
         reasoning="template" if context.reasoning == "template" else "keep",
     )
     return await connect(endpoint, load_specs(), emit)
+
+
+def _lane_headers(lane: Lane | None, protocol: str) -> dict[str, str]:
+    """Only ids can be gone on from: in `chat` nothing that was seen is broken off."""
+    if lane is None or not lane.run:
+        return {}
+    return replace(lane, resumes=protocol == "tokens").headers()
 
 
 def default_profile() -> str | None:

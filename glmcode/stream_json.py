@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from glmcode.core.events import Compacted, Delta
+from glmcode.core.events import Compacted, Delta, Queued
 from glmcode.core.messages import AssistantMessage, Message, ToolMessage, Usage, UserMessage
 from glmcode.repl.clean import escaped
 
@@ -95,6 +95,23 @@ def compacted_line(event: Compacted, session_id: str) -> dict[str, Any]:
             "mechanical": not event.summary,
         },
         "usage": usage_of(event.usage),
+    }
+
+
+def queued_line(event: Queued, session_id: str) -> dict[str, Any]:
+    """The request's place in the engine's queue; position 1 is next."""
+    return {
+        "type": "system",
+        "subtype": "queued",
+        "session_id": session_id,
+        "position": event.position,
+        "seconds": round(event.seconds, 1),
+        "eta_seconds": event.eta_s,
+        "broken_off": event.broken_off,
+        "ahead": [
+            {"class": kind, "label": label, "seconds": round(seconds, 1), "running": running}
+            for kind, label, seconds, running in event.ahead
+        ],
     }
 
 

@@ -44,7 +44,12 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
-    """[engine]: which engine answers. Empty strings mean "not set"."""
+    """[engine]: which engine answers. Empty strings mean "not set".
+
+    queue_class: how urgently this run asks an engine that others use, too: interactive,
+    scripted, hook or background; "": interactive on a terminal, else scripted. queue_timeout:
+    the longest wait in its queue in seconds, 0: as long as it takes.
+    """
 
     profile: str = ""
     base_url: str = ""
@@ -53,6 +58,8 @@ class EngineSettings:
     protocol: str = ""
     tokenizer: str = ""
     python: str = ""
+    queue_class: str = ""
+    queue_timeout: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -149,6 +149,22 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """The request waits for others at the engine. position 1: next; seconds since it came.
+
+    eta_s: seconds left, None: unknown. ahead: who is before it, the one at the engine first, as
+    (class, label, seconds, whether it is at the engine). broken_off: an answer had begun and
+    goes on from where it stands.
+    """
+
+    position: int
+    seconds: float
+    eta_s: float | None = None
+    ahead: tuple[tuple[str, str, float, bool], ...] = ()
+    broken_off: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Retrying:
     """A request failed and is sent again after `wait_s` seconds."""
 
@@ -256,6 +272,7 @@ Progress: TypeAlias = (
     | ToolOutput
     | EngineProgress
     | Waiting
+    | Queued
     | Retrying
     | RequestFinished
     | StepFinished

@@ -35,6 +35,7 @@ class ChatSink:
     ) -> None:
         self.complete = False
         self.enough = False
+        self.broken_off = False
         self.streamed = False
         self.usage: dict[str, Any] = {}
         self.metrics: dict[str, Any] = {}

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
-from glmcode.core.events import DeltasDiscarded, Waiting
+from glmcode.core.events import DeltasDiscarded, Queued, Waiting
 from glmcode.core.messages import AssistantMessage
 from glmcode.core.model import Emit
 from glmcode.engine.faults import Fault, Judge
-from glmcode.engine.http import Body, Response, Transport, TransportError, read_refusal
+from glmcode.engine.http import Body, Response, Told, Transport, TransportError, read_refusal
+from glmcode.engine.lane import QUEUED, TOKENS, read_place
 from glmcode.engine.mark import HEADER, EngineMark, read_mark
 from glmcode.engine.retry import Patience
 from glmcode.engine.sse import DONE, ObjectStream, StreamError
@@ -35,12 +37,14 @@ class Sink(Protocol):
     """Makes a message out of the objects of one stream.
 
     complete: the finish reason has come. enough: the stream may be broken off (the answer
-    repeats itself). streamed: something was shown.
+    repeats itself). streamed: something was shown. broken_off: the answer stopped for somebody
+    more urgent, and is to be gone on with.
     """
 
     complete: bool
     enough: bool
     streamed: bool
+    broken_off: bool
 
     def feed(self, value: dict[str, Any], clock: Clock) -> bool:
         """Take an object; True when it brought something of the answer. Raises Fault."""
@@ -76,9 +80,12 @@ class Dialect(Protocol[S_co]):
 class Clock:
     """Times of one try, and the ticks that show silence. Seconds of time.monotonic()."""
 
-    def __init__(self, emit: Emit, prompt_tokens: int) -> None:
+    def __init__(self, emit: Emit, prompt_tokens: int, *, goes_on: bool = False) -> None:
         self._emit = emit
         self._prompt_tokens = prompt_tokens
+        self._goes_on = goes_on
+        self._queued: Queued | None = None
+        self._told = 0.0
         self.began = self._last = time.monotonic()
         self.first: float | None = None
         self.mark = EngineMark()
@@ -103,14 +110,47 @@ class Clock:
         if self.first is None:
             self.first = self._last
 
+    def queued(self, headers: Mapping[str, str]) -> None:
+        """An interim response told the request's place in the queue."""
+        place = read_place(headers.get(QUEUED))
+        if place is None:
+            return
+        self._told = time.monotonic()
+        self._queued = Queued(
+            position=place.position,
+            seconds=place.seconds,
+            eta_s=place.eta_s,
+            ahead=tuple((a.kind, a.label, a.seconds, a.running) for a in place.ahead),
+            broken_off=self._goes_on,
+        )
+        self._emit(self._queued)
+
+    def answered(self, mark: EngineMark) -> None:
+        """The head of the answer has come: the engine is at it."""
+        self.mark = mark
+        if self._queued is not None:
+            self._queued, self._last = None, time.monotonic()
+
     def _schedule(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def _tick(self) -> None:
         silent = time.monotonic() - self._last
-        if silent > QUIET_S:
+        if self._queued is not None:
+            self._emit(_later(self._queued, time.monotonic() - self._told))
+        elif silent > QUIET_S:
             self._emit(Waiting(seconds=round(silent, 1), prompt_tokens=self._prompt_tokens))
         self._schedule()
+
+
+def _later(queued: Queued, since: float) -> Queued:
+    """The same place, some seconds after it was told."""
+    return replace(
+        queued,
+        seconds=queued.seconds + since,
+        eta_s=None if queued.eta_s is None else max(0.0, queued.eta_s - since),
+        ahead=tuple((k, label, s + since, running) for k, label, s, running in queued.ahead),
+    )
 
 
 class Exchange:
@@ -123,16 +163,25 @@ class Exchange:
         self._judge = judge
 
     async def reply(
-        self, dialect: Dialect[S], emit: Emit, keep: Callable[[AssistantMessage], None]
+        self,
+        dialect: Dialect[S],
+        emit: Emit,
+        keep: Callable[[AssistantMessage], None],
+        *,
+        goes_on: bool = False,
     ) -> tuple[S, Clock]:
-        """A sink that has seen a whole answer. Raises ModelError, CancelledError."""
+        """A sink that has seen a whole answer. Raises ModelError, CancelledError.
+
+        Or one that was broken off for somebody more urgent; goes_on: that was so before.
+        """
         patience = Patience(emit)
         while True:
             sink = dialect.sink()
             path, body = dialect.request()
             try:
-                with Clock(emit, dialect.prompt_tokens) as clock:
-                    await self._once(path, body, sink, clock, patience.connect_s)
+                with Clock(emit, dialect.prompt_tokens, goes_on=goes_on) as clock:
+                    tokens = {TOKENS: str(dialect.prompt_tokens)}
+                    await self._once(path, body, sink, clock, patience.connect_s, tokens)
                 return sink, clock
             except asyncio.CancelledError:
                 _keep(sink, keep)
@@ -189,9 +238,19 @@ class Exchange:
         response.release()
         return data
 
-    async def _open(self, method: str, path: str, body: Body, connect_s: float) -> Response:
+    async def _open(
+        self,
+        method: str,
+        path: str,
+        body: Body,
+        connect_s: float,
+        extra: Mapping[str, str] | None = None,
+        told: Told | None = None,
+    ) -> Response:
         try:
-            response = await self._transport.open(method, path, body, connect_s=connect_s)
+            response = await self._transport.open(
+                method, path, body, connect_s=connect_s, extra=extra, told=told
+            )
         except TransportError as error:
             raise self._judge.transport(error, cut=False) from error
         if 200 <= response.status < 300:
@@ -205,11 +264,18 @@ class Exchange:
         raise self._judge.status(response.status, response.headers, said)
 
     async def _once(
-        self, path: str, body: Body, sink: Sink, clock: Clock, connect_s: float
+        self,
+        path: str,
+        body: Body,
+        sink: Sink,
+        clock: Clock,
+        connect_s: float,
+        extra: Mapping[str, str],
     ) -> None:
         self.tries += 1
-        response = await self._open("POST", path, body, connect_s)
-        self.mark = clock.mark = read_mark(response.headers.get(HEADER))
+        response = await self._open("POST", path, body, connect_s, extra, clock.queued)
+        self.mark = read_mark(response.headers.get(HEADER))
+        clock.answered(self.mark)
         ended = False
         try:
             ended = await self._pump(response, sink, clock)
@@ -248,7 +314,9 @@ class Exchange:
     def _take(self, value: Any, sink: Sink, clock: Clock) -> None:
         if not isinstance(value, dict):
             raise self._judge.stream(StreamError(f"it sent {str(value)[:80]!r}", again=True))
-        if _is_error(value):
+        if _is_broken_off(value):
+            sink.broken_off = sink.complete = True
+        elif _is_error(value):
             if not sink.complete:
                 raise self._judge.error_object(value)
         elif sink.feed(value, clock):
@@ -259,6 +327,11 @@ def _keep(sink: Sink, keep: Callable[[AssistantMessage], None]) -> None:
     message = sink.partial()
     if message is not None:
         keep(message)
+
+
+def _is_broken_off(value: dict[str, Any]) -> bool:
+    ours = value.get("glmcode")
+    return isinstance(ours, dict) and ours.get("broken_off") is True
 
 
 def _is_error(value: dict[str, Any]) -> bool:

@@ -129,6 +129,8 @@ class Judge:
         if name == "engine_failed":
             text = f"the engine failed: {said}"
             return Fault(ModelError(text, kind="unavailable", detail=detail))
+        if name in ("queue_busy", "queue_timeout"):
+            return Fault(ModelError(f"{said}. Try again later", kind="unavailable"))
         text = f"{self._shown} is not available ({status}): {said}"
         if name == "engine_starting":
             text = f"the engine is still starting: {said}. Try again in a while"

@@ -34,6 +34,9 @@ SMALL_PART = 65_536
 Body: TypeAlias = Sequence[bytes]
 """A request's body as parts that follow each other; none: there is no body."""
 
+Told: TypeAlias = Callable[[Mapping[str, str]], None]
+"""Takes the headers of an interim response; must not raise."""
+
 
 class TransportError(Exception):
     """The network failed. reached: a connection stood; got_bytes: some answer had come."""
@@ -74,9 +77,20 @@ class Transport(Protocol):
     """Requests to one address."""
 
     async def open(
-        self, method: str, path: str, body: Body, *, connect_s: float = CONNECT_S
+        self,
+        method: str,
+        path: str,
+        body: Body,
+        *,
+        connect_s: float = CONNECT_S,
+        extra: Mapping[str, str] | None = None,
+        told: Told | None = None,
     ) -> Response:
-        """Send and wait for the head of the answer. Raises TransportError."""
+        """Send and wait for the head of the answer. Raises TransportError.
+
+        extra: headers of this request alone. told: gets interim responses, where the transport
+        sees them.
+        """
         ...
 
     async def close(self) -> None:
@@ -95,10 +109,17 @@ class HttpTransport:
         self._drains: set[asyncio.Task[None]] = set()
 
     async def open(
-        self, method: str, path: str, body: Body, *, connect_s: float = CONNECT_S
+        self,
+        method: str,
+        path: str,
+        body: Body,
+        *,
+        connect_s: float = CONNECT_S,
+        extra: Mapping[str, str] | None = None,
+        told: Told | None = None,
     ) -> Response:
         """See Transport. A kept connection that proves dead is replaced once, silently."""
-        headers = list(self._headers)
+        headers = [*self._headers, *(extra or {}).items()]
         if body:
             headers += [
                 ("content-type", "application/json"),
@@ -111,7 +132,7 @@ class HttpTransport:
             if connection is None:
                 connection = await _connect(self._address, connect_s)
             try:
-                head = await connection.ask(request, body)
+                head = await connection.ask(request, body, told)
             except TransportError as error:
                 connection.abort()
                 if not kept or error.got_bytes:
@@ -164,7 +185,7 @@ class _Connection:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
         self._got_bytes = False
 
-    async def ask(self, request: h11.Request, body: Body) -> h11.Response:
+    async def ask(self, request: h11.Request, body: Body, told: Told | None) -> h11.Response:
         self._got_bytes = False
         data = self._http.send(request) or b""
         for part in body:
@@ -183,6 +204,8 @@ class _Connection:
                 return event
             if not isinstance(event, h11.InformationalResponse):
                 raise self._error("closed the connection without an answer")
+            if told is not None:
+                told(_words(event))
 
     async def next_event(self) -> Any:
         """The next h11 event; reads as needed."""
@@ -233,9 +256,7 @@ class _Answer:
         self._ended = False
         self._broken: TransportError | None = None
         self.status = head.status_code
-        self.headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers
-        }
+        self.headers = _words(head)
 
     async def read(self) -> bytes:
         if self._ended:
@@ -262,6 +283,10 @@ class _Answer:
 
     def abort(self) -> None:
         self._connection.abort()
+
+
+def _words(head: h11.Response | h11.InformationalResponse) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
 
 
 async def _drain(answer: _Answer) -> None:

@@ -33,7 +33,10 @@ class SetupError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """A command to run, and what status tells about it. Windows are in tokens, 0: unknown."""
+    """A command to run, and what status tells about it. Windows are in tokens, 0: unknown.
+
+    seats: requests that it serves at once.
+    """
 
     command: tuple[str, ...]
     env: Mapping[str, str]
@@ -44,6 +47,7 @@ class Ready:
     window: int
     card_window: int
     dropped: tuple[str, ...]
+    seats: int
 
 
 def prepare(paths: EnginePaths, name: str, python: str, refused: frozenset[str]) -> Ready:
@@ -84,6 +88,7 @@ def prepare(paths: EnginePaths, name: str, python: str, refused: frozenset[str])
         window=profile.window if isinstance(profile.window, int) else 0,
         card_window=_card_window(profile),
         dropped=plan.dropped,
+        seats=profile.max_seqs,
     )
 
 
@@ -186,6 +191,7 @@ def _own_command(paths: EnginePaths, profile: Profile) -> Ready:
         window=profile.window if isinstance(profile.window, int) else 0,
         card_window=_card_window(profile),
         dropped=(),
+        seats=profile.max_seqs,
     )
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from glmcode import __version__
 from glmcode.engine.child import Child, end_leftover, spawn
 from glmcode.engine.control import ControlError, ask, fetch
-from glmcode.engine.mark import block_size
+from glmcode.engine.mark import block_size, cache_tokens
 from glmcode.engine.paths import EnginePaths
 from glmcode.engine.phases import (
     IMPORTING,
@@ -155,6 +155,7 @@ class Runner:
                 dropped=ready.dropped,
                 model=ready.model,
                 card_window=ready.card_window,
+                seats=ready.seats,
             )
         )
         await end_leftover(self._paths.child)
@@ -213,7 +214,7 @@ class Runner:
         window = await self._window()
         if window is None:
             return
-        block = await self._block()
+        block, pool = await self._cache()
         now = time.monotonic()
         _keep_start(self._paths.last_start, tracker.durations(now))
         self._set(
@@ -225,6 +226,7 @@ class Runner:
                 eta_s=None,
                 window=min(window or ready.window, ready.card_window or 1 << 60),
                 block=block,
+                pool=pool,
                 since=time.time(),
                 start_s=round(now - tracker.began, 1),
             )
@@ -244,12 +246,14 @@ class Runner:
             return int(models["data"][0]["max_model_len"])
         return 0
 
-    async def _block(self) -> int:
-        """Tokens of a block of the prefix cache; 0: vLLM does not say."""
+    async def _cache(self) -> tuple[int, int]:
+        """Tokens of a block of the prefix cache, and of all of it; 0: vLLM does not say."""
         with contextlib.suppress(ControlError):
-            code, text = await fetch(self._paths.engine_socket, "GET", "/metrics", timeout_s=5.0)
-            return block_size(text.decode("utf-8", "replace")) if code == 200 else 0
-        return 0
+            code, data = await fetch(self._paths.engine_socket, "GET", "/metrics", timeout_s=5.0)
+            if code == 200:
+                text = data.decode("utf-8", "replace")
+                return block_size(text), cache_tokens(text)
+        return 0, 0
 
     def _ended(self, code: int) -> None:
         """The process ended without being asked to."""

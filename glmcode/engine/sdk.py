@@ -29,6 +29,7 @@ from glmcode.engine.http import (
     DRAIN_S,
     Body,
     Response,
+    Told,
     TransportError,
     keep_watch,
     os_words,
@@ -63,9 +64,19 @@ class SdkTransport:
         self._kept = False
 
     async def open(
-        self, method: str, path: str, body: Body, *, connect_s: float = CONNECT_S
+        self,
+        method: str,
+        path: str,
+        body: Body,
+        *,
+        connect_s: float = CONNECT_S,
+        extra: Mapping[str, str] | None = None,
+        told: Told | None = None,
     ) -> Response:
-        """See http.Transport. A kept connection that proves dead is replaced once, silently."""
+        """See http.Transport. A kept connection that proves dead is replaced once, silently.
+
+        The SDK shows no interim responses: `told` is never called.
+        """
         try:
             sdk, client, library = await asyncio.shield(self._loading)
         except ImportError as error:
@@ -74,7 +85,11 @@ class SdkTransport:
         options: Any = {
             "timeout": sdk.Timeout(None, connect=connect_s),
             "follow_redirects": False,
-            "headers": {**self._headers, **{name: sdk.Omit() for name in self._unwanted}},
+            "headers": {
+                **self._headers,
+                **(extra or {}),
+                **{name: sdk.Omit() for name in self._unwanted},
+            },
         }
         ask = client.post if method == "POST" else client.get
         content = {"content": b"".join(body)} if body else {}

@@ -30,7 +30,10 @@ class EngineStatus:
     not started again unless a person asks. window and card_window are in tokens; window is
     0 until it is known. since is a Unix time, start_s the seconds that the last start took,
     requests the number of those being served. digest tells which settings are running. block:
-    tokens of a block of the prefix cache, 0 when it is not known.
+    tokens of a block of the prefix cache, pool of all of it, 0 when not known. seats: requests
+    that it serves at once. running and waiting: those at the engine and in the queue before it
+    (class, label, run, since as a Unix time, tokens, breaks; of a waiting one also position and
+    eta_s), as the supervisor adds them.
     """
 
     state: State
@@ -57,6 +60,10 @@ class EngineStatus:
     since: float = 0.0
     start_s: float = 0.0
     requests: int = 0
+    pool: int = 0
+    seats: int = 1
+    running: tuple[Mapping[str, Any], ...] = ()
+    waiting: tuple[Mapping[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; `from_json` gives the same status back."""
@@ -75,7 +82,7 @@ def status_from_json(value: Mapping[str, Any]) -> EngineStatus:
     """
     known = {f.name for f in fields(EngineStatus)}
     values = {key: item for key, item in value.items() if key in known}
-    for key in ("log", "dropped"):
+    for key in ("log", "dropped", "running", "waiting"):
         values[key] = tuple(values.get(key, ()))
     values["state"], values["profile"] = value["state"], value["profile"]
     return EngineStatus(**values)
@@ -93,8 +100,26 @@ def describe(status: EngineStatus) -> str:
             if 0 < status.window < status.card_window:
                 window += f" of {status.card_window:,} (what the GPUs' memory allows)"
             doing = f", {status.requests} request(s) running" if status.requests else ""
+            doing += f", {len(status.waiting)} waiting" if status.waiting else ""
             return f"{status.state}: {status.model}, window {window} tokens{doing}"
         case "failed":
             return f"failed: {status.reason}"
         case "absent" | "stopping":
             return status.state
+
+
+def queue_lines(status: EngineStatus, now: float) -> list[str]:
+    """Who has the engine and who waits, a line each, for a person. now: a Unix time."""
+
+    def since(one: Mapping[str, Any]) -> str:
+        broken = one.get("breaks") or 0
+        again = f", broken off {broken} time(s) for others" if broken else ""
+        seconds = max(0.0, now - one.get("since", now))
+        return f"{one.get('label')} ({one.get('class')}), for {seconds:.0f} s{again}"
+
+    lines = [f"running: {since(one)}" for one in status.running]
+    for one in status.waiting:
+        eta = one.get("eta_s")
+        left = "" if eta is None else f", about {eta:.0f} s left"
+        lines.append(f"waiting {one.get('position')}: {since(one)}{left}")
+    return lines

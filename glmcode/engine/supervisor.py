@@ -24,7 +24,9 @@ import time
 from pathlib import Path
 
 from glmcode.engine.control import ControlError, ask
+from glmcode.engine.desk import Desk, queues
 from glmcode.engine.family import adopt_orphans
+from glmcode.engine.lane import RUN
 from glmcode.engine.mark import GENERATES, EngineMark
 from glmcode.engine.paths import EnginePaths, PathsError, engine_paths, make_folders
 from glmcode.engine.proxy import discard, is_public, relay
@@ -52,7 +54,15 @@ class Supervisor:
         self._connections: set[asyncio.Task[None]] = set()
         self._restarting: asyncio.Task[None] | None = None
         self._served = 0
-        self._runner = Runner(paths, paths.name, python, self._notify)
+        self._runner = Runner(paths, paths.name, python, self._engine_changed)
+        self._desk = Desk(
+            paths.engine_socket,
+            lambda: self.status.up,
+            self._excuse,
+            self._begin,
+            self._runner.end_request,
+            self._notify,
+        )
 
     @property
     def status(self) -> EngineStatus:
@@ -87,6 +97,15 @@ class Supervisor:
             if self._connections:
                 await asyncio.wait(self._connections, timeout=2.0)
 
+    def _engine_changed(self) -> None:
+        self._desk.queue.seats = self.status.seats
+        self._desk.queue.pool = self.status.pool
+        self._desk.wake()
+        self._notify()
+
+    def _to_json(self) -> dict[str, object]:
+        return {**self.status.to_json(), **self._desk.to_json()}
+
     def _notify(self) -> None:
         event, self._changed = self._changed, asyncio.Event()
         event.set()
@@ -117,17 +136,20 @@ class Supervisor:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
+        runs: set[str] = set()
         try:
-            await self._serve(Incoming(reader), writer)
+            await self._serve(Incoming(reader), writer, runs)
         except WireError as error:
             writer.write(answer(400, _error("bad_request", str(error)), close=True))
         except ConnectionError:
             pass
         finally:
             self._connections.discard(task)
+            for run in runs:
+                self._desk.gone(run)
             writer.close()
 
-    async def _serve(self, client: Incoming, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, client: Incoming, writer: asyncio.StreamWriter, runs: set[str]) -> None:
         while (head := await client.head()) is not None:
             if head.path.startswith("/glmcode/"):
                 await discard(client, request_body(head))
@@ -140,6 +162,9 @@ class Supervisor:
                 await discard(client, request_body(head))
                 writer.write(answer(503, self._why_not()))
                 go_on = True
+            elif queues(head):
+                runs.update(filter(None, [head.headers.get(RUN, "")]))
+                go_on = await self._desk.serve(client, writer, head)
             else:
                 go_on = await self._relay(client, writer, head)
             await writer.drain()
@@ -147,17 +172,19 @@ class Supervisor:
                 return
 
     async def _relay(self, client: Incoming, writer: asyncio.StreamWriter, head: Head) -> bool:
-        counts = head.method == "POST"
-        if counts:
-            self._runner.begin_request()
+        """What takes none of the engine's time: lists of models, metrics, encoding of text."""
+        mark = self._mark(0.0)
+        return await relay(client, writer, head, self._paths.engine_socket, self._excuse, mark)
+
+    def _begin(self, head: Head, waited: float) -> bytes:
+        """A request is handed to the engine; returns its answer's mark."""
+        self._runner.begin_request()
         self._served += head.path in GENERATES
+        return self._mark(waited)
+
+    def _mark(self, waited: float) -> bytes:
         engine = f"{self.status.engine_pid}-{self.status.since:.0f}"
-        mark = EngineMark(engine, self._served, self.status.block).line()
-        try:
-            return await relay(client, writer, head, self._paths.engine_socket, self._excuse, mark)
-        finally:
-            if counts:
-                self._runner.end_request()
+        return EngineMark(engine, self._served, self.status.block, round(waited, 3)).line()
 
     async def _excuse(self) -> dict[str, object]:
         """Why vLLM did not answer: it has usually just died, and that is noticed in a moment."""
@@ -198,7 +225,7 @@ class Supervisor:
             case _:
                 writer.write(answer(404, _error("not_found", f"no route {head.path}")))
                 return True
-        writer.write(answer(200, self.status.to_json()))
+        writer.write(answer(200, self._to_json()))
         return True
 
     async def _push(self, writer: asyncio.StreamWriter) -> None:
@@ -208,7 +235,7 @@ class Supervisor:
         )
         while True:
             changed = self._changed
-            writer.write(json.dumps(self.status.to_json()).encode() + b"\n")
+            writer.write(json.dumps(self._to_json()).encode() + b"\n")
             await writer.drain()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_HEARTBEAT_S):

@@ -45,6 +45,7 @@ class TokenSink:
     ) -> None:
         self.complete = False
         self.enough = False
+        self.broken_off = False
         self.streamed = bool(base)
         self.finish: Literal["", "stop", "length", "repetition"] = ""
         self.ids: list[int] = []

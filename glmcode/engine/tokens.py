@@ -95,17 +95,32 @@ class TokensProtocol:
         state = self._state(transcript)
         prompt, step = state.prompt, 1 + transcript.replies
         base: list[int] = []
-        usage = Usage()
+        usage: Usage | None = None
         for part in range(MAX_GO_ON + 1):
             dialect = _Dialect(self, prompt, emit, step, base, segment=state.segment)
-            sink, clock = await self.exchange.reply(dialect, emit, dialect.keeping(keep))
-            cost = dialect.cost(sink, clock)
-            usage = cost if part == 0 else _both(usage, cost)
+            sink, usage = await self._part(dialect, emit, keep, usage)
             if sink.finish != "length" or sink.in_call or self.room(prompt, sink.ids) < 1:
                 break
             if part < MAX_GO_ON:
                 base = sink.ids
-        return sink.message(usage)
+        return sink.message(usage or Usage())
+
+    async def _part(
+        self, dialect: _Dialect, emit: Emit, keep: Keep, usage: Usage | None = None
+    ) -> tuple[TokenSink, Usage]:
+        """One request to its end, gone on with from the same ids where it was broken off for
+        somebody more urgent; and the cost of all requests, with `usage` of those before."""
+        goes_on = False
+        while True:
+            sink, clock = await self.exchange.reply(
+                dialect, emit, dialect.keeping(keep), goes_on=goes_on
+            )
+            cost = dialect.cost(sink, clock)
+            usage = cost if usage is None else _both(usage, cost)
+            rest = dialect.going_on(sink) if sink.broken_off else None
+            if rest is None:
+                return sink, usage
+            dialect, goes_on = rest, True
 
     async def ask(
         self, transcript: Transcript, question: str, max_tokens: int, emit: Emit
@@ -116,8 +131,8 @@ class TokensProtocol:
         fork = state.prompt.fork(thinking=False if can_skip else None)
         fork.extend([UserMessage(text=question)])
         dialect = _Dialect(self, fork, emit, 0, (), segment=state.segment, cap=max_tokens)
-        sink, clock = await self.exchange.reply(dialect, emit, lambda message: None)
-        return sink.message(dialect.cost(sink, clock))
+        sink, usage = await self._part(dialect, emit, lambda message: None)
+        return sink.message(usage)
 
     def prompt_tokens(self, transcript: Transcript) -> int:
         """The tokens of the next prompt, exactly."""
@@ -203,7 +218,8 @@ class _Dialect:
     """exchange.Dialect for one request of a reply.
 
     base: what was generated before and is sent again. segment: of the transcript. cap: the most
-    tokens of an answer to a question on a fork, None for a reply.
+    tokens of an answer to a question on a fork, None for a reply. left: those that are left of
+    an answer which was broken off.
     """
 
     def __init__(
@@ -216,6 +232,7 @@ class _Dialect:
         *,
         segment: int,
         cap: int | None = None,
+        left: int | None = None,
     ) -> None:
         self.prompt_tokens = prompt.request_count + len(base)
         self._protocol = protocol
@@ -226,6 +243,7 @@ class _Dialect:
         self._said = () if cap is None else prompt.answer_prefix
         self._segment = segment
         self._cap = cap
+        self._left = left
         self._kind: Kind = "go_on" if base else "step" if cap is None else "compaction"
         self._tries = 0
 
@@ -272,10 +290,35 @@ class _Dialect:
         return prefix, held
 
     def request(self) -> tuple[str, tuple[bytes, ...]]:
-        max_tokens = self._protocol.max_tokens(self._prompt, self._base)
+        return self._protocol.body(self._prompt.request_ids_json(self._base), self._max_tokens())
+
+    def _max_tokens(self) -> int:
+        if self._left is not None:
+            return self._left
         if self._cap is not None:
-            max_tokens = min(self._protocol.room(self._prompt, self._base), self._cap)
-        return self._protocol.body(self._prompt.request_ids_json(self._base), max_tokens)
+            return min(self._protocol.room(self._prompt, self._base), self._cap)
+        return self._protocol.max_tokens(self._prompt, self._base)
+
+    def going_on(self, sink: TokenSink) -> _Dialect | None:
+        """The request for the rest of an answer that was broken off; None when it is complete.
+
+        It may generate what was left, so that the answer is what it would have been.
+        """
+        base = sink.ids[len(self._said) :]
+        left = self._max_tokens() - (len(base) - len(self._base))
+        if left < 1:
+            sink.finish = "length"
+            return None
+        return _Dialect(
+            self._protocol,
+            self._prompt,
+            self._emit,
+            self._step,
+            base,
+            segment=self._segment,
+            cap=self._cap,
+            left=left,
+        )
 
     def sink(self) -> TokenSink:
         self._tries += 1

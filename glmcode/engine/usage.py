@@ -13,9 +13,10 @@ from glmcode.engine.exchange import Clock
 def read_usage(usage: Mapping[str, Any], metrics: Mapping[str, Any], clock: Clock) -> Usage:
     """Usage of one stream, in either protocol; what a server leaves out counts as 0.
 
-    vLLM leaves out cached_tokens when it is 0. Times are measured here, except the queue's.
+    vLLM leaves out cached_tokens when it is 0. Times are measured here, except the queue's:
+    that before our engine, as its supervisor tells, and that inside vLLM.
     """
-    queue = _number(metrics.get("queue_time_ms")) / 1000
+    queue = _number(metrics.get("queue_time_ms")) / 1000 + clock.mark.queued
     now = time.monotonic()
     first = clock.first if clock.first is not None else now
     prompt = int(_number(usage.get("prompt_tokens")))

@@ -98,6 +98,11 @@ class Chunked:
         self._line = b""
         self._trailer = False
 
+    @property
+    def between(self) -> bool:
+        """Whether a chunk has ended and no other has begun."""
+        return not (self._left or self._line or self._trailer or self.done)
+
     def feed(self, data: bytes) -> int:
         """Take bytes; returns how many belong to the body. Raises WireError."""
         at = 0

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-from glmcode.core.events import Delta, EngineProgress, Event, ToolOutput, Waiting
+from glmcode.core.events import Delta, EngineProgress, Event, Queued, ToolOutput, Waiting
 
 INTERVAL_S = 1 / 15
 TICK_S = 0.5
@@ -74,7 +74,7 @@ def _join(last: Event, event: Event) -> Event | None:
             return replace(last, text=last.text + event.text)
         case ToolOutput(), ToolOutput() if last.call_id == event.call_id:
             return replace(last, text=(last.text + event.text)[-OUTPUT_KEPT:])
-        case (EngineProgress(), EngineProgress()) | (Waiting(), Waiting()):
+        case (EngineProgress(), EngineProgress()) | (Waiting(), Waiting()) | (Queued(), Queued()):
             return event
         case _:
             return None

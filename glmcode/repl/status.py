@@ -18,12 +18,15 @@ from glmcode.core.events import (
     Delta,
     EngineProgress,
     Event,
+    Queued,
     Retrying,
     StepStarted,
     TurnFinished,
     TurnStarted,
     Waiting,
 )
+from glmcode.engine.lane import ordinal
+from glmcode.repl.clean import visible
 
 State: TypeAlias = Literal["opening", "idle", "working", "stopping"]
 WAITING_SHOWN_S = 2.0
@@ -43,11 +46,13 @@ class Status:
     doing: str = ""
     progress: EngineProgress | None = None
     waiting: Waiting | None = None
+    queued: Queued | None = None
 
     def enter(self, state: State, now: float) -> None:
         """Change the state; what belonged to the one before is forgotten."""
         self.state, self.since = state, now
         self.doing, self.hint, self.progress, self.waiting = "", "", None, None
+        self.queued = None
 
     def event(self, event: Event, now: float) -> None:
         """Take what an event says about the state."""
@@ -56,7 +61,10 @@ class Status:
                 self.progress = event
                 return
             case Waiting():
-                self.waiting = event
+                self.waiting, self.queued = event, None
+                return
+            case Queued():
+                self.queued, self.waiting = event, None
                 return
             case TurnStarted():
                 self.enter("working", now)
@@ -81,7 +89,7 @@ class Status:
                 self.doing = ""
             case _:
                 return
-        self.progress = self.waiting = None
+        self.progress = self.waiting = self.queued = None
 
     def spans(self, now: float, width: int) -> list[tuple[str, str]]:
         """The line as (style, text) pairs, at most `width` columns wide."""
@@ -116,6 +124,8 @@ class Status:
             return f"connecting {seconds}"
         if self.state == "idle":
             return "ready"
+        if self.queued is not None:
+            return f"{queue_text(self.queued)} · Esc stops"
         if self.waiting is not None and self.waiting.seconds >= WAITING_SHOWN_S:
             return f"waiting for the engine {self.waiting.seconds:.0f} s · Esc stops"
         return f"{self.doing or 'working'} {seconds} · Esc stops"
@@ -132,3 +142,10 @@ def progress_text(progress: EngineProgress) -> str:
     percent = "" if progress.percent is None else f" {progress.percent:.0f} %"
     left = "" if progress.eta_s is None else f", about {progress.eta_s:.0f} s left"
     return f"engine: {progress.phase}{percent}{left}"
+
+
+def queue_text(queued: Queued) -> str:
+    """Where it stands: "queue: 2nd, about 40 s, after the scripted run in ~/proj"."""
+    left = "" if queued.eta_s is None else f", about {queued.eta_s:.0f} s"
+    after = f", after the {visible(queued.ahead[0][1])}" if queued.ahead else ""
+    return f"queue: {ordinal(queued.position)}{left}{after}"

@@ -7,7 +7,8 @@ Run by bootstrap.py as `--module fake_vllm` or directly; standard library only.
 It says its lines (with a pause after each), then serves. `--workers` are children that do
 nothing, one of them in a session of its own. A POST to /v1/completions answers what its
 JSON body asks for: {"chunks": N, "size": BYTES, "gap": SECONDS, "die": after K chunks}.
-What happened to each request is appended to PATH.events.
+A POST to /inference/v1/generate makes ids that follow from those before, one each --gap seconds,
+the first after --prefill. What happened to each request is appended to PATH.events.
 """
 
 from __future__ import annotations
@@ -31,9 +32,17 @@ def _options(words: list[str]) -> dict[str, list[str]]:
     return found
 
 
+def next_id(ids: list[int]) -> int:
+    """The id that follows, as if a model at temperature 0 had chosen it."""
+    return 300 + int.from_bytes(hashlib.sha256(json.dumps(ids[-40:]).encode()).digest()[:4]) % 700
+
+
 class Server:
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, gap: float = 0.0, prefill: float = 0.0) -> None:
         self._events = Path(path + ".events")
+        self._gap = gap
+        self._prefill = prefill
+        self._now = 0
 
     def note(self, text: str) -> None:
         with self._events.open("a", encoding="utf-8") as file:
@@ -59,6 +68,8 @@ class Server:
         self.note(f"{method} {path} {length}")
         if path == "/v1/completions":
             await self._stream(json.loads(body), reader, writer)
+        elif path == "/inference/v1/generate":
+            await self._generate(json.loads(body), reader, writer)
         elif path == "/v1/echo":
             self._answer(writer, {"length": length, "sha": hashlib.sha256(body).hexdigest()})
         elif path == "/v1/models":
@@ -74,6 +85,41 @@ class Server:
     def _answer(self, writer: asyncio.StreamWriter, value: Any) -> None:
         text = json.dumps(value).encode()
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(text) + text)
+
+    async def _generate(
+        self, what: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Ids that follow from all ids before them, so that an answer can be gone on with."""
+        self._now += 1
+        ids, sampling = list(what["token_ids"]), what["sampling_params"]
+        name = what.get("request_id", "?")
+        self.note(f"begin {name} prompt {len(ids)} now {self._now}")
+        gone = asyncio.create_task(reader.read(1))
+        made = 0
+        try:
+            await asyncio.wait({gone}, timeout=self._prefill)
+            writer.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+                b"Transfer-Encoding: chunked\r\n\r\n"
+            )
+            while made < sampling["max_tokens"] and not gone.done():
+                ids.append(next_id(ids))
+                made += 1
+                choice: dict[str, Any] = {"token_ids": ids[-1:], "finish_reason": None}
+                if made == sampling["max_tokens"]:
+                    choice["finish_reason"] = "length"
+                event = b"data: %s\n\n" % json.dumps({"choices": [choice]}).encode()
+                writer.write(b"%x\r\n%s\r\n" % (len(event), event))
+                await writer.drain()
+                if made < sampling["max_tokens"]:
+                    await asyncio.wait({gone}, timeout=self._gap)
+            if not gone.done():
+                event = b"data: [DONE]\n\n"
+                writer.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(event), event))
+        finally:
+            self._now -= 1
+            self.note(f"end {name} after {made}{' closed' if gone.done() else ''}")
+            gone.cancel()
 
     async def _stream(
         self, what: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -112,11 +158,12 @@ def main() -> None:
         sys.exit(int(options["--exit"][0]))
     if "--stubborn" in options:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    asyncio.run(_serve(path))
+    gap, prefill = (float(options.get(name, ["0"])[0]) for name in ("--gap", "--prefill"))
+    asyncio.run(_serve(Server(path, gap, prefill), path))
 
 
-async def _serve(path: str) -> None:
-    server = await asyncio.start_unix_server(Server(path).serve, path)
+async def _serve(fake: Server, path: str) -> None:
+    server = await asyncio.start_unix_server(fake.serve, path)
     async with server:
         await server.serve_forever()
 

@@ -1,0 +1,297 @@
+"""Where requests wait for the engine, are handed to it, and are broken off for others.
+
+A request takes its place only when all of it has arrived, so that nobody who stopped in the
+middle of sending can hold the engine. Its place is free the moment its client is gone, and
+the engine's seat the moment the answer is complete, whether or not the client reads it. Those
+who wait and understand it are told their place in interim responses (102). The order is
+queue.py's; the bytes are passed on by proxy.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from glmcode.engine.handover import Outcome, left, pass_on
+from glmcode.engine.lane import Lane, Place, read_lane, read_tokens
+from glmcode.engine.proxy import discard
+from glmcode.engine.queue import Queue, Ticket
+from glmcode.engine.wire import Head, Incoming, answer, request_body
+
+LARGEST = 64 << 20
+"""Bytes of a request's body; ids of 200,000 tokens take 1.4 million."""
+TOLD_S = 5.0
+LOOK_S = 0.5
+GRACE_S = 1.0
+"""How long one that will not wait gives a seat that is just becoming free."""
+
+_FREE = ("/render", "/abort_requests", "/tokenize", "/detokenize")
+
+
+def queues(head: Head) -> bool:
+    """Whether a request asks for the engine's time."""
+    return head.method == "POST" and "/v1/" in head.path and not head.path.endswith(_FREE)
+
+
+class Desk:
+    """The queue of one engine.
+
+    up: whether it answers; excuse: why it does not (awaited, it may take a moment); begin and
+    end: called around each request that the engine gets, begin returns the header's line that
+    marks its answer (given the seconds that it waited); changed: called when the queue is.
+    """
+
+    def __init__(
+        self,
+        upstream: Path,
+        up: Callable[[], bool],
+        excuse: Callable[[], Awaitable[Mapping[str, Any]]],
+        begin: Callable[[Head, float], bytes],
+        end: Callable[[], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self.queue = Queue()
+        self._upstream = upstream
+        self._up = up
+        self._excuse = excuse
+        self._begin = begin
+        self._end = end
+        self._changed = changed
+        self._signals: dict[Ticket, asyncio.Event] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Who has the engine and who waits, for a status. Times are Unix times."""
+        waiting = self.queue.waiting_order()
+        return {
+            "running": [self._one(t, t.started_at) for t in self.queue.running],
+            "waiting": [
+                {
+                    "position": number,
+                    **self._one(t, t.entered_at),
+                    "eta_s": self.queue.eta(t, waiting),
+                }
+                for number, t in enumerate(waiting, 1)
+            ],
+        }
+
+    def _one(self, ticket: Ticket, since: float) -> dict[str, Any]:
+        lane = ticket.lane
+        return {
+            "class": lane.kind,
+            "label": lane.label,
+            "run": lane.run,
+            "since": round(since, 3),
+            "tokens": ticket.tokens,
+            "breaks": ticket.breaks,
+        }
+
+    async def serve(self, client: Incoming, writer: asyncio.StreamWriter, head: Head) -> bool:
+        """One request from its place in the queue to the end of its answer.
+
+        Returns whether the connection goes on. Raises WireError.
+        """
+        body = await self._whole(client, writer, head)
+        if body is None:
+            return False
+        ticket = self.queue.enter(
+            read_lane(head.headers, _stranger(writer)), read_tokens(head.headers)
+        )
+        self._signals[ticket] = asyncio.Event()
+        outcome: Outcome = "again"
+        try:
+            while outcome == "again":
+                self._advance()
+                refused = await self._turn(client, writer, ticket)
+                if refused is not None:
+                    writer.write(answer(503, refused) if refused else b"")
+                    return bool(refused)
+                outcome = await self._hand_over(client, writer, head, body, ticket)
+                if outcome == "again":
+                    self.queue.back(ticket)
+        finally:
+            self._signals.pop(ticket, None)
+            self.queue.leave(ticket, broken=outcome == "broken")
+            self._advance()
+        if outcome == "silent":
+            writer.write(answer(503, await self._excuse()))
+            return True
+        return outcome in ("done", "broken")
+
+    def gone(self, run: str) -> None:
+        """The connection of a run has closed."""
+        self.queue.gone(run)
+        self._advance()
+
+    def wake(self) -> None:
+        """The engine's state has changed: those who wait look at it."""
+        for event in self._signals.values():
+            event.set()
+
+    async def _whole(
+        self, client: Incoming, writer: asyncio.StreamWriter, head: Head
+    ) -> bytes | None:
+        """The request's body; None when the client left, or was refused for its size."""
+        body = request_body(head)
+        if "100-continue" in head.headers.get("expect", "").lower():
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        pieces: list[bytes] = []
+        size = 0
+        while not body.done:
+            data = await client.some()
+            if not data:
+                return None
+            taken = body.feed(data)
+            client.put_back(data[taken:])
+            pieces.append(data[:taken])
+            size += taken
+            if size > LARGEST:
+                text = f"a request of more than {LARGEST >> 20} MiB is not taken"
+                await discard(client, body)
+                writer.write(answer(413, _error("too_large", text), close=True))
+                return None
+        return b"".join(pieces)
+
+    async def _turn(
+        self, client: Incoming, writer: asyncio.StreamWriter, ticket: Ticket
+    ) -> Mapping[str, Any] | None:
+        """Wait until the ticket runs: None. An object: why it does not; {}: the client left."""
+        leaving = asyncio.ensure_future(left(client))
+        said: Place | None = None
+        try:
+            while True:
+                if not self._up():
+                    return await self._excuse()
+                if ticket.state == "running":
+                    return None
+                if (refused := self._refused(ticket)) is not None:
+                    return refused
+                place = self.queue.place(ticket)
+                if ticket.lane.ours and _tells(said, place):
+                    said = place
+                    _tell(writer, place)
+                await self._signalled(ticket, leaving)
+                if leaving.done() and leaving.result():
+                    return {}
+        finally:
+            leaving.cancel()
+            await asyncio.wait({leaving})
+
+    async def _signalled(self, ticket: Ticket, leaving: asyncio.Future[bool]) -> None:
+        """Until something may have changed for a ticket, or the client has left."""
+        signal = self._signals[ticket]
+        waiter = asyncio.ensure_future(signal.wait())
+        wanted: set[asyncio.Future[Any]] = {waiter} if leaving.done() else {waiter, leaving}
+        try:
+            await asyncio.wait(wanted, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiter.cancel()
+        signal.clear()
+
+    def _refused(self, ticket: Ticket) -> Mapping[str, Any] | None:
+        """Why it waits no longer: it was asked not to wait so long."""
+        limit, waited = ticket.lane.wait_s, self.queue.clock() - ticket.entered
+        if limit is None or ticket.returned:
+            return None
+        if limit == 0:
+            begun = self.queue.known(ticket)  # a run that has begun waits for its next steps
+            if begun or (self.queue.can_begin(ticket) and waited < GRACE_S):
+                return None
+            words = self.queue.place(ticket).words()
+            return _error("queue_busy", f"the engine is busy and waiting was ruled out: {words}")
+        if waited < limit:
+            return None
+        words = self.queue.place(ticket).words()
+        return _error("queue_timeout", f"the engine was busy for {waited:.0f} s: {words}")
+
+    async def _hand_over(
+        self,
+        client: Incoming,
+        writer: asyncio.StreamWriter,
+        head: Head,
+        body: bytes,
+        ticket: Ticket,
+    ) -> Outcome:
+        signal = self._signals[ticket]
+        signal.clear()
+        mark = self._begin(head, ticket.started - ticket.entered)
+        try:
+            return await pass_on(
+                client,
+                writer,
+                head,
+                body,
+                self._upstream,
+                mark,
+                broken=lambda: ticket.breaking,
+                signal=signal,
+                pressed=lambda: bool(self.queue.waiting),
+                streams=lambda: self._streams(ticket),
+                resumes=ticket.lane.resumes,
+            )
+        finally:
+            self._end()
+
+    def _streams(self, ticket: Ticket) -> None:
+        """The client has seen some of the answer: only one that can go on is broken off now."""
+        ticket.breakable = ticket.lane.resumes
+
+    def _advance(self) -> None:
+        """Give free seats away, break off what must give way, and look again when need be."""
+        while (ticket := self.queue.next()) is not None:
+            self._signal(ticket)
+        victim = self.queue.victim()
+        if victim is not None:
+            victim.breaking = True
+            self._signal(victim)
+        for ticket in self.queue.waiting:
+            self._signal(ticket)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        after = self.queue.wake_in()
+        if after is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(after + 0.001, self._advance)
+        self._changed()
+
+    def _signal(self, ticket: Ticket) -> None:
+        event = self._signals.get(ticket)
+        if event is not None:
+            event.set()
+
+
+def _tells(said: Place | None, now: Place) -> bool:
+    """Whether a place is worth another word."""
+    if said is None or now.seconds - said.seconds > TOLD_S:
+        return True
+    return [(a.label, a.running) for a in said.ahead] != [(a.label, a.running) for a in now.ahead]
+
+
+def _tell(writer: asyncio.StreamWriter, place: Place) -> None:
+    """An interim response; one that does not read gets no more of them."""
+    if not writer.transport.get_write_buffer_size():
+        writer.write(b"HTTP/1.1 102 Processing\r\n" + place.line() + b"\r\n")
+
+
+def _stranger(writer: asyncio.StreamWriter) -> Lane:
+    """The lane of a program that says nothing about itself: its process."""
+    peer = writer.get_extra_info("socket")
+    pid = 0
+    with contextlib.suppress(OSError, AttributeError, struct.error):
+        wanted = struct.calcsize("3i")
+        found = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, wanted)
+        pid = struct.unpack("3i", found)[0]
+    name = "a program"
+    with contextlib.suppress(OSError):
+        name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    return Lane(run=f"process-{pid}", label=f"{name} (process {pid})")
+
+
+def _error(kind: str, message: str) -> dict[str, Any]:
+    return {"error": {"type": kind, "message": message, "log": []}}

@@ -1,0 +1,196 @@
+"""Who asks for the engine and how urgently: a value, and its form as headers of a request.
+
+Our front ends say it on every request; other programs at the same socket say nothing and
+count as scripted, one lane for each process, so that many connections of one program are
+still one that waits. Nothing here is a right: all who reach the socket are the same person.
+Pure. Must not order, wait or send anything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+from urllib.parse import quote, unquote
+
+QueueClass: TypeAlias = Literal["interactive", "scripted", "hook", "background"]
+CLASSES: tuple[QueueClass, ...] = get_args(QueueClass)
+"""From the most urgent to the least."""
+
+PARENT = "GLMCODE_PARENT"
+"""The variable that tells a glmcode which runs it is nested in, the outermost first."""
+
+CLASS, RUN, PARENTS = "x-glmcode-class", "x-glmcode-run", "x-glmcode-parents"
+LABEL, WAIT, RESUMES = "x-glmcode-label", "x-glmcode-wait", "x-glmcode-resumes"
+TOKENS, QUEUED = "x-glmcode-tokens", "x-glmcode-queue"
+LONGEST = 200
+DEEPEST = 16
+_WORDS: Mapping[QueueClass, str] = {
+    "interactive": "session",
+    "scripted": "scripted run",
+    "hook": "git hook",
+    "background": "background work",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """One that asks: a run of glmcode, or a foreign process.
+
+    run names it ("" only before it is known); parents: the runs that it is nested in, the
+    outermost first. label: for those who wait behind it. wait_s: the longest wait in the queue,
+    0: none, None: without end. resumes: an answer that was broken off for somebody more urgent
+    is asked for again from where it stood. ours: it reads what it is told while it waits.
+    """
+
+    kind: QueueClass = "scripted"
+    run: str = ""
+    parents: tuple[str, ...] = ()
+    label: str = ""
+    wait_s: float | None = None
+    resumes: bool = False
+    ours: bool = False
+
+    def headers(self) -> dict[str, str]:
+        """For every request of this run."""
+        named = {
+            CLASS: self.kind,
+            RUN: self.run,
+            PARENTS: ",".join(self.parents),
+            LABEL: quote(self.label, safe=" /~:().,+-_"),
+            WAIT: "" if self.wait_s is None else f"{self.wait_s:g}",
+            RESUMES: "ids" if self.resumes else "",
+        }
+        return {name: value for name, value in named.items() if value}
+
+    def chain(self) -> str:
+        """The value of GLMCODE_PARENT for what this run starts."""
+        return ",".join([*self.parents, self.run][-DEEPEST:])
+
+
+def new_lane(
+    kind: QueueClass,
+    folder: Path,
+    environment: Mapping[str, str],
+    *,
+    wait_s: float | None = None,
+) -> Lane:
+    """The lane of a run that begins now, in a folder."""
+    return Lane(
+        kind=kind,
+        run=os.urandom(8).hex(),
+        parents=_names(environment.get(PARENT, "")),
+        label=f"{_WORDS[kind]} in {_short(folder, environment.get('HOME', ''))}",
+        wait_s=wait_s,
+        ours=True,
+    )
+
+
+def read_lane(headers: Mapping[str, str], stranger: Lane) -> Lane:
+    """The lane of a request; stranger: what it is when it says nothing about itself.
+
+    What cannot be read counts as not said: an odd header must not cost an answer.
+    """
+    run = headers.get(RUN, "")
+    kind = headers.get(CLASS, "")
+    return Lane(
+        kind=next((known for known in CLASSES if known == kind), stranger.kind),
+        run=run[:LONGEST] or stranger.run,
+        parents=_names(headers.get(PARENTS, "")),
+        label=unquote(headers.get(LABEL, ""))[:LONGEST] or stranger.label,
+        wait_s=_seconds(headers.get(WAIT, "")),
+        resumes=headers.get(RESUMES, "") == "ids",
+        ours=bool(run),
+    )
+
+
+def read_tokens(headers: Mapping[str, str]) -> int:
+    """The tokens of the prompt, as the front end says; 0: not said."""
+    text = headers.get(TOKENS, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ahead:
+    """One that is before another in the queue. seconds: since it came, or runs."""
+
+    kind: str
+    label: str
+    seconds: float
+    running: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What one that waits is told. position 1 is next; eta_s: seconds left, None: unknown."""
+
+    position: int
+    ahead: tuple[Ahead, ...]
+    eta_s: float | None
+    seconds: float
+
+    def line(self) -> bytes:
+        """The header's line, with its end: ASCII, whatever a label holds."""
+        value = {
+            "position": self.position,
+            "eta_s": self.eta_s,
+            "seconds": round(self.seconds, 1),
+            "ahead": [[a.kind, a.label, round(a.seconds, 1), a.running] for a in self.ahead],
+        }
+        return f"{QUEUED}: {json.dumps(value, separators=(',', ':'))}\r\n".encode()
+
+    def words(self) -> str:
+        """For a person: "2nd in the queue, after a scripted run in ~/proj (for 40 s), ..."."""
+        first = self.ahead[0] if self.ahead else None
+        after = f", after the {first.label} (for {first.seconds:.0f} s)" if first else ""
+        more = f" and {len(self.ahead) - 1} more" if len(self.ahead) > 1 else ""
+        left = "" if self.eta_s is None else f", about {self.eta_s:.0f} s left"
+        return f"{ordinal(self.position)} in the queue{after}{more}{left}"
+
+
+def read_place(value: str | None) -> Place | None:
+    """Read the header; None where it is absent or odd."""
+    try:
+        said: Any = json.loads(value or "")
+        return Place(
+            position=int(said["position"]),
+            ahead=tuple(
+                Ahead(kind=str(k), label=str(label), seconds=float(s), running=bool(r))
+                for k, label, s, r in said["ahead"]
+            ),
+            eta_s=None if said["eta_s"] is None else float(said["eta_s"]),
+            seconds=float(said["seconds"]),
+        )
+    except (ValueError, TypeError, LookupError):
+        return None
+
+
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 4th, ..."""
+    teen = 10 <= number % 100 < 20
+    return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names: Sequence[str] = [part.strip()[:LONGEST] for part in text.split(",")]
+    return tuple(name for name in names if name.isascii() and name.isprintable() and name)[
+        -DEEPEST:
+    ]
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 <= value < 1e9 else None
+
+
+def _short(folder: Path, home: str) -> str:
+    text = str(folder).encode("utf-8", "replace").decode()
+    if home and (text == home or text.startswith(home.rstrip("/") + "/")):
+        text = "~" + text[len(home.rstrip("/")) :]
+    return text if len(text) <= 80 else "…" + text[-79:]

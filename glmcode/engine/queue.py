@@ -1,0 +1,320 @@
+"""Who gets the engine next: the order of those who wait, and nothing else.
+
+Classes first, turns inside a class. What would starve somebody has a limit: one who waited
+long counts a class higher, an answer is broken off at most twice, and whoever goes before its
+equals (a nested run, the next step of the one just served) does so only while none of them has
+waited long. Time is handed in; nothing here waits, sends or knows HTTP (desk.py does).
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from glmcode.engine.lane import CLASSES, Ahead, Lane, Place
+
+NEXT_S = 2.0
+"""A run's next request that comes so soon goes before its equals."""
+HOLD_S = 0.3
+"""How long the engine waits for it while equals do; NEXT_S where two contexts do not fit."""
+FAIR_S = 20.0
+"""One who waited so long goes before equals that have only a bonus; FAIR_FULL_S where it costs
+the contexts of both."""
+FAIR_FULL_S = 120.0
+AGE_S = 120.0
+"""For each of these that one waited, it counts one class higher."""
+MOST_BREAKS = 2
+RETURN_S = 15.0
+"""How long the place of one that was broken off is kept."""
+FORGET_S = 3600.0
+PACE = 0.3
+
+Key: TypeAlias = tuple[int, bool, bool, bool, bool, float, float, int]
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One request on its way through the queue. Times are of one monotonic clock.
+
+    breaks: how often it was broken off for somebody more urgent; returned: it was, and goes
+    to the head of its class. breakable: it may still be broken off as far as it has come.
+    """
+
+    lane: Lane
+    number: int
+    entered: float
+    entered_at: float
+    tokens: int = 0
+    breaks: int = 0
+    returned: bool = False
+    state: Literal["waiting", "running", "left"] = "waiting"
+    started: float = 0.0
+    started_at: float = 0.0
+    breakable: bool = True
+    breaking: bool = False
+
+    @property
+    def rank(self) -> int:
+        """0 for the most urgent class."""
+        return CLASSES.index(self.lane.kind)
+
+
+@dataclass(slots=True)
+class _Run:
+    """What is remembered of a run. served: when it last got the engine; ended: when it was done."""
+
+    seen: float
+    served: float = -1e9
+    ended: float = -1e9
+    rank: int = 1
+    tokens: int = 0
+    open: int = 0
+    breaks: int = 0
+    place_until: float = -1e9
+    place_entered: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(slots=True)
+class _Hold:
+    """The engine is kept free for the next step of a run."""
+
+    run: str
+    rank: int
+    since: float
+
+
+@dataclass(slots=True)
+class Queue:
+    """All requests of one engine. seats: how many it serves at once; pool: tokens that its cache
+    holds, 0: not known."""
+
+    seats: int = 1
+    pool: int = 0
+    clock: Callable[[], float] = time.monotonic
+    waiting: list[Ticket] = field(default_factory=list)
+    running: list[Ticket] = field(default_factory=list)
+    _runs: dict[str, _Run] = field(default_factory=dict)
+    _hold: _Hold | None = None
+    _pace: dict[str, float] = field(default_factory=dict)
+    _numbers: itertools.count[int] = field(default_factory=itertools.count)
+
+    def enter(self, lane: Lane, tokens: int = 0) -> Ticket:
+        """Take a place. A run that was broken off gets its own back."""
+        now = self.clock()
+        run = self._run(lane, now)
+        ticket = Ticket(lane, next(self._numbers), now, time.time(), tokens, run.breaks)
+        if run.place_until >= now:
+            ticket.returned = True
+            ticket.entered, ticket.entered_at = run.place_entered
+        run.place_until = -1e9
+        run.open += 1
+        run.rank = self._urgency(ticket, now)
+        self.waiting.append(ticket)
+        return ticket
+
+    def leave(self, ticket: Ticket, *, broken: bool = False) -> None:
+        """The request is over or was given up. broken: for somebody more urgent; it comes again."""
+        if ticket.state == "left":
+            return
+        now = self.clock()
+        run = self._run(ticket.lane, now)
+        run.open -= 1
+        if ticket.state == "waiting":
+            self.waiting.remove(ticket)
+        else:
+            self.running.remove(ticket)
+            run.ended = now
+            if broken:
+                run.breaks = ticket.breaks + 1
+                run.place_until = now + RETURN_S
+                run.place_entered = (ticket.entered, ticket.entered_at)
+            else:
+                run.breaks = 0
+                self._learn(ticket.lane.kind, now - ticket.started)
+                if ticket.lane.ours:
+                    self._hold = _Hold(ticket.lane.run, self._effective(ticket, now), now)
+        ticket.state = "left"
+
+    def back(self, ticket: Ticket) -> None:
+        """A running request is put back at the head of its class: nobody saw any of it yet."""
+        self.running.remove(ticket)
+        ticket.state, ticket.returned, ticket.breaking = "waiting", True, False
+        ticket.breaks += 1
+        self.waiting.append(ticket)
+
+    def gone(self, run: str) -> None:
+        """A run's connection has closed: nothing is kept free for it."""
+        if self._hold is not None and self._hold.run == run:
+            self._hold = None
+
+    def next(self) -> Ticket | None:
+        """Give the engine to the next, or to nobody now (`wake_in` says when to ask again)."""
+        if len(self.running) >= self.seats or not self.waiting:
+            return None
+        now = self.clock()
+        first = min(self.waiting, key=lambda ticket: self._key(ticket, now))
+        if self._held_from(first, now) > now:
+            return None
+        self._hold = None
+        self.waiting.remove(first)
+        self.running.append(first)
+        first.state, first.started, first.started_at = "running", now, time.time()
+        first.breakable, first.breaking = True, False
+        run = self._run(first.lane, now)
+        run.served, run.tokens = now, first.tokens or run.tokens
+        return first
+
+    def wake_in(self) -> float | None:
+        """Seconds after which `next` may say otherwise although nothing happened; None: never."""
+        if len(self.running) >= self.seats or not self.waiting or self._hold is None:
+            return None
+        now = self.clock()
+        first = min(self.waiting, key=lambda ticket: self._key(ticket, now))
+        return max(0.0, self._held_from(first, now) - now)
+
+    def victim(self) -> Ticket | None:
+        """The running request that is to be broken off now, for the first of those who wait."""
+        if len(self.running) < self.seats or not self.waiting:
+            return None
+        if any(ticket.breaking for ticket in self.running):
+            return None
+        now = self.clock()
+        urgent = min(self._urgency(ticket, now) for ticket in self.waiting)
+        found = [
+            ticket
+            for ticket in self.running
+            if ticket.breakable
+            and ticket.breaks < MOST_BREAKS
+            # Hooks give way to a person, background work to everybody.
+            and self._urgency(ticket, now) >= 2
+            and (urgent == 0 or (urgent < 3 and self._urgency(ticket, now) == 3))
+        ]
+        return max(found, key=lambda t: (self._urgency(t, now), t.started), default=None)
+
+    def can_begin(self, ticket: Ticket) -> bool:
+        """Whether one that will not wait gets the engine in a moment."""
+        if ticket.state != "waiting":
+            return True
+        free = self.seats - len([t for t in self.running if not t.breaking])
+        return self.waiting_order().index(ticket) < free
+
+    def known(self, ticket: Ticket) -> bool:
+        """Whether the ticket's run has been served before: its work has begun."""
+        return self._run(ticket.lane, self.clock()).served > -1e8
+
+    def waiting_order(self) -> Sequence[Ticket]:
+        """Those who wait, the next first."""
+        now = self.clock()
+        return sorted(self.waiting, key=lambda ticket: self._key(ticket, now))
+
+    def place(self, ticket: Ticket) -> Place:
+        """What one that waits is told."""
+        now = self.clock()
+        order = self.waiting_order()
+        position = order.index(ticket)
+        before = [*self.running, *order[:position]]
+        return Place(
+            position=position + 1,
+            ahead=tuple(self._ahead(one, now) for one in before),
+            eta_s=self.eta(ticket, order),
+            seconds=now - ticket.entered,
+        )
+
+    def eta(self, ticket: Ticket, order: Sequence[Ticket]) -> float | None:
+        """Seconds until it gets the engine, from what requests took so far; None: unknown."""
+        now = self.clock()
+        left = 0.0
+        for one in [*self.running, *order[: order.index(ticket)]]:
+            took = self._pace.get(one.lane.kind, self._pace.get("", None))
+            if took is None:
+                return None
+            since = now - one.started if one.state == "running" else 0.0
+            # One that takes longer than usual goes on for as long again as it is late.
+            left += max(took - since, 0.3 * since if one.state == "running" else 0.0)
+        return round(left / self.seats, 1)
+
+    def _ahead(self, ticket: Ticket, now: float) -> Ahead:
+        running = ticket.state == "running"
+        since = ticket.started if running else ticket.entered
+        return Ahead(
+            kind=ticket.lane.kind, label=ticket.lane.label, seconds=now - since, running=running
+        )
+
+    def _run(self, lane: Lane, now: float) -> _Run:
+        run = self._runs.get(lane.run)
+        if run is None:
+            self._forget(now)
+            run = self._runs[lane.run] = _Run(now)
+        run.seen = now
+        return run
+
+    def _forget(self, now: float) -> None:
+        for name in [n for n, r in self._runs.items() if not r.open and now - r.seen > FORGET_S]:
+            del self._runs[name]
+
+    def _nested(self, ticket: Ticket, now: float) -> bool:
+        """Whether a run that it is nested in waits for it: known here, and itself asks nothing."""
+        parents = [self._runs[name] for name in ticket.lane.parents if name in self._runs]
+        return any(not parent.open and parent.served > -1e8 for parent in parents)
+
+    def _urgency(self, ticket: Ticket, now: float) -> int:
+        """Its class, or that of the run which waits for it."""
+        ranks = [ticket.rank]
+        if ticket.lane.parents and self._nested(ticket, now):
+            known = (self._runs.get(name) for name in ticket.lane.parents)
+            ranks += [run.rank for run in known if run is not None]
+        return min(ranks)
+
+    def _effective(self, ticket: Ticket, now: float) -> int:
+        return max(0, self._urgency(ticket, now) - int(self._waited(ticket, now) // AGE_S))
+
+    def _waited(self, ticket: Ticket, now: float) -> float:
+        """Since it came, or since its run was served last: many requests at once are one wait."""
+        return now - max(ticket.entered, self._runs[ticket.lane.run].served)
+
+    def _fair_s(self, ticket: Ticket) -> float:
+        return FAIR_FULL_S if self._crowded(ticket) else FAIR_S
+
+    def _crowded(self, ticket: Ticket) -> bool:
+        """Whether its context and that of the run just served do not fit the cache together."""
+        last = self._runs.get(self._hold.run) if self._hold is not None else None
+        if last is None or not self.pool or not ticket.tokens or not last.tokens:
+            return False
+        return ticket.tokens + last.tokens > self.pool
+
+    def _key(self, ticket: Ticket, now: float) -> Key:
+        """Smaller is sooner."""
+        run = self._runs[ticket.lane.run]
+        waited = self._waited(ticket, now)
+        late = waited > self._fair_s(ticket)
+        soon = ticket.lane.ours and run.open == 1 and 0 <= ticket.entered - run.ended < NEXT_S
+        nested = bool(ticket.lane.parents) and self._nested(ticket, now)
+        return (
+            self._effective(ticket, now),
+            not ticket.returned,
+            not (waited > FAIR_FULL_S),
+            not nested,
+            not late,
+            -waited if late else 0.0 if soon else 1.0,
+            0.0 if late else run.served,
+            ticket.number,
+        )
+
+    def _held_from(self, first: Ticket, now: float) -> float:
+        """Until when the first of those who wait leaves the engine free; now: it need not."""
+        hold = self._hold
+        if hold is None or first.lane.run == hold.run or hold.run in first.lane.parents:
+            return now
+        if self._effective(first, now) < hold.rank or self.seats - len(self.running) > 1:
+            return now
+        if self._waited(first, now) > self._fair_s(first):
+            return now
+        return hold.since + (NEXT_S if self._crowded(first) else HOLD_S)
+
+    def _learn(self, kind: str, took: float) -> None:
+        for name in (kind, ""):
+            known = self._pace.get(name)
+            self._pace[name] = took if known is None else known + PACE * (took - known)
