@@ -21,6 +21,7 @@ from pathlib import Path
 
 from glmcode.base.config import ContextSettings, EngineSettings
 from glmcode.demo_task import DemoTask, make_task
+from glmcode.engine.lane import new_lane
 from glmcode.exits import Exit
 from glmcode.repl.clean import visible
 
@@ -97,7 +98,6 @@ async def _demo(task: DemoTask, seed: int, folder: Path, options: DemoOptions) -
     from glmcode.core.calls import TurnStop
     from glmcode.core.model import ModelError
     from glmcode.demo_view import DemoView
-    from glmcode.engine.lane import new_lane
     from glmcode.opening import OpenError, open_agent
     from glmcode.permissions import parse_rules
 
@@ -108,9 +108,9 @@ async def _demo(task: DemoTask, seed: int, folder: Path, options: DemoOptions) -
     before = _run_tests(task, folder)
     if before.returncode == 0:
         raise DemoError(f"the tests of seed {seed} pass before the repair: please report this")
-    view.command(" ".join(task.test_command))
-    view.output(before.stdout, before.returncode)
     command = " ".join(task.test_command)
+    view.command(command)
+    view.output(before.stdout, before.returncode)
     agent_options = AgentOptions(
         lane=new_lane("interactive", folder, os.environ),
         workspace=folder,
