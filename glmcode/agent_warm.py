@@ -3,7 +3,7 @@
 Python runs one thread at a time: a module that is imported while a call is answered is paid for
 by that call. So a piece begins only while an answer is awaited that takes its time. Must not be
 needed: what was not got ready is fetched where it is used, and what cannot be had (no more
-descriptors) is said there.
+descriptors, no more threads) is said there.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from glmcode.core.transcript import Transcript
 
 PATIENCE_S = 0.05
 """Seconds that an answer must have been awaited: one that comes at once leaves no time."""
+
+_NO_FAULT = (OSError, ImportError, MemoryError, RuntimeError)
 
 
 class Warmer:
@@ -47,11 +49,12 @@ class Warmer:
     def _begin(self) -> None:
         if not self._begun:
             self._begun = True
-            Thread(target=self._run, args=(pieces(),), name="warm", daemon=True).start()
+            with suppress(*_NO_FAULT):
+                Thread(target=self._run, args=(pieces(),), name="warm", daemon=True).start()
 
     def _run(self, work: Sequence[Callable[[], object]]) -> None:
         for piece in work:
             while self._awaited.wait() and self._answered.wait(PATIENCE_S):
                 pass
-            with suppress(OSError, ImportError, MemoryError):
+            with suppress(*_NO_FAULT):
                 piece()

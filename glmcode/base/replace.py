@@ -41,15 +41,22 @@ _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class _Once:
-    """Work for the first who calls."""
+    """Work for the first who calls; what it raised is raised for all who come later."""
 
     def __init__(self, work: Callable[[], object] | None) -> None:
         self.work = work
+        self._failure: BaseException | None = None
 
     def __call__(self) -> None:
+        if self._failure is not None:
+            raise self._failure
         work, self.work = self.work, None
         if work is not None:
-            work()
+            try:
+                work()
+            except BaseException as error:
+                self._failure = error
+                raise
 
 
 def replace_file(
@@ -66,8 +73,8 @@ def replace_file(
     expected: the digest of what is there now, None when there must be nothing. backups: a
     folder for the copy that is made before a file is written in place. stopped is asked once
     more just before the change. meanwhile: what must be done before the change, done while the
-    new bytes go to the disk; what it raises (no OSError) ends it. Raises FileChanged (nothing was
-    written), FileFault (the old content still stands), Stopped.
+    new bytes go to the disk; what it raises ends it (an OSError as FileFault). Raises FileChanged
+    (nothing was written), FileFault (the old content still stands), Stopped.
     """
     first = _Once(meanwhile)
     try:

@@ -45,10 +45,15 @@ async def settled(work: Callable[[Callable[[], bool]], _T]) -> _T:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         stop.set()
+        task.add_done_callback(_noted)
         await asyncio.wait((task,), timeout=_SETTLE_S)
-        if task.done() and not task.cancelled():
-            task.exception()
         raise
+
+
+def _noted(task: asyncio.Future[_T]) -> None:
+    """What it raised is nobody's concern any more: asyncio would log it."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _done(future: Future[_T]) -> bool:

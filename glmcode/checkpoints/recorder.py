@@ -221,7 +221,7 @@ class Checkpoints:
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction; a failure leaves nothing behind, here or in the store."""
-        done = False
+        done, unit, settled = False, self._unit, self._settled
         try:
             with self.store.transaction() as base:
                 now = self.store.meta("generation")
@@ -240,6 +240,7 @@ class Checkpoints:
             raise CheckpointError(f"the workspace can't be looked at ({what})") from error
         finally:
             if not done:
+                self._unit, self._settled = unit, settled
                 self.scanner.forget()
                 with suppress(StoreError):
                     self._extras = self._stored_extras()
