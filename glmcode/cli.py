@@ -187,6 +187,7 @@ def _before_dashes(argv: list[str]) -> list[str]:
 def _conversation(argv: list[str]) -> int:
     from glmcode.cli_options import CannotResume, UsageError, parse_arguments
     from glmcode.permissions import RuleError
+    from glmcode.trusting import Unanswered
 
     try:
         arguments: Arguments = parse_arguments(argv)
@@ -197,6 +198,8 @@ def _conversation(argv: list[str]) -> int:
         return _unbegun(argv, f"{error}\ntry: glmcode --help", 2)
     except CannotResume as error:
         return _unbegun(argv, str(error), 1)
+    except Unanswered:
+        return _unbegun(argv, "no answer: nothing was begun, and nothing is remembered", 130)
 
 
 def _headless(argv: list[str], arguments: Arguments) -> int:

@@ -29,6 +29,7 @@ from glmcode.base.config import (
 from glmcode.core.model import ModelError
 from glmcode.engine.endpoint import Endpoint, address_of
 from glmcode.engine.lane import CLASSES, Lane, QueueClass, new_lane
+from glmcode.trusting import is_trusted
 
 FORMATS = ("text", "json", "stream-json")
 
@@ -132,10 +133,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def parse_arguments(argv: Sequence[str]) -> Arguments:
-    """Arguments and settings as one value. Raises UsageError."""
+    """Arguments and settings as one value. Raises UsageError, Unanswered."""
     flags, prompt = _split(argv)
     workspace = _workspace(flags.cd)
-    trusted = bool(flags.trust) or _is_trusted(workspace, terminal=not flags.print_mode)
+    trusted = bool(flags.trust) or is_trusted(workspace, terminal=not flags.print_mode)
     try:
         config, notices = load_config(workspace, os.environ, flags.settings, trusted=trusted)
         mode = _mode(flags, config)
@@ -189,29 +190,6 @@ def _split(argv: Sequence[str]) -> tuple[Any, str | None]:
     if len(words) > 1:
         raise UsageError(f"one prompt, please: put quotes around it (got {len(words)} words)")
     return flags, _clean(words[0]) if words else None
-
-
-def _is_trusted(workspace: Path, *, terminal: bool) -> bool:
-    """Whether the folder's own settings count: as a person once said, who is asked here if need
-    be. Nothing to trust is not asked about."""
-    from glmcode.base.trust import answer_for, asks_for_trust, remember
-
-    answer = answer_for(workspace)
-    if answer is not None or not terminal:
-        return bool(answer)
-    what = asks_for_trust(workspace)
-    if not what or not (os.isatty(0) and os.isatty(2)):
-        return False
-    question = f"{workspace} brings its own: {what}.\nTrust this folder? It may set rules. [y/N] "
-    from glmcode.repl.clean import visible
-
-    os.write(2, visible(question).encode("utf-8", "replace"))
-    try:
-        said = os.read(0, 1_000).strip().lower() in (b"y", b"yes")
-        remember(workspace, said)
-    except OSError:
-        return False
-    return said
 
 
 def _mode(flags: Any, config: Config) -> Mode:

@@ -128,8 +128,9 @@ def glmcode(
     env: dict[str, str] | None = None,
     program: Sequence[str] = ("-m", "glmcode"),
     offers: bool = False,
+    cwd: Path | None = None,
 ) -> Iterator[PtySession]:
-    """`glmcode ARGUMENTS` in folder/workspace, with its state below folder/home.
+    """`glmcode ARGUMENTS` in folder/workspace (or cwd), with its state below folder/home.
 
     offers: make the offer that is made once, before the first question about a command.
     """
@@ -142,7 +143,7 @@ def glmcode(
         environment["GLMCODE_PERMISSIONS__SANDBOX_AUTO_ALLOW"] = "false"
     python = [] if program[0] == "bash" else [sys.executable]
     argv = [*python, *program, *arguments]
-    session = PtySession(argv, workspace, environment | (env or {}), size)
+    session = PtySession(argv, cwd or workspace, environment | (env or {}), size)
     try:
         yield session
     finally:
