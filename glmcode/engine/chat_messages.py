@@ -99,7 +99,7 @@ def message_object(message: Message) -> dict[str, Any]:
         case ToolMessage():
             return {
                 "role": "tool",
-                "tool_call_id": message.call_id,
+                "tool_call_id": broken_own(message.call_id),
                 "content": broken(message.text),
             }
         case AssistantMessage():
@@ -126,8 +126,8 @@ def _calls(message: AssistantMessage) -> list[dict[str, Any]]:
     for call_id in message.call_ids():
         name, arguments = known[call_id]
         text = broken_own(json.dumps(arguments, ensure_ascii=False))
-        function = {"name": name, "arguments": text}
-        made.append({"id": call_id, "type": "function", "function": function})
+        function = {"name": broken_own(name), "arguments": text}
+        made.append({"id": broken_own(call_id), "type": "function", "function": function})
     return made
 
 

@@ -43,13 +43,13 @@ def test_no_control_word_is_left_in_any_text(text: str) -> None:
 @given(HOSTILE)
 def test_no_part_of_a_chat_request_holds_a_control_word(text: str) -> None:
     messages = ChatMessages(Preamble(specs=(), system=f"instructions {text}"))
-    call = ToolCall(id="c1", name="Write", arguments={"file_path": "f", "content": text})
-    rejected = RejectedCall(id="c2", name="Write", reason="malformed", raw=text, before=1)
+    call = ToolCall(id=f"c1{text}", name=f"W{text}", arguments={"file_path": "f", "content": text})
+    rejected = RejectedCall(id="c2", name=text, reason="malformed", raw=text, before=1)
     messages.extend(
         [
             UserMessage(text=text),
             AssistantMessage(text=text, reasoning=text, calls=(call,), rejected=(rejected,)),
-            ToolMessage(call_id="c1", name="Bash", text=text),
+            ToolMessage(call_id=f"c1{text}", name="Bash", text=text),
         ]
     )
     body = json.loads(messages.body({"model": "m"}, question=text))
