@@ -38,6 +38,8 @@ def run_clean(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     import argparse
 
+    from glmcode.arguments import Parser
+
     def days(given: str) -> float:
         try:
             number = float(given)
@@ -47,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
             raise argparse.ArgumentTypeError(f"{given!r} is no number of days (0 or more)")
         return number
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="glmcode clean",
         description="Remove saved output and logs that are old, and checkpoints of folders in "
         "which no session changed anything for 30 days. Sessions stay, unless --sessions.",

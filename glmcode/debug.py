@@ -69,9 +69,9 @@ def _say(text: str) -> None:
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
-    import argparse
+    from glmcode.arguments import Parser
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="glmcode debug", description="Look at the GLM dialect by hand, on standard input."
     )
     commands = parser.add_subparsers(required=True, metavar="parse|render|tokens")

@@ -70,9 +70,9 @@ def run_demo(argv: list[str]) -> int:
 
 
 def _options(argv: list[str]) -> DemoOptions | int:
-    import argparse
+    from glmcode.arguments import Parser
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="glmcode demo",
         description="A tiny model on the CPU repairs a failing test: a demonstration of the "
         "whole path, not an assistant.",

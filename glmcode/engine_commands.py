@@ -76,11 +76,11 @@ def run_engine(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    import argparse
 
+    from glmcode.arguments import Parser
     from glmcode.plan_commands import add_plan_options
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="glmcode engine", description="The engine that serves a profile on this machine."
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

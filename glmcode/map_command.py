@@ -50,12 +50,14 @@ def estimated_tokens(text: str) -> int:
 def _arguments(argv: list[str]) -> argparse.Namespace:
     import argparse
 
+    from glmcode.arguments import Parser
+
     def tokens(given: str) -> int:
         if not given.isascii() or not given.isdigit() or not 0 < int(given) <= 10_000_000:
             raise argparse.ArgumentTypeError(f"{given!r} is no number of tokens (1 to 10000000)")
         return int(given)
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="glmcode map",
         description="What a repository defines, the most used first, as the model is shown it.",
         epilog="Without --profile a token is counted for every three bytes of the map.",

@@ -68,9 +68,10 @@ def run_sessions(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    import argparse
 
-    parser = argparse.ArgumentParser(
+    from glmcode.arguments import Parser
+
+    parser = Parser(
         prog="glmcode sessions",
         description="The conversations that were had in this folder. An ID may be cut short.",
     )

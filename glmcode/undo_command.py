@@ -49,12 +49,14 @@ def run_undo(argv: list[str]) -> int:
 def _arguments(argv: list[str]) -> argparse.Namespace:
     import argparse
 
+    from glmcode.arguments import Parser
+
     def turns(given: str) -> int:
         if not given.isascii() or not given.isdigit() or not 0 < int(given) < 10**9:
             raise argparse.ArgumentTypeError(f"{given!r} is no number of turns (1 or more)")
         return int(given)
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="glmcode undo",
         description="Take back what the last turns of any session changed in this folder.",
         epilog="What was changed since is named and left, unless --force. An undo can be undone "

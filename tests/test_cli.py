@@ -156,3 +156,19 @@ def test_a_deleted_working_directory_is_said(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert "working directory is gone" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("debug", "parse"), ("demo",), ("engine", "plan"), ("engine", "status"), ("map", "a")),
+        *(("sessions", "list"), ("sessions", "show", "a"), ("undo", "1"), ("clean",)),
+    ],
+)
+def test_an_argument_that_is_not_known_acts_on_no_terminal(words: tuple[str, ...]) -> None:
+    evil = "x\x1b]52;c;ZXZpbA==\x07\u202e"
+    argv = [sys.executable, "-m", "glmcode", *words, evil, f"--{evil}"]
+    done = subprocess.run(argv, capture_output=True, encoding="utf-8", stdin=subprocess.DEVNULL)
+    assert done.returncode == 2, done.stderr
+    assert "x␛]52;c;ZXZpbA==␇<U+202E>" in done.stderr
+    assert not {"\x1b", "\x07", "\u202e"} & set(done.stdout + done.stderr)
