@@ -102,7 +102,7 @@ class Walk(Statements):
         self._home = home
         self._depth = depth
         self._shadow = False
-        self._left: list[tuple[Path, ...]] = []  # the folders that pushd left
+        self._left: list[tuple[Path, ...]] = []  # where the shell was before
         self._read = WordReader(
             self._source, home, self._variable, self._substitution, self.found.doubts.append
         )
@@ -238,10 +238,11 @@ class Walk(Statements):
 
     def _move(self, part: Part) -> None:
         """Follow the shell to another folder."""
-        if part.name == "popd":
+        if part.name == "popd" or (part.name == "cd" and part.words[-1].text == "-"):
             self.folders = reduce(either, self._left, self.folders) if self._left else ()
+            part.hazard = "" if self._left else "where it leads isn't known"
         elif part.name in ("cd", "pushd"):
-            self._left += [self.folders] if part.name == "pushd" else []
+            self._left.append(self.folders)
             self.folders, self._led = _moved(part, self._home)
 
     def put(

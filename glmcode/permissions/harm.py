@@ -74,6 +74,7 @@ def harm_of(
         _marked(words, text, deed)
     deed.hazards = [one for one in deed.hazards if not _is_mild(words, *one)]
     if name == "rsync":
+        deed.kind, deed.below = "write", True
         deed.writes += [w for w in words[1:] if w.known and not w.text.startswith("-")][-1:]
     return deed
 

@@ -113,11 +113,17 @@ def _git(words: Sequence[Word], is_option: IsOption) -> Deed:
         deed = _git_command(rest, is_option)
     if before.odd:
         deed.kind, deed.why = "other", f"its option {before.odd} is not known"
-    deed.hazards = before.hazards + deed.hazards
+    mild = [id(a) for a, b in pairwise(words[:index]) if a.text == "-c" and _mild_setting(b)]
+    deed.hazards = [one for one in before.hazards if id(one[0]) not in mild] + deed.hazards
     folder = before.seen.get("-C")
     if folder is not None:
         deed.reads.append(folder)
     return deed
+
+
+def _mild_setting(word: Word) -> bool:
+    mild = re.fullmatch(tables_git.GIT_MILD, word.text, re.IGNORECASE)
+    return word.known and mild is not None
 
 
 def after_globals(words: Sequence[Word]) -> int:
@@ -289,7 +295,7 @@ def _set(words: Sequence[Word], is_option: IsOption) -> Deed:
 
 def _cd(words: Sequence[Word], is_option: IsOption) -> Deed:
     given = [word for word in words[1:] if word.text not in ("-P", "-L", "--", "-e")]
-    if len(given) > 1 or any(word.text == "-" or word.text.startswith("+") for word in given):
+    if len(given) > 1 or any(word.text.startswith("+") for word in given):
         return Deed(why="where it leads isn't known")
     return Deed(kind="look", reads=given or [Word(text="~")])
 

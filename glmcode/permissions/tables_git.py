@@ -176,6 +176,12 @@ GIT_GLOBAL = (
     "--glob-pathspecs --noglob-pathspecs --icase-pathspecs --no-advice !-c: !--config-env= "
     "!--exec-path? !--git-dir= !--work-tree= !--namespace= !--super-prefix= !--bare"
 )
+GIT_MILD = (
+    r"user\.(?:name|email)=[^\n]*|color\.[\w.-]+=\w+|core\.(?:quotepath|abbrev)=\w+|advice\.\w+=\w+"
+    r"|log\.(?:date|decorate)=\w+|diff\.(?:renames|algorithm)=\w+|commit\.gpgsign=false"
+    r"|init\.defaultbranch=\w[\w/.-]*"
+)
+"""Settings that `git -c` may give: names and looks, nothing that runs or is a path."""
 GIT_HARMFUL: Mapping[str, str] = {
     "push": "!--receive-pack= !--exec=",
     "fetch": "!--upload-pack=",

@@ -20,6 +20,8 @@ _DISPLAY = {
     "PAGER": r"cat|",
     "GIT_PAGER": r"cat|",
     "MANPAGER": r"cat|",
+    "GIT_EDITOR": r"true|:",
+    "GIT_SEQUENCE_EDITOR": r"true|:",
     "GIT_TERMINAL_PROMPT": r"0",
     "GIT_OPTIONAL_LOCKS": r"0",
     "PYTHONUNBUFFERED": r"1?",

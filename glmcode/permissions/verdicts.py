@@ -63,7 +63,9 @@ class Verdicts:
         self._places: dict[object, list[Spot] | None] = {}
         self.found = found if found is not None else analyse(command, folders, home)
         self._deeds = [self._deed(part) for part in self.found.parts]
-        self._links = any(part.name == "ln" for part in self.found.parts)
+        linking = [part for part in self.found.parts if part.name == "ln"]
+        self._links = bool(linking)
+        self._alone = linking[0] if len(linking) == 1 else None
 
     def _spots(self, word: Word, folders: tuple[Path, ...]) -> list[Spot] | None:
         """The files that a word may name, looked up once."""
@@ -315,7 +317,10 @@ class Verdicts:
         for word in deed.writes:
             if id(word) in named and word.known and not self._is_protected(word, part, deed):
                 continue
-            if why := self._file("write", word, part.folders, strict=strict, below=deed.below):
+            linked = part is not self._alone or strict
+            if why := self._file(
+                "write", word, part.folders, strict=strict, below=deed.below, linked=linked
+            ):
                 return f"{shown} {why}"
         for word in deed.maybe:
             if id(word) in named or not re.match(r"/|\.\./|\.\.$|~", word.text):
@@ -342,8 +347,12 @@ class Verdicts:
         strict: bool = False,
         listed: bool = False,
         below: bool = False,
+        linked: bool = True,
     ) -> str:
-        """Why a file may not be touched. strict: a write must be allowed as an edit is."""
+        """Why a file may not be touched. strict: a write must be allowed as an edit is.
+
+        linked: it may lie behind a link that the command makes.
+        """
         if word.known and word.text == "-":
             return ""
         spots = self._spots(word, folders)
@@ -365,7 +374,9 @@ class Verdicts:
                 return f"reads {one.named}, outside the workspace"
             if way == "write" and not within:
                 return f"writes {one.named}, outside the workspace"
-            if way == "write" and (self._links or (strict and self.policy.mode != "acceptEdits")):
+            if way == "write" and (
+                (self._links and linked) or (strict and self.policy.mode != "acceptEdits")
+            ):
                 return f"writes {one.named}, which no rule allows"
         return ""
 

@@ -292,7 +292,7 @@ def _shell(words: Sequence[Word], stdin: str | None, piped: bool) -> list[Inner]
             index += 1
         elif text.startswith("-") and not text.startswith("--"):
             command = command or "c" in text
-            odd = odd or ("" if re.fullmatch(r"-[ceuxfnhs]+", text) else text)
+            odd = odd or ("" if re.fullmatch(r"-[ceuxfnhsl]+", text) else text)
         elif text == "--":
             index += 1
             break
