@@ -7,6 +7,8 @@ folders; a setting goes before it. Must not judge, and must not offer where nobo
 
 from __future__ import annotations
 
+import asyncio
+
 from glmcode.agent_approval import Approvals
 from glmcode.agent_options import Answer, nobody
 from glmcode.agent_rules import judged
@@ -54,9 +56,13 @@ class Offer:
         self._approvals = approvals
         self._emit = emit
         self._answer = answer
+        self._announced = False
 
     async def authorize(self, call: ToolCall, spec: ToolSpec, action: Action) -> Verdict:
         """As Approvals.authorize. Raises TurnStop."""
+        if call.name == "Bash" and not self._announced:
+            self._announced = True  # before a person allows what nothing would confine
+            await asyncio.to_thread(_sandbox(self._context).announce)
         if self._is_due(call, action):
             await self._make(call)
         return await self._approvals.authorize(call, spec, action)

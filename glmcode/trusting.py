@@ -43,7 +43,7 @@ def _ask(workspace: Path, what: str) -> bool:
     from glmcode.repl.clean import one_line
 
     _say(f"{one_line(str(workspace), LONGEST)} brings its own: {what}.\n")
-    question = "Trust this folder? It may set rules. [y/N] "
+    question = "Trust this folder, and those below it? It may set rules. [y/N] "
     with suppress(OSError, termios.error):
         termios.tcflush(0, termios.TCIFLUSH)
     while True:

@@ -118,7 +118,7 @@ class Sandbox:
         given = dict(environment)
         temporary = self.temporary()
         if temporary is None:
-            self._tell()
+            self.announce()
             return Wrapped(argv=argv, environment=given)
         inside = {name: value for name, value in given.items() if name not in DROPPED}
         names = ("TMPDIR", *(name for name in ("TMP", "TEMP") if name in given))
@@ -215,7 +215,10 @@ class Sandbox:
             case "none":
                 return argv
 
-    def _tell(self) -> None:
+    def announce(self) -> None:
+        """Tell the person, once, where nothing confines commands that should be."""
+        if self.active:
+            return
         if not self._told and self.mode != "danger-full-access":
             self._told = True
             self._say(

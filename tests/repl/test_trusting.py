@@ -12,7 +12,7 @@ from tests.repl.pty_driver import PtySession, glmcode
 from tests.repl.test_modes import bash, last_result
 from tests.repl.test_turns import reach, ready, sent
 
-QUESTION = "Trust this folder?"
+QUESTION = "Trust this folder, and those below it?"
 RULE = '[permissions]\ndeny = ["Bash(ls *)"]\n'
 
 
