@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from threading import Event as Flag
 from threading import Thread
@@ -82,7 +83,8 @@ class Past:
 
     def _start(self, thread: Thread) -> None:
         if not self._stop.is_set():
-            thread.start()
+            with suppress(RuntimeError):  # no more threads: the first checkpoint reads it itself
+                thread.start()
 
     def watched(self, tools: Mapping[str, Tool]) -> dict[str, Tool]:
         """The same tools, whose changes are recorded."""

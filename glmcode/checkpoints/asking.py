@@ -21,7 +21,8 @@ ROOM = 2048
 """Files that are compared at once; of more in one folder, so many at a time."""
 _NOT_FOLLOWED = 0x100 | 0x800
 """AT_SYMLINK_NOFOLLOW, AT_NO_AUTOMOUNT"""
-_INODE_AND_CHANGE = 0x100 | 0x80
+_WHAT = 0x7FF
+"""STATX_BASIC_STATS: what stat asks for, so that network file systems answer as they do there."""
 _SIZE = 256
 _WORDS = _SIZE // 8
 _INODE, _SECONDS, _FRACTION = 4, 12, 13
@@ -115,7 +116,7 @@ class Asker:
         places = self._places[at - start : at - start + len(names)]
         asked = map(
             self._statx,
-            repeat(folder), names, repeat(_NOT_FOLLOWED), repeat(_INODE_AND_CHANGE), places,
+            repeat(folder), names, repeat(_NOT_FOLLOWED), repeat(_WHAT), places,
         )  # fmt: skip
         return not any(asked)
 
@@ -164,7 +165,7 @@ def _statx() -> Callable[..., int] | None:
     except (AttributeError, OSError):
         return None
     place = ctypes.create_string_buffer(_SIZE)
-    if found(_CWD, b"/", _NOT_FOLLOWED, _INODE_AND_CHANGE, place) != 0:
+    if found(_CWD, b"/", _NOT_FOLLOWED, _WHAT, place) != 0:
         return None  # an old kernel, or a filter of system calls
     words = memoryview(place).cast("B").cast("Q")
     status = os.stat("/")  # noqa: PTH116

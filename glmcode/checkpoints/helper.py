@@ -28,6 +28,7 @@ _SIZE = struct.Struct("<I")
 _HEAD = struct.Struct("<III")
 """Of an answer: the look, the share, how many numbers (4 bytes each) follow."""
 _CHUNK = 1 << 16
+_ENDING_S = 1.0
 MAX_KEPT = 1 << 26
 """Bytes kept for a helper that does not read before it is given up."""
 
@@ -40,6 +41,8 @@ class Helper:
         self._out = bytearray()
         self._heard = bytearray()
         self._process: subprocess.Popen[bytes] | None = None
+        if not sys.executable:
+            return
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _MAIN, workspace, str(_ROOT)],
@@ -102,7 +105,8 @@ class Helper:
                 assert pipe is not None
                 with suppress(OSError):
                     pipe.close()
-            process.wait()
+            with suppress(subprocess.TimeoutExpired):  # it may hang in a file system that is gone
+                process.wait(_ENDING_S)
         self._out.clear()
         self._heard.clear()
 
