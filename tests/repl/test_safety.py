@@ -65,7 +65,7 @@ def test_no_text_of_model_file_command_or_person_reaches_the_terminal_as_a_comma
 
 def test_a_dumb_terminal_gets_lines_and_not_one_escape(tmp_path: Path) -> None:
     script = [
-        Reply(text="**Bold** words.", calls=[{"name": "Bash", "arguments": {"command": "env"}}]),
+        Reply(text="**Bold** words.", calls=[{"name": "Bash", "arguments": {"command": "make"}}]),
         Reply(text="Done."),
         slow("Words that go on. " * 100),
     ]
@@ -73,7 +73,7 @@ def test_a_dumb_terminal_gets_lines_and_not_one_escape(tmp_path: Path) -> None:
     with FakeEngine(script) as engine, glmcode(tmp_path, *reach(engine), env=env) as session:
         session.wait_for("glm, protocol chat")
         session.type("go\n")
-        session.wait_for("Allow it? 1 yes, 2 for this session, 3 always Bash(env), 4 no:")
+        session.wait_for("Allow it? 1 yes, 2 for this session, 3 always Bash(make), 4 no:")
         session.read(0.4)
         session.type("4\n")
         session.wait_for("What instead?")
@@ -93,7 +93,7 @@ def test_a_dumb_terminal_gets_lines_and_not_one_escape(tmp_path: Path) -> None:
 
 def test_a_line_typed_ahead_on_a_dumb_terminal_is_a_message_not_an_answer(tmp_path: Path) -> None:
     script = [
-        Reply(calls=[{"name": "Bash", "arguments": {"command": "env"}}], delay=1.0),
+        Reply(calls=[{"name": "Bash", "arguments": {"command": "make"}}], delay=1.0),
         Reply(text="Done."),
     ]
     env = {"TERM": "dumb"}

@@ -82,7 +82,7 @@ def test_no_with_a_word_of_advice_reaches_the_model_and_the_draft_is_kept(tmp_pa
 
 def test_what_was_typed_before_a_question_never_answers_it(tmp_path: Path) -> None:
     script = [
-        slow("Wait a little, I think.", calls=[{"name": "Bash", "arguments": {"command": "env"}}]),
+        slow("Wait a little, I think.", calls=[{"name": "Bash", "arguments": {"command": "make"}}]),
         Reply(text="Finished."),
     ]
     with FakeEngine(script) as engine, glmcode(tmp_path, *reach(engine)) as session:
