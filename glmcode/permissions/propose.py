@@ -80,8 +80,11 @@ def rules_of(text: str) -> tuple[Rule, ...]:
     """The rules of a person's answer. Raises RuleError."""
     try:
         return parse_rules([text])
-    except RuleError:
-        return (parse_rule(text),)
+    except RuleError as error:
+        try:
+            return (parse_rule(text),)
+        except RuleError:
+            raise error from None
 
 
 def _for_command(policy: Policy, tool: str, action: Action) -> Offer:

@@ -131,6 +131,7 @@ def test_a_file_gets_a_rule_for_that_file_alone_unless_it_is_protected(
         ("", "there is no rule"),
         ("Bash(", "does not parse"),
         ("Bash()", "empty pattern"),
+        ("Bash(make *), Edit(./a)x", "the rule 'Edit(./a)x' does not parse"),
         ("bash(make)", "did you mean Bash"),
         ("Bash(make)", "writes"),
         ("Bash(ls *)", "no rule allows `make all`"),
