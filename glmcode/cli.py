@@ -23,7 +23,6 @@ LATER = (
     "commit-message",
     "config",
     "completion",
-    "doctor",
     "batch",
 )
 
@@ -139,8 +138,18 @@ def _dispatch(argv: list[str]) -> int:
     if first in ("-h", "--help", "help") or "--help" in _before_dashes(argv):
         from glmcode.help_text import HELP
 
-        if first not in ("engine", "demo", "debug", "map", "sessions", "undo", "clean"):
+        if first not in ("engine", "demo", "debug", "map", "sessions", "undo", "doctor", "clean"):
             return _print(HELP)
+    if first in LATER:
+        return _say(
+            f"the command {first!r} is not in this version; a prompt that begins with this "
+            f"word goes after --: glmcode -- {first!r}",
+            2,
+        )
+    return _command(first, argv)
+
+
+def _command(first: str, argv: list[str]) -> int:
     match first:
         case "engine":
             from glmcode.engine_commands import run_engine
@@ -158,6 +167,10 @@ def _dispatch(argv: list[str]) -> int:
             from glmcode.sessions_commands import run_sessions
 
             return run_sessions(argv[1:])
+        case "doctor":
+            from glmcode.doctor.command import run_doctor
+
+            return run_doctor(argv[1:])
         case "undo":
             from glmcode.undo_command import run_undo
 
@@ -170,12 +183,6 @@ def _dispatch(argv: list[str]) -> int:
             from glmcode.demo import run_demo
 
             return run_demo(argv[1:])
-        case _ if first in LATER:
-            return _say(
-                f"the command {first!r} is not in this version; a prompt that begins with this "
-                f"word goes after --: glmcode -- {first!r}",
-                2,
-            )
         case _:
             return _conversation(argv)
 

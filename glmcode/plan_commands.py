@@ -98,7 +98,7 @@ def _plan(arguments: argparse.Namespace, chosen: Callable[[argparse.Namespace], 
         return Exit.DONE
     try:
         found, notes = _fit(arguments, profile)
-    except _NoShape as error:
+    except NoShape as error:
         found, notes = None, [str(error)]
     if arguments.json:
         value: dict[str, Any] = {"profile": None if profile is None else profile.name}
@@ -129,7 +129,7 @@ def _plan_of_a_server(profile: Profile, as_json: bool) -> int:
     return Exit.DONE
 
 
-class _NoShape(Exception):
+class NoShape(Exception):
     """The profile's model is not on this disk and the profile knows no sizes."""
 
 
@@ -165,7 +165,7 @@ def _shape(arguments: argparse.Namespace, profile: Profile | None) -> tuple[Mode
 def profile_shape(profile: Profile) -> tuple[ModelShape, list[str]]:
     """Sizes of a profile's model, and a note when they are not the checkpoint's own.
 
-    Raises ShapeError, and _NoShape where nothing is known.
+    Raises ShapeError, and NoShape where nothing is known.
     """
     from glmcode.engine.shape import read_shape
 
@@ -177,7 +177,7 @@ def profile_shape(profile: Profile) -> tuple[ModelShape, list[str]]:
         group = shape.quantisation.default.group
         note = f"{profile.model} is not on this disk: sizes from {Path(profile.shape).name}"
         return shape, [note + (f", where group size {group} is assumed" if group else "")]
-    raise _NoShape(
+    raise NoShape(
         f"{profile.model} is not on this disk, so nobody can say what fits: "
         "--model PATH names its config.json"
     )
@@ -295,11 +295,11 @@ def _offloading(profile: Profile, found: Fit) -> str:
 def _launch(profile: Profile) -> LaunchPlan:
     from glmcode.engine.launch import ASSUMED_VERSION, plan_launch
     from glmcode.engine.paths import engine_paths
-    from glmcode.engine.probe import ProbeError, probe_vllm
+    from glmcode.engine.prepare import SetupError, find_vllm
 
     try:
-        probe = probe_vllm(profile.python)
-    except ProbeError as error:
+        probe = find_vllm(profile)
+    except SetupError as error:
         raise ProfileError(str(error)) from error
     plan = plan_launch(profile, probe, str(engine_paths(profile.name).engine_socket))
     if plan.assumed:
@@ -351,7 +351,7 @@ def _fits(profile: Profile, here: Gpus) -> str | None:
     settings = profile_settings(profile)
     try:
         shape, _ = profile_shape(profile)
-    except (_NoShape, ShapeError):
+    except (NoShape, ShapeError):
         return None
     if kv_dtype(settings.kv) is None:
         return None

@@ -18,7 +18,7 @@ from glmcode.engine.bounded import bounded
 
 LIMIT_S = 8.0
 _SPEC = re.compile(
-    r"(?:(\d{1,5})\s*[x×*]\s*)?(\d{1,4}(?:\.\d{1,3})?)\s*(GiB|GB|G|MiB)", re.IGNORECASE
+    r"(?:([0-9]{1,5})\s*[x×*]\s*)?([0-9]{1,7}(?:\.[0-9]{1,3})?)\s*(GiB|GB|G|MiB)", re.IGNORECASE
 )
 _QUERY = "index,name,memory.total,memory.free,compute_cap,driver_version"
 _NVML = """
