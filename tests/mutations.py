@@ -395,6 +395,56 @@ MUTATIONS = (
         new="        elif False:",
         tests=("tests/test_agent_rewind.py",),
     ),
+    Mutation(
+        name="nothing runs a second time without a yes",
+        file="glmcode/agent_outside.py",
+        old="if said is not None:",
+        new="if False:",
+        tests=("tests/sandbox/test_outside.py",),
+    ),
+    Mutation(
+        name="what changed while a person thought is judged before the second run",
+        file="glmcode/agent_outside.py",
+        old="            if not self._may_ask(action):",
+        new="            if False:",
+        tests=("tests/sandbox/test_outside.py",),
+    ),
+    Mutation(
+        name="the second run begins where the first began",
+        file="glmcode/agent_outside.py",
+        old="self._context.cwd = folder",
+        new="pass",
+        tests=("tests/sandbox/test_outside.py",),
+    ),
+    Mutation(
+        name="the sandbox comes back with the mode",
+        file="glmcode/agent_setup.py",
+        old="sandbox_for(options.commands.sandbox, mode)",
+        new="sandbox_for(options.commands.sandbox, 'bypassPermissions')",
+        tests=("tests/sandbox/test_options.py",),
+    ),
+    Mutation(
+        name="what was typed before the question of trust does not answer it",
+        file="glmcode/trusting.py",
+        old="termios.tcflush(0, termios.TCIFLUSH)",
+        new="pass",
+        tests=("tests/repl/test_trusting.py",),
+    ),
+    Mutation(
+        name="stopping at the question of trust is no answer",
+        file="glmcode/trusting.py",
+        old="""    if not typed:
+        raise Unanswered""",
+        new="",
+        tests=("tests/repl/test_trusting.py",),
+    ),
+    Mutation(
+        name="the offer is made once",
+        file="glmcode/agent_unasked.py",
+        old="keep(CHOICES, AUTO_ALLOW, wanted)",
+        new="pass",
+        tests=("tests/repl/test_unasked.py",),
+    ),
 )
 
 
