@@ -15,11 +15,11 @@ from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glmcode.permissions.outputs import outcome_of
+from glmcode.permissions.outputs import lists_files, outcome_of
 from glmcode.permissions.parts import Analysis, Part
-from glmcode.permissions.statements import Statements, either
+from glmcode.permissions.statements import Statements, either, scope_of
 from glmcode.permissions.syntax import DASH, WORDS, WordReader, parser, readable, token_fault
-from glmcode.permissions.words import Word, literal
+from glmcode.permissions.words import Listing, Word, literal
 from glmcode.permissions.wrappers import Inner, inner_of
 
 if TYPE_CHECKING:
@@ -120,12 +120,12 @@ class Walk(Statements):
             self.found.doubts.append(fault)
         self._visit(tree.root_node)
 
-    def _variable(self, name: str) -> Word | None:
+    def _variable(self, name: str, at: int) -> Word | None:
         if name == "HOME":
             return literal(self._home) if self._untouched("HOME") else None
         if name == "PWD" and len(self.folders) == 1 and self._untouched("PWD"):
             return literal(str(self.folders[0]))
-        return self._variables.get(name)
+        return self._variables.get(name) if at < self._until.get(name, at + 1) else None
 
     def _untouched(self, name: str, defined: int = 0) -> bool:
         """Whether nothing but its definitions and plain expansions mention a name."""
@@ -232,6 +232,8 @@ class Walk(Statements):
             self._doubt(node)
         text = " ".join(self._read.text(node).split())
         part = self.put(words, text, assigns, stdin, feed)
+        if part.name == "read" and (listing := lists_files(feed)):
+            self._listed(part, listing, node)
         self._led = None
         self._move(part)
         return part
@@ -244,6 +246,13 @@ class Walk(Statements):
         elif part.name in ("cd", "pushd"):
             self._left.append(self.folders)
             self.folders, self._led = _moved(part, self._home)
+
+    def _listed(self, part: Part, listing: Listing, node: Node) -> None:
+        """`read f` takes names of files from what is before it in the pipe."""
+        names = [word.text for word in part.words[1:] if word.text.isidentifier()]
+        if len(names) == 1 and self._untouched(names[0], 1):
+            self._variables[names[0]] = Word(text="", known=False, listed=listing)
+            self._until[names[0]] = scope_of(node)
 
     def put(
         self,
@@ -268,7 +277,7 @@ class Walk(Statements):
         if len(self.found.parts) > MOST_PARTS:
             self.found.doubts.append("it has too many parts to be judged")
             return part
-        for inner in inner_of(part.words, _fed(part), part.piped):
+        for inner in inner_of(part.words, _fed(part), part.piped, lists_files(part.feed)):
             self._unwrap(part, inner)
         return part
 

@@ -11,9 +11,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from glmcode.permissions.parts import Part
-from glmcode.permissions.words import Word, unknown
+from glmcode.permissions.words import Listing, Word, unknown
 
-_KEEPS_LINES = frozenset(("grep", "head", "tail", "sort", "uniq"))
+_KEEPS_LINES = {
+    "grep": r"-[ivEFPwxeq]+",
+    "head": r"-n?\d*",
+    "tail": r"-n?\d*",
+    "sort": r"-[rnufVdk]+\d*",
+    "uniq": r"-[udi]+",
+}
+"""Commands that pass whole lines on, with the options of which that is so."""
+_LISTS_WITH = {
+    "grep": r"-[rRniEFPwxlLsIahH]+|-e|--(?:files-with(?:out)?-match(?:es)?|include=.*|exclude=.*"
+    r"|exclude-dir=.*|ignore-case|recursive|word-regexp|fixed-strings|extended-regexp)",
+    "rg": r"-[niFwxlLsSUuPegt0.]+|--(?:files|files-with-matches|files-without-match|glob=.*|type=.*"
+    r"|hidden|no-ignore|fixed-strings|ignore-case|sort=.*|null)",
+    "ls-files": r"-[cdmozk]+|--(?:cached|deleted|modified|others|exclude-standard|full-name"
+    r"|deduplicate|exclude=.*|error-unmatch)?",
+    "git grep": r"-[niEFPwIlLze]+|--(?:files-with-matches|name-only|untracked|cached|null)?",
+    "diff": r"-z|--(?:name-only|cached|staged|diff-filter=\w+|no-renames|relative)?",
+}
+"""Options with which what is printed are the files' names and nothing else."""
 _REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_CEILING_DIRECTORIES", "GIT_CONFIG_COUNT")
 _REV = r"[\w/.@^~]+(?:-[\w/.@^~]+)*"
 _NUMBERS = (
@@ -57,14 +75,43 @@ def _toplevel(part: Part, raw: str) -> Word:
     return unknown(raw)
 
 
-def lists_files(part: Part) -> bool:
-    """Whether what a part prints are files of the workspace (its roots are judged elsewhere)."""
+def lists_files(part: Part | None) -> Listing | None:
+    """What files of the workspace a part prints (its roots are judged elsewhere)."""
     seen: Part | None = part
     while seen is not None and seen.feed is not None and seen.name in _KEEPS_LINES:
+        if not _options_are(_KEEPS_LINES[seen.name], [word.text for word in seen.words]):
+            return None
         seen = seen.feed
     if seen is None or not seen.words or not all(w.known or w.glob for w in seen.words):
-        return False
-    return _lists([word.text for word in seen.words])
+        return None
+    texts = [word.text for word in seen.words]
+    if not _lists(texts):
+        return None
+    if texts[0] == "git":
+        others = re.compile(r"-[cdmzk]*o[a-z]*|--oth\w*|--untracked|--no-index")
+        return Listing(tracked=not any(others.fullmatch(text) for text in texts))
+    return found_by(texts) if texts[0] == "find" else Listing(links=False)
+
+
+def found_by(texts: Sequence[str]) -> Listing:
+    """What find lists: files by these names; links unless only plain files are looked for."""
+    if {"-o", "-or", ","} & set(texts):
+        return Listing()
+    pairs = [
+        (one, value)
+        for before, one, value in zip(("", *texts), texts, (*texts[1:], ""), strict=False)
+        if before not in ("!", "-not")
+    ]
+    plain = "(" not in texts or not {"!", "-not"} & set(texts)
+    named = [value for one, value in pairs if plain and one in ("-name", "-iname")]
+    files = plain and bool({("-type", "f"), ("-type", "d")} & set(pairs))
+    return Listing(
+        names=tuple(named) or ("*",), links=not files or bool({"-L", "-follow"} & set(texts))
+    )
+
+
+def _options_are(allowed: str, texts: Sequence[str]) -> bool:
+    return all(re.fullmatch(allowed, text) for text in texts[1:] if text.startswith("-"))
 
 
 def _lists(texts: Sequence[str]) -> bool:
@@ -74,13 +121,15 @@ def _lists(texts: Sequence[str]) -> bool:
         case "find":
             return not {"-printf", "-exec", "-execdir", "-fprintf", "-ls"} & names
         case "grep":
-            return short or bool({"--files-with-matches", "--files-without-match"} & names)
+            asked = short or bool({"--files-with-matches", "--files-without-match"} & names)
+            return asked and _options_are(_LISTS_WITH["grep"], texts)
         case "rg":
-            return short or bool({"--files-with-matches", "--files"} & names)
+            asked = short or bool({"--files-with-matches", "--files"} & names)
+            return asked and _options_are(_LISTS_WITH["rg"], texts)
         case "git" if len(texts) > 1:
-            if texts[1] == "ls-files":
-                return not {"-s", "--stage", "--format", "-u", "--eol"} & names
+            asked = texts[1] == "ls-files" or (texts[1] == "diff" and "--name-only" in names)
             if texts[1] == "grep":
-                return short or bool({"--files-with-matches", "--name-only"} & names)
-            return texts[1] == "diff" and "--name-only" in names
+                asked = short or bool({"--files-with-matches", "--name-only"} & names)
+            which = "git grep" if texts[1] == "grep" else texts[1]
+            return asked and _options_are(_LISTS_WITH[which], texts[1:])
     return False

@@ -17,7 +17,7 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,7 +26,8 @@ from glmcode.base.globs import expand_braces, path_expression
 from glmcode.permissions.parts import Way
 from glmcode.permissions.policy import Policy
 from glmcode.permissions.rules import COVERS, Rule
-from glmcode.permissions.words import Word
+from glmcode.permissions.trees import link_out, named_below, tracked_links
+from glmcode.permissions.words import Listing, Word
 
 MOST_FILES = 300
 _SECRET_NAMES = frozenset(
@@ -129,7 +130,7 @@ def is_quiet(path: str) -> bool:
 def spots_of(word: Word, folders: Iterable[Path], home: str) -> list[Spot] | None:
     """The files that a word may name; None when that isn't known before it runs."""
     folders = tuple(folders)
-    text = word.text
+    text = _as_python_globs(word.text) if word.glob else word.text
     if "\0" in text:
         return None
     if text == "~" and word.known and not word.raw:
@@ -155,9 +156,9 @@ def spots_of(word: Word, folders: Iterable[Path], home: str) -> list[Spot] | Non
 
 
 def _as_python_globs(text: str) -> str:
-    """A pattern of bash for Python's glob, which knows no `[^a]` and no `[[:alpha:]]`."""
-    text = re.sub(r"\[[^/]*?\[[:.=][^/]*?[:.=]\][^/\]]*\]", "?", text)
-    return text.replace("[^", "[!")
+    """A pattern of bash as glob reads it; a class becomes any character, which covers more."""
+    text = re.sub(r"\[[\^!]?\]?(?:\[[:.=][^\]/]*\]|[^\]/\[])*\[[:.=](?:[^\]/]*\])+", "?", text)
+    return re.sub(r"\[\^", "[!", text)
 
 
 def globs_to_option(word: Word, folders: Iterable[Path]) -> bool:
@@ -236,22 +237,36 @@ class Files:
                     return "it holds a protected folder"
         return ""
 
-    def denied_below(self, way: Way, one: Spot) -> str:
+    def denied_below(self, way: Way, one: Spot, names: Sequence[str] = ("*",)) -> str:
         """A file below a folder that a rule keeps from being read or written; "" for none."""
         rules = [r for r in self.policy.deny if self._concerns(r, way, "") and r.pattern]
         if not rules or not os.path.isdir(one.real):
             return ""
-        count = 0
-        for folder, names, files in os.walk(one.real):
-            for name in (*files, *names):
-                count += 1
-                path = os.path.join(folder, name)
-                if self.hit(rules, way, "", Spot(path, _real(path))):
-                    return path
-            names[:] = [name for name in names if name not in (".git", "node_modules")]
-            if count > 3_000:
+        for path in named_below(one.real, names):
+            if not path:
                 return f"{one.named} (too many files to look at)"
+            if self.hit(rules, way, "", Spot(path, _real(path))):
+                return path
         return ""
+
+    def link_out(self, one: Spot) -> str:
+        """A link below a folder that leads out of the workspace, or to keys; "" for none."""
+        return link_out(one.real, ("*",), self._closed) if os.path.isdir(one.real) else ""
+
+    def listed_out(self, folder: str, listing: Listing) -> str:
+        """A link in a list of files, or a name that would be cut, that leads out; "" for none."""
+        names, links = (listing.names if listing.links else ()), None
+        if listing.tracked:
+            links = tracked_links(folder)
+            names = names if links is None else ()
+        for path in links or ():
+            if self._closed(path) and not os.path.isdir(path):
+                return path
+        return link_out(folder, names, self._closed, words=True)
+
+    def _closed(self, path: str) -> bool:
+        found = Spot(path, _real(path))
+        return not self.within("read", found) or bool(self.protected("read", found))
 
     @staticmethod
     def _concerns(rule: Rule, way: Way, tool: str) -> bool:

@@ -32,8 +32,9 @@ class Deed:
     """kind: what it does where there are no hazards. reads, writes: files, by its nature or by an
     option. maybe: words that may name files. hazards: words that need a rule naming them.
 
-    below: what it reads or writes may be whole folders. editing: it does no more than an edit
-    would, so that rules for edits suffice. why: what keeps it from being a look.
+    below: what it reads or writes may be whole folders. follows: links in them too. editing: it
+    does no more than an edit would, so that rules for edits suffice. why: what keeps it from
+    being a look.
     """
 
     kind: Kind = "other"
@@ -42,6 +43,7 @@ class Deed:
     maybe: list[Word] = field(default_factory=list)
     hazards: list[tuple[Word, str]] = field(default_factory=list)
     below: bool = False
+    follows: bool = False
     editing: bool = False
     why: str = ""
 
@@ -173,6 +175,7 @@ def _git_command(rest: Sequence[Word], is_option: IsOption) -> Deed:
 def _find(words: Sequence[Word], is_option: IsOption) -> Deed:
     roots, files, hazards, odd = find_parts(words)
     deed = Deed(kind="look", reads=[*(roots or [literal(".")]), *files], hazards=hazards)
+    deed.follows = any(word.text in ("-L", "-follow") for word in words)
     if odd:
         deed.kind, deed.why = "other", f"{odd} is not known to be harmless"
     return deed
@@ -321,6 +324,7 @@ def _whole_folders(words: Sequence[Word], is_option: IsOption) -> Deed:
     deed.below = not name.endswith("grep") or bool(recursive)
     if deed.below and not deed.reads:
         deed.reads = [literal(".")]
+    deed.follows = (name == "diff" and bool(recursive)) or bool(_FOLLOWING[name] & set(found.seen))
     return deed
 
 
@@ -337,6 +341,19 @@ def _listing(words: Sequence[Word], is_option: IsOption) -> Deed:
     if plain and not strange and ":" not in given[1].text:
         return Deed(kind="look", reads=given[1:] if name == "gzip" else given[1:2])
     return harm_of(words, Deed(maybe=list(words[1:])), is_option=is_option)
+
+
+_FOLLOWING = {
+    "grep": {"-R", "--dereference-recursive"},
+    "rg": {"-L", "--follow"},
+    "fd": {"-L", "--follow"},
+    "tree": {"-l"},
+    "du": {"-L"},
+    "diff": set[str](),
+    "egrep": {"-R", "--dereference-recursive"},
+    "fgrep": {"-R", "--dereference-recursive"},
+}
+"""Options with which a command goes through links to folders."""
 
 
 def _text(words: Sequence[Word], is_option: IsOption) -> Deed:
@@ -382,4 +399,7 @@ SPECIAL: dict[str, Special] = {
     "fgrep": _whole_folders,
     "rg": _whole_folders,
     "diff": _whole_folders,
+    "fd": _whole_folders,
+    "tree": _whole_folders,
+    "du": _whole_folders,
 }

@@ -10,13 +10,16 @@ from collections.abc import Sequence
 
 from glmcode.permissions.words import Word
 
-_ADDRESS = r"(?:\d+~\d+|\d+|\$|\+\d+|/(?:[^/\\\n]|\\.)*/I?)"
+_ADDRESS = r"(?:\d+~\d+|\d+|\$|\+\d+|/(?:[^/\\\n\[]|\\.|\[\^?\]?[^\]/\n]*\])*/I?)"
 _SED_HEAD = re.compile(rf"[\s;{{}}]*(?:{_ADDRESS}(?:\s*,\s*{_ADDRESS})?)?\s*!?\s*")
 _SED_PLAIN = re.compile(r"[pdPDgGhHxnN=lqQzF]\s*\d*\s*(?=[;}\n]|$)|#[^\n]*")
 _SED_TEXT = re.compile(r"[aic](?:[^\\\n]|\\.)*(?=\n|$)", re.DOTALL)
 _SED_LABEL = re.compile(r"(?::|[btT])\s*[\w.-]*\s*(?=[;}\n]|$)")
 _SED_FLAGS = re.compile(r"[gpiIM0-9m]*\s*(?=[;}\n]|$)")
 _AWK_HARM = re.compile(r"system|getline|\bclose\b|@|\bARGV\b|\bENVIRON\b|/inet|\bPROCINFO\b|SHELL")
+_AWK_TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|#[^\n]*|.', re.DOTALL)
+_AWK_OPERAND = re.compile(r"(?<!print)(?<!printf)(?<!return)(?<!\bin)[\w)\]$\"]\s*$")
+_AWK_REGEX = re.compile(r"(?:[^/\\\n\[]|\\.|\[\^?\]?[^\]/\n]*\])*/")
 _TEST_ONE = frozenset(
     [
         "-z",
@@ -179,19 +182,41 @@ def _after_delimiters(script: str, start: int) -> int:
 
 def awk_is_harmless(script: str) -> bool:
     """Whether a program of awk neither runs a command nor opens a file of its own."""
-    if _AWK_HARM.search(script):
+    text = _awk_code(script)
+    if text is None or _AWK_HARM.search(script):
         return False
-    text = script
-    if not re.search(r"[/#\\]", script):
-        text = re.sub(r'"[^"\n]*"', '""', script)
     text = text.replace("||", "").replace(">=", "")
     if "|" in text:
         return False
     for found in re.finditer(">", text):
         statement = re.split(r"[{};\n]", text[: found.start()])[-1]
-        if "print" in statement:
+        _, prints, printed = statement.rpartition("print")
+        if prints and printed.count("(") <= printed.count(")"):
             return False
     return True
+
+
+def _awk_code(script: str) -> str | None:
+    """A program of awk without its strings, patterns and comments; None when that is unclear."""
+    text = script.replace("\\\n", " ")
+    out, index = "", 0
+    while index < len(text):
+        found = _AWK_TOKEN.match(text, index)
+        assert found is not None
+        token, index = found.group(), found.end()
+        if token == "/" and not _AWK_OPERAND.search(out):
+            regex = _AWK_REGEX.match(text, index)
+            if regex is None:
+                return None
+            token, index = '""', regex.end()
+        elif token == '"':
+            return None
+        elif token[0] == '"':
+            token = '""'
+        elif token[0] == "#":
+            token = ""
+        out += token
+    return re.sub(r"(,|&&|\|\|)\s*\n\s*", r"\1 ", out)
 
 
 def test_is_harmless(words: Sequence[Word]) -> bool:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glmcode.permissions.parts import Analysis, Part
 from glmcode.permissions.redirections import Redirections
 from glmcode.permissions.syntax import WORDS
-from glmcode.permissions.words import Word, literal, unknown
+from glmcode.permissions.words import Listing, Word, literal, unknown
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -47,6 +48,7 @@ class Statements(Redirections):
     def __init__(self, found: Analysis, folders: tuple[Path, ...], source: bytes) -> None:
         super().__init__(found, folders, source)
         self._variables: dict[str, Word] = {}
+        self._until: dict[str, int] = {}  # the byte behind which a variable may not be set
         self._began = folders  # where the statement visited last began
         self._led: tuple[Path, ...] | None = None  # where the last command, a cd, leads
 
@@ -147,7 +149,8 @@ class Statements(Redirections):
                 self._visit(body)
         else:
             if trackable and values and all(value.listed for value in values):
-                self._variables[name] = Word(text="", known=False, listed=True)
+                listing = values[0].listed if len(values) == 1 else Listing()
+                self._variables[name] = Word(text="", known=False, listed=listing)
             self._visit(body)
             if self.folders != before:
                 self.folders = ()
@@ -206,6 +209,7 @@ class Statements(Redirections):
         for name, value in pairs:
             if value.known and name.isidentifier() and self._untouched(name, 1):
                 self._variables[name] = value
+                self._until[name] = scope_of(node)
         return self._add([], node, assigns=pairs)
 
     def _assignment(self, node: Node) -> tuple[str, Word]:
@@ -224,8 +228,8 @@ class Statements(Redirections):
             elif child.type not in ("=", "+="):
                 self._doubt(node)
                 self._below(child)
-        if value.glob:
-            value = unknown(value.raw)
+        if value.glob:  # expanded where the variable is, not here
+            value = replace(literal(value.text), raw=value.raw)
         return name, value
 
     def _redirected(self, node: Node, feed: Part | None) -> Part | None:
@@ -285,6 +289,44 @@ def _exits(node: Node) -> bool:
         named = [child for child in node.children if child.is_named and child.type != "comment"]
         return bool(named) and _exits(named[-1])
     return node.type == "command" and re.fullmatch(rb"exit(?: +\d+)?", node.text or b"") is not None
+
+
+def scope_of(node: Node) -> int:
+    """The byte up to which an assignment is sure to have happened, in the shell that asks.
+
+    What stands in a condition, a branch, a loop, a pipe or a subshell counts within it.
+    """
+    child, parent = node, node.parent
+    while parent is not None:
+        following = child.next_sibling
+        if following is not None and following.type == "&":
+            return child.end_byte
+        kind = parent.type
+        if kind == "list" and child.prev_sibling is not None:
+            return _end_of_list(child, parent)
+        if kind == "if_statement":
+            others = [c for c in parent.children if c.type in ("elif_clause", "else_clause")]
+            later = [c.start_byte for c in others if c.start_byte > node.start_byte]
+            return min([*later, parent.end_byte])
+        if kind in ("pipeline", "case_item", "else_clause", "elif_clause"):
+            return child.end_byte if kind == "pipeline" else parent.end_byte
+        if kind not in ("program", "list", "compound_statement", "redirected_statement"):
+            return parent.end_byte
+        child, parent = parent, parent.parent
+    return child.end_byte
+
+
+def _end_of_list(child: Node, parent: Node) -> int:
+    """How far what stands behind `&&` counts: up to the list's end, or the next `||`."""
+    before = child.prev_sibling
+    if before is None or before.type != "&&":
+        return child.end_byte
+    while parent.parent is not None and parent.parent.type == "list":
+        following = parent.next_sibling
+        if following is None or following.type != "&&":
+            break
+        parent = parent.parent
+    return parent.end_byte
 
 
 def either(one: tuple[Path, ...], other: tuple[Path, ...]) -> tuple[Path, ...]:

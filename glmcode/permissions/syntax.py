@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from glmcode.permissions.parts import Doubt
-from glmcode.permissions.words import Piece, Word, ansi_c, unknown, words_of
+from glmcode.permissions.words import Piece, Word, ansi_c, unknown, unquoted, words_of
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser
@@ -113,7 +113,7 @@ class WordReader:
         self,
         source: bytes,
         home: str,
-        variable: Callable[[str], Word | None],
+        variable: Callable[[str, int], Word | None],
         nested: Nested,
         doubt: Doubt,
     ) -> None:
@@ -137,7 +137,7 @@ class WordReader:
             return [Word(text=raw, raw=raw, prefix=raw)]
         whole = self._whole(node, raw)
         if whole is not None:
-            return [whole]
+            return [whole] if node.type == "string" else unquoted(whole)
         return words_of(self.pieces(node), raw, self._home)
 
     def _whole(self, node: Node, raw: str) -> Word | None:
@@ -147,7 +147,7 @@ class WordReader:
         if quoted and raw != f'"{self.text(inner)}"':
             return None
         if inner.type == "simple_expansion" and self.text(inner) != "$@":
-            found = self._variable(self.text(inner)[1:])
+            found = self._variable(self.text(inner)[1:], inner.start_byte)
             if found is not None and quoted:
                 return replace(found, raw=raw, split=False)
             return found if found is not None and not found.split else None
@@ -246,7 +246,7 @@ class WordReader:
         hole: Piece = ("unknown", "") if quoted else ("split", "")
         match node.type:
             case "simple_expansion":
-                return self._of_variable(raw[1:], hole, quoted)
+                return self._of_variable(node, raw[1:], hole, quoted)
             case "expansion":
                 if not _EXPANSION.fullmatch(raw):
                     self._doubt(f"`{raw[:40]}`")
@@ -256,7 +256,7 @@ class WordReader:
                 if name.startswith("@") or "[@]" in name:
                     hole = ("split", "")  # quoted or not: as many words as there are
                 if re.fullmatch(r"\w+", name):
-                    return self._of_variable(name, hole, quoted)
+                    return self._of_variable(node, name, hole, quoted)
                 return ("unknown", "0") if raw.startswith("${#") else hole
             case "command_substitution":
                 self._check_backticks(node)
@@ -274,16 +274,18 @@ class WordReader:
         self._visit_below(node)
         return hole
 
-    def _of_variable(self, name: str, hole: Piece, quoted: bool) -> Piece:
+    def _of_variable(self, node: Node, name: str, hole: Piece, quoted: bool) -> Piece:
         if name in _SPECIAL:
             return ("unknown", _SPECIAL[name])
         if name == "@":
             return ("split", "")
-        found = self._variable(name)
+        found = self._variable(name, node.start_byte)
         if found is None:
             return hole
         if found.known and (quoted or not re.search(r"[\s*?\[\\]", found.text)):
             return ("quoted", found.text) if found.text or quoted else hole
+        if (found.glob or (found.known and not quoted)) and not re.search(r"[\s\\{~]", found.text):
+            return ("plain", found.text)
         return ("unknown", found.prefix) if quoted or not found.split else hole
 
     def _check_backticks(self, node: Node) -> None:

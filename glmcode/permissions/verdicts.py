@@ -23,7 +23,6 @@ from glmcode.permissions.forms import (
     written_out,
 )
 from glmcode.permissions.matching import covers, denies
-from glmcode.permissions.outputs import lists_files
 from glmcode.permissions.parts import Analysis, Found, Part, Way
 from glmcode.permissions.paths import (
     Files,
@@ -37,7 +36,7 @@ from glmcode.permissions.policy import Judgement, Policy
 from glmcode.permissions.programs import Deed, deed_of
 from glmcode.permissions.rules import Rule
 from glmcode.permissions.variables import harmful_name
-from glmcode.permissions.words import Word, literal
+from glmcode.permissions.words import Listing, Word, literal
 
 _PIECES = re.compile(r"&&|\|\||[;&|\n\r()`{}]|\$\(")
 
@@ -309,8 +308,7 @@ class Verdicts:
         for word in deed.reads:
             if id(word) in named and word.known:
                 continue
-            listed = word.listed or (not word.known and _is_fed_files(part))
-            if why := self._file("read", word, part.folders, listed=listed):
+            if why := self._file("read", word, part.folders) or self._followed(word, part, deed):
                 return f"{shown} {why}"
         by_nature = deed.kind == "write" and all(id(word) in named for word, _ in deed.hazards)
         strict = not (by_rule and by_nature)
@@ -345,7 +343,6 @@ class Verdicts:
         folders: tuple[Path, ...],
         *,
         strict: bool = False,
-        listed: bool = False,
         below: bool = False,
         linked: bool = True,
     ) -> str:
@@ -357,8 +354,8 @@ class Verdicts:
             return ""
         spots = self._spots(word, folders)
         if spots is None:
-            if way == "read" and listed and not self._reads_ruled():
-                return ""
+            if way == "read" and word.listed and folders and not self._reads_ruled():
+                return self._led_out(word.listed, folders)
             verb = "reads" if way == "read" else "writes"
             return f"{verb} a file that isn't known before it runs ({word.raw or word.text})"
         for one in spots:
@@ -380,6 +377,20 @@ class Verdicts:
                 return f"writes {one.named}, which no rule allows"
         return ""
 
+    def _followed(self, word: Word, part: Part, deed: Deed) -> str:
+        """Where a command that follows links would leave the workspace."""
+        for one in (deed.follows and self._spots(word, part.folders)) or ():
+            if out := self._files.link_out(one):
+                return f"follows links, and {out} leads out of the workspace"
+        return ""
+
+    def _led_out(self, listing: Listing, folders: tuple[Path, ...]) -> str:
+        """Where a list of files leaves the workspace: by a link, or by a name that is cut."""
+        for folder in folders:
+            if out := self._files.listed_out(str(folder), listing):
+                return f"reads files among which {out} leads out of the workspace"
+        return ""
+
     def _reads_ruled(self) -> bool:
         """Whether rules keep some files from being read, so that each must be known."""
         return any(rule.tool == "Read" for rule in (*self.policy.deny, *self.policy.ask))
@@ -393,8 +404,3 @@ def _is_write(word: Word, deed: Deed) -> bool:
     """Whether the harm of an option is the file that it writes, which is judged as an edit."""
     reasons = [reason for one, reason in deed.hazards if one is word]
     return bool(deed.writes) and all("write" in r and "run" not in r for r in reasons)
-
-
-def _is_fed_files(part: Part) -> bool:
-    """Whether unknown words come from a list of files, through xargs."""
-    return part.feed is not None and lists_files(part.feed)

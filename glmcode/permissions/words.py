@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, TypeAlias
 
@@ -29,6 +29,18 @@ _ANSI = re.compile(
 _SIMPLE = dict(zip("abeEfnrtv\\'\"?", "\a\b\x1b\x1b\f\n\r\t\v\\'\"?", strict=True))
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list of files of the workspace: patterns of their names, whether links are among them.
+
+    tracked: only what git tracks.
+    """
+
+    names: tuple[str, ...] = ("*",)
+    links: bool = True
+    tracked: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
     """text: the value; with holes where it is unknown. raw: as it was written.
@@ -45,7 +57,7 @@ class Word:
     glob: bool = False
     split: bool = False
     plain: bool = True
-    listed: bool = False
+    listed: Listing | None = None
 
     @property
     def may_be_option(self) -> bool:
@@ -58,9 +70,19 @@ def literal(text: str) -> Word:
     return Word(text=text, raw=text, prefix=text)
 
 
-def unknown(raw: str = "", *, listed: bool = False) -> Word:
+def unknown(raw: str = "", *, listed: Listing | None = None) -> Word:
     """Words of which nothing is known."""
     return Word(text="", raw=raw, known=False, split=True, listed=listed)
+
+
+def unquoted(value: Word) -> list[Word]:
+    """What becomes of the value of a variable that stands without quotes: cut, and patterns."""
+    if not value.known or not re.search(r"[\s*?\[\\]", value.text):
+        return [value]
+    if "\\" in value.text:
+        return [unknown(value.raw)]
+    cut = [_word([("plain", one)], value.raw, "~") for one in value.text.split()]
+    return [replace(word, plain=False) for word in cut] or [unknown(value.raw)]
 
 
 def words_of(pieces: Sequence[Piece], raw: str, home: str) -> list[Word]:

@@ -12,7 +12,8 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from glmcode.permissions.words import Word, literal, unknown
+from glmcode.permissions.outputs import found_by
+from glmcode.permissions.words import Listing, Word, literal, unknown
 
 ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)\+?=(.*)", re.DOTALL)
 SHELLS = frozenset(("bash", "sh", "dash", "zsh", "ksh", "ash", "rbash", "mksh", "fish"))
@@ -90,12 +91,17 @@ _PLAIN = {
 _RUNNERS = {("uv", "run"), ("poetry", "run"), ("pipenv", "run"), ("bundle", "exec")}
 
 
-def inner_of(words: Sequence[Word], stdin: str | None, piped: bool) -> list[Inner]:
-    """What a command runs; an empty list when it is no wrapper that is known."""
+def inner_of(
+    words: Sequence[Word], stdin: str | None, piped: bool, listing: Listing | None = None
+) -> list[Inner]:
+    """What a command runs; an empty list when it is no wrapper that is known.
+
+    stdin: the text that it reads, where that is literal. listing: it reads names of files.
+    """
     name = words[0].text.rpartition("/")[2] if words and words[0].known else ""
     special: dict[str, Callable[[Sequence[Word]], list[Inner]]] = {
         "env": _env,
-        "xargs": _xargs,
+        "xargs": lambda given: _xargs(given, listing),
         "find": _find,
         "gfind": _find,
         "eval": _eval,
@@ -225,26 +231,27 @@ _XARGS_VALUED = [
 ]
 
 
-def _xargs(words: Sequence[Word]) -> list[Inner]:
+def _xargs(words: Sequence[Word], listing: Listing | None) -> list[Inner]:
     start, odd = _after_options(words, _XARGS_FLAGS, _XARGS_VALUED)
     inner = list(words[start:]) or [literal("echo")]
     given = [w.text for w in words[1:start]]
     marks = [given[i + 1] for i, w in enumerate(given[:-1]) if w in ("-I", "-J")]
     marks += [w[2:] for w in given if w.startswith("-I") and len(w) > 2]
-    tail = unknown("the words that xargs reads")
+    tail = unknown("the words that xargs reads", listed=listing)
     if marks:
-        inner = [_filled(word, marks[0]) for word in inner]
+        inner = [_filled(word, marks[0], listing) for word in inner]
     else:
         inner.append(tail)
     hazard = f"the option {odd} of xargs" if odd else ""
     return [Inner(words=tuple(inner), hazard=hazard)]
 
 
-def _filled(word: Word, mark: str, *, listed: bool = False) -> Word:
+def _filled(word: Word, mark: str, listing: Listing | None) -> Word:
     """A word in which a mark stands for what is only known later."""
     if not mark or mark not in word.text:
         return word
     prefix = word.text.partition(mark)[0]
+    listed = listing if word.text == mark else None
     return Word(text=word.text, raw=word.raw, known=False, prefix=prefix, listed=listed)
 
 
@@ -256,7 +263,8 @@ def _find(words: Sequence[Word]) -> list[Inner]:
             end = index + 1
             while end < len(words) and words[end].text not in (";", "+"):
                 end += 1
-            inner = tuple(_filled(w, "{}", listed=True) for w in words[index + 1 : end])
+            listing = found_by([word.text for word in words])
+            inner = tuple(_filled(w, "{}", listing) for w in words[index + 1 : end])
             found.append(Inner(words=inner, standing=True))
             index = end
         index += 1

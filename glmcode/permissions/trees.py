@@ -1,0 +1,96 @@
+"""What lies below a folder: files that a rule keeps closed, links that lead out. Looks at the disk.
+
+A command that goes through a folder reads what is there, and one that follows links also what they
+lead to. Bounded: a folder with more than can be looked at counts as one that holds the thing. Must
+not judge, open or follow anything itself.
+"""
+
+# Paths are text here, as everywhere in rules.
+# ruff: noqa: PTH120
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+_LINK = 0o120000
+MOST_DENIED = 3_000
+MOST_LINKS = 60_000
+_ODD = re.compile(r"\s(?:[/~-]|\.\.(?:/|\s|$))|['\"\\\n]")
+"""A name that xargs or the shell would cut into words that are something else."""
+
+
+def named_below(root: str, names: Sequence[str]) -> Iterator[str]:
+    """Every file and folder below a root whose name fits, without git's and npm's own."""
+    count = 0
+    for folder, folders, files in os.walk(root):
+        for name in (*files, *folders):
+            count += 1
+            if any(fnmatchcase(name, one) for one in names):
+                yield f"{folder}/{name}"
+        folders[:] = [name for name in folders if name not in (".git", "node_modules")]
+        if count > MOST_DENIED:
+            yield ""
+            return
+
+
+def link_out(
+    root: str, names: Sequence[str], closed: Callable[[str], bool], *, words: bool = False
+) -> str:
+    """A link below a root that leads to what is closed; "" for none.
+
+    words: the names are given to a command one by one, so that a link to a folder is not gone
+    through, and a name that would fall apart counts too.
+    """
+    count, waiting = 0, [root]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    count += 1
+                    path = entry.path
+                    if words and _ODD.search(entry.name):
+                        return path
+                    if entry.is_symlink():
+                        counts = not words or not entry.is_dir()
+                        fits = counts and any(fnmatchcase(entry.name, one) for one in names)
+                        if fits and closed(path):
+                            return path
+                    elif entry.name != ".git" and entry.is_dir(follow_symlinks=False):
+                        waiting.append(path)
+        except OSError:
+            continue
+        if count > MOST_LINKS:
+            return f"{root} (too many files to look at)"
+    return ""
+
+
+def tracked_links(folder: str) -> list[str] | None:
+    """The links that git tracks in the repository around a folder; None when that is unclear."""
+    while not os.path.lexists(f"{folder}/.git"):
+        if len(folder) <= 1:
+            return []
+        folder = os.path.dirname(folder)
+    try:
+        data = Path(folder, ".git", "index").read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError:
+        return None
+    version, count = struct.unpack(">II", data[4:12])
+    if data[:4] != b"DIRC" or version not in (2, 3):
+        return None
+    found, at = [], 12
+    for _ in range(count):
+        mode, flags = struct.unpack(">I", data[at + 24 : at + 28])[0], data[at + 60]
+        start = at + (64 if flags & 0x40 else 62)
+        end = data.index(0, start)
+        if mode & 0o170000 == _LINK:
+            found.append(f"{folder}/{os.fsdecode(data[start:end])}")
+        at += (end - at) // 8 * 8 + 8
+    return found
