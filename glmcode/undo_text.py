@@ -53,6 +53,8 @@ def outcome(plan: Plan, applied: Applied) -> str:
     text = f"{verb}: {len(done)} file{'' if len(done) == 1 else 's'}"
     for path, why in applied.failed:
         text += f"\nnot {shown(path)}: {why}"
+    if applied.hindered:
+        text += f"\nthe same {plan.kind} once more does what is missing"
     return text
 
 

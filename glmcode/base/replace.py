@@ -1,11 +1,11 @@
 """The one way in which glmcode changes a file: compare, swap, look again.
 
-`replace_file` holds the folder's lock, compares what is there with what the caller expects,
-puts the new bytes into a temporary file beside it and exchanges the two names in one step. What
-came out of the exchange is compared once more: if another program saved in between, the exchange
-is taken back. A kill at any moment leaves the old file or the new one. Hard links, mounts and
-foreign owners are written in place, after a backup (in_place.py). Must not decide whether a
-change is allowed.
+`replace_file` holds the folder (pinned.py) and its lock, compares what is there with what the
+caller expects, puts the new bytes into a temporary file beside it and exchanges the two names in
+one step. What came out of the exchange is compared once more: if another program saved in
+between, the exchange is taken back. A kill at any moment leaves the old file or the new one. Hard
+links, mounts and foreign owners are written in place, after a backup (in_place.py). Must not
+decide whether a change is allowed.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from glmcode.base.files import (
 )
 from glmcode.base.in_place import write_in_place
 from glmcode.base.locks import LockBusy, folder_lock
+from glmcode.base.pinned import pinned
 
 _NO_TEMPORARY = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_RENAME = (errno.EBUSY, errno.EXDEV, errno.EPERM, errno.EACCES)
@@ -78,16 +79,17 @@ def replace_file(
     """
     first = _Once(meanwhile)
     try:
-        with folder_lock(path.parent):
-            old = _found(path, expected)
+        with folder_lock(path.parent), pinned(path.parent) as folder:
+            held = folder / path.name
+            old = _found(held, expected)
             if old is None:
-                _create(path, data, stopped, first)
+                _create(held, data, stopped, first)
             elif old.data == data:
                 first()
-            elif old.status.st_nlink > 1 or not _swap(path, data, old, stopped, first):
+            elif old.status.st_nlink > 1 or not _swap(held, data, old, stopped, first):
                 first()
-                write_in_place(path, data, old, backups, stopped)
-            return _verified(path, data)
+                write_in_place(held, data, old, backups, stopped)
+            return _verified(held, data)
     except LockBusy as error:
         raise FileFault(f"was not written: {error}; try again") from error
     except OSError as error:
@@ -209,7 +211,8 @@ def _swap(
         if not lost:
             temporary.unlink(missing_ok=True)
     if lost:
-        what = f"another program saved it meanwhile; what it saved is in {temporary}"
+        where = path.parent.resolve() / temporary.name
+        what = f"another program saved it meanwhile; what it saved is in {where}"
         raise FileFault(f"could not be put back: {what}")
     return True
 

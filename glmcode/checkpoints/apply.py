@@ -12,12 +12,14 @@ import errno
 import hashlib
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from glmcode.base.files import FileFault, fault, write_all
+from glmcode.base.files import FileChanged, FileFault, fault, write_all
+from glmcode.base.pinned import pinned
 from glmcode.base.replace import replace_file
 from glmcode.checkpoints.entries import Entry, same
 from glmcode.checkpoints.plan import Item
@@ -27,12 +29,21 @@ from glmcode.checkpoints.store import NotKept
 CHANGED = "changed just now"
 
 
+class _Left(FileFault):
+    """What stands there stays, also when it is tried again."""
+
+
 @dataclass(slots=True)
 class Applied:
-    """Paths that are now as they shall be, and those that are not, each with its reason."""
+    """Paths that are now as they shall be, and those that are not, each with its reason.
+
+    hindered: something could not be done that may be possible later (a full disk, a folder that
+    may not be written), so the turns still stand and can be undone once more.
+    """
 
     done: list[str] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
+    hindered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,7 @@ def apply(items: Sequence[Item], hands: Hands) -> Applied:
     made = [i for i in work if i.target is not None and i.target.kind == "d"]
     put = [i for i in work if i.target is not None and i.target.kind != "d"]
     failed: set[str] = set()
+    soft = (_Left, FileChanged, NotKept)
     phases: list[tuple[list[Item], Callable[[Item, Hands], None]]] = [
         (sorted(going, key=_last_first), _remove),
         (sorted(made, key=lambda item: item.path.count("/")), _make_folder),
@@ -69,6 +81,7 @@ def apply(items: Sequence[Item], hands: Hands) -> Applied:
                 act(item, hands)
             except (OSError, FileFault, NotKept) as error:
                 why = str(fault(error) if isinstance(error, OSError) else error)
+                applied.hindered = applied.hindered or not isinstance(error, soft)
                 applied.failed.append((item.path, why))
                 failed.add(item.path)
     applied.done = [item.path for item in items if item.path not in failed]
@@ -86,11 +99,33 @@ def stands(root: Path, path: str) -> Entry | None:
                     return None
             except OSError:
                 return None
+    return _entry(root / path)
+
+
+def _entry(path: Path) -> Entry | None:
     try:
-        found = read_entry(str(root / path), None, lambda data: hashlib.sha256(data).digest())
+        found = read_entry(str(path), None, lambda data: hashlib.sha256(data).digest())
     except OSError:
         return None
     return found.entry if found is not None else None
+
+
+@contextmanager
+def _place(item: Item, hands: Hands) -> Iterator[Path | None]:
+    """Where the item lies, its folder held fast; None where that folder isn't there."""
+    path = hands.root / item.path
+    try:
+        holding = pinned(path.parent)
+        folder = holding.__enter__()
+    except (FileNotFoundError, NotADirectoryError):
+        yield None
+        return
+    except FileChanged as error:
+        raise _Left(f"was left: it {error}") from error
+    try:
+        yield folder / path.name
+    finally:
+        holding.__exit__(None, None, None)
 
 
 def _last_first(item: Item) -> tuple[int, int]:
@@ -107,16 +142,16 @@ def _goes(item: Item) -> bool:
     return item.now is not None and is_folder is not (item.target.kind == "d")
 
 
-def _check(item: Item, hands: Hands) -> Entry | None:
+def _check(item: Item, place: Path | None) -> Entry | None:
     """What stands there, if it is what was planned with or a step on the way. Raises FileFault."""
-    now = stands(hands.root, item.path)
+    now = None if place is None else _entry(place)
     if same(now, item.now) or same(now, item.target):
         return now
     if now is None and item.target is not None and _goes(item):
         return now  # removed by an attempt that was interrupted
     if any(_alike(now, known) for known in (item.now, item.target)):
         return now  # only the mode differs: an attempt was interrupted
-    raise FileFault(CHANGED)
+    raise _Left(CHANGED)
 
 
 def _alike(now: Entry | None, known: Entry | None) -> bool:
@@ -127,61 +162,86 @@ def _alike(now: Entry | None, known: Entry | None) -> bool:
 
 
 def _remove(item: Item, hands: Hands) -> None:
-    now = _check(item, hands)
-    path = hands.root / item.path
-    if now is None or (item.target is not None and same(now, item.target)):
-        return
-    if item.target is not None and (now.kind == "d") is (item.target.kind == "d"):
-        return
-    with _writable(path.parent):
-        if now.kind != "d":
-            path.unlink()
+    with _place(item, hands) as place:
+        now = _check(item, place)
+        if place is None or now is None or (item.target is not None and same(now, item.target)):
             return
-        try:
-            path.rmdir()
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-            raise FileFault("was left: it holds other files") from error
+        if item.target is not None and (now.kind == "d") is (item.target.kind == "d"):
+            return
+        with _writable(place.parent):
+            if now.kind != "d":
+                place.unlink()
+                return
+            try:
+                place.rmdir()
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                raise _Left("was left: it holds other files") from error
 
 
 def _make_folder(item: Item, hands: Hands) -> None:
-    if _check(item, hands) is not None:
-        return
-    path = hands.root / item.path
-    with _writable(path.parent):
-        path.mkdir(0o700)
+    with _place(item, hands) as place:
+        if _check(item, place) is not None:
+            return
+        if place is None:
+            raise FileFault("was not made: the folder above it is gone")
+        with _writable(place.parent):
+            place.mkdir(0o700)
 
 
 def _set_folder_mode(item: Item, hands: Hands) -> None:
     target = item.target
     assert target is not None
-    path = hands.root / item.path
-    if stat.S_IMODE(path.lstat().st_mode) != target.mode:
-        path.chmod(target.mode)
+    with pinned(hands.root / item.path) as folder:
+        if stat.S_IMODE(folder.stat().st_mode) != target.mode:
+            folder.chmod(target.mode)
 
 
 def _put(item: Item, hands: Hands) -> None:
     """Put a file or a link."""
-    now, target = _check(item, hands), item.target
-    path = hands.root / item.path
+    target = item.target
+    with _place(item, hands) as place:
+        now = _check(item, place)
     if target is None or same(now, target):
         return
     _parents(hands.root, item.path)
-    with _writable(path.parent):
-        if target.kind == "l":
-            _link(path, target.id, now)
-            return
-        data = hands.get(target.id)
-        # Another name of the same file may hold what it shall: it must not be written through.
-        if now is None or now.kind != "f" or path.lstat().st_nlink > 1:
-            _fresh(path, data, target.mode, over=now is not None)
-            return
-        if now.id != target.id:
-            if not now.mode & stat.S_IWUSR:
-                path.chmod(now.mode | stat.S_IWUSR)
-            replace_file(path, data, expected=now.id.hex(), backups=hands.backups)
-        path.chmod(target.mode)
+    with _place(item, hands) as place:
+        if place is None:
+            raise _Left(CHANGED)
+        with _writable(place.parent):
+            _put_at(place, hands, now, target, hands.root / item.path)
+
+
+def _put_at(place: Path, hands: Hands, now: Entry | None, target: Entry, path: Path) -> None:
+    """place: the path, its folder held fast."""
+    if target.kind == "l":
+        _link(place, target.id, now)
+        return
+    data = hands.get(target.id)
+    # Another name of the same file may hold what it shall: it must not be written through.
+    if now is None or now.kind != "f" or place.lstat().st_nlink > 1:
+        _fresh(place, data, target.mode, over=now is not None)
+        return
+    if now.id != target.id:
+        if not now.mode & stat.S_IWUSR:
+            _set_mode(place, now.mode | stat.S_IWUSR)
+        replace_file(path, data, expected=now.id.hex(), backups=hands.backups)
+    _set_mode(place, target.mode)
+
+
+def _set_mode(place: Path, mode: int) -> None:
+    """Of a file, never of what a link there leads to."""
+    if sys.platform != "linux":
+        place.chmod(mode)
+        return
+    descriptor = os.open(place, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if stat.S_ISLNK(os.fstat(descriptor).st_mode):
+            raise _Left(CHANGED)
+        os.chmod(f"/proc/self/fd/{descriptor}", mode)  # noqa: PTH101 (a descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _parents(root: Path, path: str) -> None:
@@ -192,7 +252,7 @@ def _parents(root: Path, path: str) -> None:
         if not os.path.lexists(folder):
             folder.mkdir()
         elif folder != Path("/") and not path.startswith("/") and folder.is_symlink():
-            raise FileFault("was left: a folder above it has become a link")
+            raise _Left("was left: a folder above it has become a link")
 
 
 def _fresh(path: Path, data: bytes, mode: int, *, over: bool) -> None:
@@ -229,10 +289,10 @@ def _name(temporary: Path, path: Path, *, over: bool) -> None:
     try:
         os.link(temporary, path, follow_symlinks=False)
     except FileExistsError as error:
-        raise FileFault(CHANGED) from error
+        raise _Left(CHANGED) from error
     except (OSError, NotImplementedError):
         if os.path.lexists(path):
-            raise FileFault(CHANGED) from None
+            raise _Left(CHANGED) from None
         temporary.rename(path)
 
 
@@ -248,7 +308,7 @@ def _temporary(path: Path) -> Path:
 @contextmanager
 def _writable(folder: Path) -> Iterator[None]:
     """A folder that its owner made read-only is opened for one change, and closed again."""
-    mode = stat.S_IMODE(folder.lstat().st_mode)
+    mode = stat.S_IMODE(folder.stat().st_mode)
     if os.access(folder, os.W_OK | os.X_OK):
         yield
         return

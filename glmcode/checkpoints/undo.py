@@ -194,13 +194,15 @@ class Undo:
             base.execute("UPDATE unit SET state = 'done' WHERE id = ?", (unit,))
             turns = list(numbers)
             if kind == "redo":
-                for number in numbers:
-                    base.execute("UPDATE unit SET undone = 1 WHERE id = ?", (number,))
-                    (row,) = base.execute("SELECT undoes FROM unit WHERE id = ?", (number,))
-                    turns = json.loads(row[0])
-            for number in turns:
-                done = int(kind == "undo")
-                base.execute("UPDATE unit SET undone = ? WHERE id = ?", (done, number))
+                marks = ", ".join("?" * len(numbers))
+                query = f"SELECT undoes FROM unit WHERE id IN ({marks})"
+                turns = [n for (row,) in base.execute(query, turns) for n in json.loads(row)]
+            if not applied.hindered:
+                done = [(int(kind == "undo"), number) for number in turns]
+                done += [(1, number) for number in numbers if kind == "redo"]
+                base.executemany("UPDATE unit SET undone = ? WHERE id = ?", done)
+            elif not applied.done:
+                base.execute("UPDATE unit SET undone = 1 WHERE id = ?", (unit,))
             self._note(base, kind, turns, applied)
         store.rows("PRAGMA synchronous = NORMAL")
 

@@ -24,6 +24,7 @@ from glmcode.base.files import (
     fault,
     load,
 )
+from glmcode.base.pinned import pinned
 from glmcode.base.replace import replace_file, unwritable
 from glmcode.base.settled import settled
 from glmcode.base.textfile import HEAD, binary_kind
@@ -182,7 +183,8 @@ def _folders(folder: Path) -> Iterator[list[Path]]:
     try:
         for one in reversed((folder, *folder.parents)):
             if not os.path.lexists(one):
-                one.mkdir()
+                with pinned(one.parent) as held:
+                    (held / one.name).mkdir()
                 made.append(one)
         yield made
         done = True
