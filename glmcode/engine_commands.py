@@ -13,9 +13,9 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from glmcode.bench_command import add_bench
 from glmcode.engine.attach import (
@@ -23,6 +23,7 @@ from glmcode.engine.attach import (
     all_statuses,
     attach,
     engine_status,
+    find_status,
     wake,
 )
 from glmcode.engine.halt import HaltError, halt
@@ -34,10 +35,12 @@ from glmcode.engine.profile import (
     load_profile,
     machine_profile,
 )
-from glmcode.engine.state import EngineStatus, describe, queue_lines
+from glmcode.engine.state import EngineStatus, describe
 from glmcode.exits import Exit
+from glmcode.listen_options import Listen, add_listen, listening, open_door
 from glmcode.repl.clean import for_terminal, visible
 from glmcode.setup_commands import add_setup
+from glmcode.status_commands import status_json, status_lines, watch_status
 
 if TYPE_CHECKING:
     import argparse
@@ -95,11 +98,13 @@ def _parser() -> argparse.ArgumentParser:
 
     start = add("start", _start, "start an engine and wait until it is ready")
     start.add_argument("--no-wait", action="store_true", help="do not wait until it is ready")
+    add_listen(start)
     add("stop", _stop, "stop an engine; returns when it is gone")
     restart = add("restart", _restart, "stop an engine and start it again")
     restart.add_argument("--no-wait", action="store_true", help="do not wait until it is ready")
     status = add("status", _status, "what one engine is doing, or all of them")
-    status.add_argument("--json", action="store_true", help="as JSON")
+    status.add_argument("--json", action="store_true", help="as JSON; with --watch one a line")
+    status.add_argument("--watch", action="store_true", help="go on telling what it does")
     logs = add("logs", _logs, "the engine's log")
     logs.add_argument("-f", "--follow", action="store_true", help="go on as it grows")
     logs.add_argument("-n", "--lines", type=int, default=40, metavar="N", help="last N lines")
@@ -147,23 +152,29 @@ def _startable(profile: Profile) -> Profile:
 
 def _start(arguments: argparse.Namespace) -> int:
     profile = _startable(_chosen(arguments))
-    if arguments.no_wait:
-        status = asyncio.run(wake(profile))
-        _show(f"{profile.name}: {describe(status)}")
-        return Exit.DONE
+    wanted = listening(arguments)
     progress = Progress(profile.name)
     try:
-        asyncio.run(_wake_and_wait(profile, progress))
+        status = asyncio.run(_wake(profile, progress, wanted, wait=not arguments.no_wait))
     finally:
         progress.clear()
-    status = engine_status(profile)
-    _show(f"{profile.name}: {describe(status)}; started in {status.start_s:.1f} s")
+    took = "" if arguments.no_wait else f"; started in {status.start_s:.1f} s"
+    _show(f"{profile.name}: {describe(status)}{took}")
+    if status.listening:
+        _show(f"  listening on {status.listening}")
     return Exit.DONE
 
 
-async def _wake_and_wait(profile: Profile, progress: Progress) -> None:
-    await wake(profile)
-    await attach(profile, progress)
+async def _wake(
+    profile: Profile, progress: Progress, wanted: Listen | None, *, wait: bool
+) -> EngineStatus:
+    status = await wake(profile)
+    if wanted is not None:
+        status = await open_door(profile, wanted)
+    if wait:
+        await attach(profile, progress)
+        status = await find_status(engine_paths(profile.name)) or status
+    return status
 
 
 def _stop(arguments: argparse.Namespace) -> int:
@@ -200,6 +211,8 @@ def _restart(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
+    if arguments.watch:
+        return watch_status(_named(arguments), as_json=arguments.json)
     if arguments.profile:
         found: list[EngineStatus | EngineUnavailable]
         try:
@@ -209,37 +222,15 @@ def _status(arguments: argparse.Namespace) -> int:
     else:
         found = all_statuses()
     if arguments.json:
-        values = [_status_json(item) for item in found]
+        values = [status_json(item) for item in found]
         print(json.dumps(values[0] if arguments.profile else values))
         return Exit.DONE
     if not found:
         print("no engine was started on this machine")
     for item in found:
-        for line in _status_lines(item):
+        for line in status_lines(item):
             _show(line)
     return Exit.DONE
-
-
-def _status_json(item: EngineStatus | EngineUnavailable) -> Mapping[str, Any]:
-    if isinstance(item, EngineUnavailable):
-        return {"state": "unknown", "reason": str(item)}
-    return item.to_json()
-
-
-def _status_lines(item: EngineStatus | EngineUnavailable) -> list[str]:
-    if isinstance(item, EngineUnavailable):
-        return [str(item)]
-    lines = [f"{item.profile}: {describe(item)}"]
-    if item.up:
-        hours = max(0.0, time.time() - item.since) / 3600
-        lines.append(
-            f"  vLLM {item.vllm or '(own command)'}, process {item.engine_pid}, up for "
-            f"{hours:.1f} h, started in {item.start_s:.1f} s"
-        )
-    lines += [f"  {line}" for line in queue_lines(item, time.time())]
-    lines += [f"  not passed: {text}" for text in item.dropped]
-    lines += [f"  | {line}" for line in item.log]
-    return lines
 
 
 def _logs(arguments: argparse.Namespace) -> int:

@@ -280,7 +280,10 @@ def _tell(writer: asyncio.StreamWriter, place: Place) -> None:
 
 
 def _stranger(writer: asyncio.StreamWriter) -> Lane:
-    """The lane of a program that says nothing about itself: its process."""
+    """The lane of a program that says nothing about itself: its process, or where it is."""
+    there = writer.get_extra_info("peername")
+    if isinstance(there, tuple) and len(there) >= 2:
+        return Lane(run=f"{there[0]}:{there[1]}", label=f"a program at {there[0]}")
     peer = writer.get_extra_info("socket")
     pid = 0
     with contextlib.suppress(OSError, AttributeError, struct.error):

@@ -33,7 +33,7 @@ class EngineStatus:
     tokens of a block of the prefix cache, pool of all of it, 0 when not known. seats: requests
     that it serves at once. running and waiting: those at the engine and in the queue before it
     (class, label, run, since as a Unix time, tokens, breaks; of a waiting one also position and
-    eta_s), as the supervisor adds them.
+    eta_s), as the supervisor adds them. listening: HOST:PORT at which it serves as well.
     """
 
     state: State
@@ -64,6 +64,7 @@ class EngineStatus:
     seats: int = 1
     running: tuple[Mapping[str, Any], ...] = ()
     waiting: tuple[Mapping[str, Any], ...] = ()
+    listening: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; `from_json` gives the same status back."""

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from glmcode.engine.control import ControlError, ask
 from glmcode.engine.desk import Desk, queues
+from glmcode.engine.door import Door
 from glmcode.engine.family import adopt_orphans
 from glmcode.engine.lane import RUN
 from glmcode.engine.mark import GENERATES, EngineMark
@@ -33,7 +34,7 @@ from glmcode.engine.proxy import discard, is_public, relay
 from glmcode.engine.runner import Runner
 from glmcode.engine.state import PROTOCOL, EngineStatus
 from glmcode.engine.tail import bound
-from glmcode.engine.wire import Head, Incoming, WireError, answer, request_body
+from glmcode.engine.wire import Head, Incoming, WireError, answer, request_body, small_body
 
 LOCK_WAIT_S = 40.0
 """How long a new supervisor waits for one that is on its way out."""
@@ -54,6 +55,7 @@ class Supervisor:
         self._connections: set[asyncio.Task[None]] = set()
         self._restarting: asyncio.Task[None] | None = None
         self._served = 0
+        self._door = Door(self._accept_from_afar)
         self._runner = Runner(paths, paths.name, python, self._engine_changed)
         self._desk = Desk(
             paths.engine_socket,
@@ -89,6 +91,7 @@ class Supervisor:
             watch.cancel()
             await self._runner.stop()
             server.close()
+            await self._door.close()
             if _same(self._lock, self._paths.lock):  # else a later one's files lie there
                 for path in (self._paths.socket, self._paths.engine_socket, self._paths.info):
                     path.unlink(missing_ok=True)
@@ -104,7 +107,11 @@ class Supervisor:
         self._notify()
 
     def _to_json(self) -> dict[str, object]:
-        return {**self.status.to_json(), **self._desk.to_json()}
+        return {
+            **self.status.to_json(),
+            **self._desk.to_json(),
+            "listening": self._door.address,
+        }
 
     def _notify(self) -> None:
         event, self._changed = self._changed, asyncio.Event()
@@ -132,13 +139,23 @@ class Supervisor:
             ):
                 self._leave.set()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _accept_from_afar(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        await self._accept(reader, writer, self._door)
+
+    async def _accept(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        door: Door | None = None,
+    ) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
         runs: set[str] = set()
         try:
-            await self._serve(Incoming(reader), writer, runs)
+            await self._serve(Incoming(reader), writer, runs, door)
         except WireError as error:
             writer.write(answer(400, _error("bad_request", str(error)), close=True))
         except ConnectionError:
@@ -149,9 +166,22 @@ class Supervisor:
                 self._desk.gone(run)
             writer.close()
 
-    async def _serve(self, client: Incoming, writer: asyncio.StreamWriter, runs: set[str]) -> None:
+    async def _serve(
+        self,
+        client: Incoming,
+        writer: asyncio.StreamWriter,
+        runs: set[str],
+        door: Door | None,
+    ) -> None:
+        """door: what a connection came in by that is not the socket."""
         while (head := await client.head()) is not None:
-            if head.path.startswith("/glmcode/"):
+            if door is not None and (refusal := door.refusal(head)) is not None:
+                await discard(client, request_body(head))
+                writer.write(refusal)
+                go_on = True
+            elif (head.method, head.path) == ("POST", "/glmcode/listen"):
+                go_on = await self._listen(client, writer, head)
+            elif head.path.startswith("/glmcode/"):
                 await discard(client, request_body(head))
                 go_on = await self._own_route(head, writer)
             elif not is_public(head.path):
@@ -170,6 +200,12 @@ class Supervisor:
             await writer.drain()
             if not go_on or head.closes:
                 return
+
+    async def _listen(self, client: Incoming, writer: asyncio.StreamWriter, head: Head) -> bool:
+        error = await self._door.told(await small_body(client, head))
+        writer.write(answer(400, error) if error else answer(200, self._to_json()))
+        self._notify()
+        return True
 
     async def _relay(self, client: Incoming, writer: asyncio.StreamWriter, head: Head) -> bool:
         """What takes none of the engine's time: lists of models, metrics, encoding of text."""

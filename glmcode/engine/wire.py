@@ -217,3 +217,22 @@ class Incoming:
             raw += data
         self.put_back(raw[end + 4 :])
         return parse_head(raw[: end + 4])
+
+
+async def small_body(client: Incoming, head: Head, most: int = BLOCK) -> bytes:
+    """The whole body of a small request, as it came; b"" where it broke off.
+
+    Raises WireError for a body that is larger or comes in chunks.
+    """
+    body = request_body(head)
+    if not isinstance(body, Sized) or body.left > most:
+        raise WireError("the body is too long")
+    whole = b""
+    while not body.done:
+        data = await client.some()
+        if not data:
+            return b""
+        taken = body.feed(data)
+        whole += data[:taken]
+        client.put_back(data[taken:])
+    return whole

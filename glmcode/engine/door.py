@@ -1,0 +1,125 @@
+"""A TCP address at which the supervisor serves besides its socket: the rig in the basement.
+
+Only by an explicit command, never on its own. Beyond this machine a key is asked for, compared in
+constant time and kept in memory only; whoever has it may use the engine (queue included) and see
+what it does, but not start, stop or open anything. The key travels as it is: on a network that is
+not yours put ssh or TLS in front. Must not serve by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import ipaddress
+import json
+from collections.abc import Awaitable, Callable
+
+from glmcode.engine.wire import Head, answer
+
+SHORTEST_KEY = 16
+_READABLE = ("/glmcode/status", "/glmcode/events")
+
+Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class DoorError(Exception):
+    """It cannot be opened; one sentence with what to do."""
+
+
+class Door:
+    """Closed until `open`. accept: serves a connection and asks `refusal` of each request."""
+
+    def __init__(self, accept: Accept) -> None:
+        self._accept = accept
+        self._server: asyncio.Server | None = None
+        self._key = b""
+        self.address = ""
+
+    async def told(self, text: bytes) -> dict[str, object] | None:
+        """Do what a JSON object says: {"address", "key"}; without an address it is closed.
+
+        Returns an error, or None.
+        """
+        try:
+            value = json.loads(text)
+            if value.get("address"):
+                host, port = parse_address(str(value["address"]))
+                await self.open(host, port, str(value.get("key", "")))
+            else:
+                await self.close()
+        except DoorError as error:
+            return _error("door", str(error))
+        except (ValueError, AttributeError):
+            return _error("bad_request", "not a JSON object")
+        return None
+
+    async def open(self, host: str, port: int, key: str) -> None:
+        """Serve there from now on, and nowhere else any more. Raises DoorError."""
+        if not key and not is_loopback(host):
+            raise DoorError(
+                f"without a key only this machine can be served (127.0.0.1), not {host}: name the "
+                "variable that holds one with --api-key-env"
+            )
+        if key and (len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable()):
+            raise DoorError(f"the key is too weak: {SHORTEST_KEY} ASCII characters at least")
+        await self.close()
+        try:
+            server = await asyncio.start_server(self._accept, host, port)
+        except OSError as error:
+            raise DoorError(f"{host}:{port} can't be served: {error.strerror or error}") from error
+        except (ValueError, OverflowError, UnicodeError) as error:
+            raise DoorError(f"{host}:{port} is no address: {error}") from error
+        self._server = server
+        self._key = _digest(key) if key else b""
+        self.address = _shown(host, server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        """Serve there no more; who is served is served to the end."""
+        server, self._server, self.address = self._server, None, ""
+        if server is not None:
+            server.close()
+
+    def refusal(self, head: Head) -> bytes | None:
+        """The answer to a request that may not pass, or None."""
+        if self._key:
+            said = head.headers.get("authorization", "").removeprefix("Bearer ").strip()
+            if not hmac.compare_digest(_digest(said), self._key):
+                text = "this engine wants its key (Authorization: Bearer ..., --api-key-env)"
+                return answer(401, _error("unauthorized", text))
+        own = head.path.startswith("/glmcode/")
+        if own and not (head.method == "GET" and head.path in _READABLE):
+            text = "from another machine an engine is used, not started, stopped or opened"
+            return answer(403, _error("forbidden", text))
+        return None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """`HOST:PORT`, `[HOST]:PORT` or `:PORT` of this machine. Raises DoorError."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise DoorError(f"{text!r} is no address: HOST:PORT, such as 127.0.0.1:8001")
+    return host, int(port)
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+
+
+def _shown(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _error(kind: str, message: str) -> dict[str, object]:
+    return {"error": {"type": kind, "message": message, "log": []}}

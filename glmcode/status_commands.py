@@ -1,0 +1,171 @@
+"""What an engine is doing, for people and scripts: `engine status`, once or again and again.
+
+With the state come who has the engine and who waits, the engine's own gauges (how full its cache
+is, how much of the prompts it had already), and where it can be reached. Must not change anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from glmcode.engine.attach import EngineUnavailable, find_status
+from glmcode.engine.control import ControlError, fetch, follow
+from glmcode.engine.gauges import Gauges, read_gauges
+from glmcode.engine.paths import engine_paths
+from glmcode.engine.state import EngineStatus, describe, queue_lines, status_from_json
+from glmcode.exits import Exit
+from glmcode.repl.clean import for_terminal
+
+GAUGES_S = 1.0
+AGAIN_S = 0.3
+"""Seconds after which a watched engine that is gone is looked for again."""
+
+
+def gauges_of(item: EngineStatus) -> Gauges | None:
+    """The gauges of an engine that is up; None where it does not say in time."""
+    if not item.up:
+        return None
+    try:
+        return asyncio.run(_gauges(item.profile))
+    except ControlError:
+        return None
+
+
+async def _gauges(name: str) -> Gauges | None:
+    socket = engine_paths(name).socket
+    code, data = await fetch(socket, "GET", "/metrics", timeout_s=GAUGES_S)
+    return read_gauges(data.decode("utf-8", "replace")) if code == 200 else None
+
+
+def status_json(item: EngineStatus | EngineUnavailable) -> Mapping[str, Any]:
+    """For scripts."""
+    if isinstance(item, EngineUnavailable):
+        return {"state": "unknown", "reason": str(item)}
+    gauges = gauges_of(item)
+    socket = str(engine_paths(item.profile).socket)
+    return {**item.to_json(), "socket": socket, "gauges": gauges.to_json() if gauges else None}
+
+
+def status_lines(item: EngineStatus | EngineUnavailable) -> list[str]:
+    """For a person; the engine's words in it are not made harmless yet."""
+    if isinstance(item, EngineUnavailable):
+        return [str(item)]
+    return _lines(item, gauges_of(item))
+
+
+def _lines(item: EngineStatus, gauges: Gauges | None) -> list[str]:
+    lines = [f"{item.profile}: {describe(item)}"]
+    if item.up:
+        hours = max(0.0, time.time() - item.since) / 3600
+        lines.append(
+            f"  vLLM {item.vllm or '(own command)'}, process {item.engine_pid}, up for "
+            f"{hours:.1f} h, started in {item.start_s:.1f} s"
+        )
+    if gauges is not None and (said := gauges.words(item.pool)):
+        lines.append(f"  {said}")
+    lines += [f"  {line}" for line in queue_lines(item, time.time())]
+    if item.listening:
+        lines.append(f"  listening on {item.listening}")
+    lines += [f"  not passed: {text}" for text in item.dropped]
+    lines += [f"  | {line}" for line in item.log]
+    return lines
+
+
+def watch_status(name: str, *, as_json: bool) -> int:
+    """Tell every change until interrupted; the supervisor pushes them."""
+    try:
+        asyncio.run(_watch(name, _Teller(as_json=as_json)))
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    return Exit.DONE
+
+
+async def _watch(name: str, tell: _Teller) -> None:
+    paths = engine_paths(name)
+    while True:
+        try:
+            status = await find_status(paths)
+        except EngineUnavailable as error:
+            tell.gone(str(error))
+            status = None
+        if status is None:
+            tell.status(EngineStatus(state="absent", profile=name), None)
+            await asyncio.sleep(AGAIN_S)
+            continue
+        changes: asyncio.Queue[EngineStatus] = asyncio.Queue()
+
+        def each(value: Any, queue: asyncio.Queue[EngineStatus] = changes) -> bool:
+            queue.put_nowait(status_from_json(value))
+            return False
+
+        following = asyncio.ensure_future(follow(paths.socket, "/glmcode/events", each))
+        try:
+            await _tell_all(name, following, changes, tell)
+        except ControlError:
+            pass  # it left
+        finally:
+            following.cancel()
+
+
+async def _tell_all(
+    name: str, following: asyncio.Future[None], changes: asyncio.Queue[EngineStatus], tell: _Teller
+) -> None:
+    while not (following.done() and changes.empty()):
+        waiting = asyncio.ensure_future(changes.get())
+        both: set[asyncio.Future[Any]] = {waiting, following}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            waiting.cancel()
+            following.result()
+            return
+        status = waiting.result()
+        while not changes.empty():
+            status = changes.get_nowait()
+        gauges = None
+        if status.up:
+            try:
+                gauges = await _gauges(name)
+            except ControlError:
+                gauges = None
+        tell.status(status, gauges)
+
+
+class _Teller:
+    """One JSON object a line, or lines that replace each other on a terminal."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._json = as_json
+        self._terminal = sys.stdout.isatty() and not as_json
+        self._drawn = 0
+        self._last: object = None
+
+    def gone(self, text: str) -> None:
+        if text != self._last:
+            print(for_terminal(text, 2), file=sys.stderr, flush=True)
+        self._last = text
+
+    def status(self, status: EngineStatus, gauges: Gauges | None) -> None:
+        value = {**status.to_json(), "gauges": gauges.to_json() if gauges else None}
+        if value == self._last:
+            return
+        self._last = value
+        if self._json:
+            print(json.dumps(value), flush=True)
+            return
+        lines = [for_terminal(line) for line in _lines(status, gauges)]
+        if not self._terminal:
+            print("\n".join(lines), flush=True)
+            return
+        import shutil
+
+        width = shutil.get_terminal_size().columns
+        up = f"\x1b[{self._drawn}F" if self._drawn else ""
+        shown = [line[: max(1, width - 1)] for line in lines]
+        sys.stdout.write(up + "\x1b[0J" + "\n".join(shown) + "\n")
+        sys.stdout.flush()
+        self._drawn = len(shown)

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from glmcode.engine.attach import engine_status
+from glmcode.engine.door import DoorError, is_loopback, parse_address
+from glmcode.engine.gauges import read_gauges
+from glmcode.engine.halt import halt
+from tests.engine.engine_kit import Home, new_home, until
+
+STATUS = [sys.executable, "-m", "glmcode", "engine", "status", "--profile", "fake"]
+KEY = "a-key-that-is-long-enough"
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+    with new_home(monkeypatch) as made:
+        made.profile()
+        yield made
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def start(home: Home, *words: str, key: str = "") -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "glmcode", "engine", "start", "--profile", "fake", *words],
+        env={**os.environ, "THE_KEY": key},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def code(port: int, path: str, key: str = "", method: str = "GET") -> int:
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    address = f"http://127.0.0.1:{port}{path}"
+    return httpx.request(method, address, headers=headers, timeout=10).status_code
+
+
+def test_with_a_key_the_engine_is_used_but_not_ruled_from_afar(home: Home) -> None:
+    port = free_port()
+    done = start(home, "--listen", f"127.0.0.1:{port}", "--api-key-env", "THE_KEY", key=KEY)
+    assert done.returncode == 0, done.stderr
+    assert f"listening on 127.0.0.1:{port}" in done.stdout
+    assert code(port, "/v1/models", KEY) == 200
+    assert code(port, "/v1/models") == 401 and code(port, "/v1/models", KEY + "x") == 401
+    assert code(port, "/glmcode/status") == 401 and code(port, "/glmcode/status", KEY) == 200
+    for path in ("/glmcode/stop", "/glmcode/start", "/glmcode/restart", "/glmcode/listen"):
+        assert code(port, path, KEY, "POST") == 403, path
+    assert code(port, "/collective_rpc", KEY, "POST") == 404
+    assert engine_status("fake").state == "ready"
+    # The key stands nowhere but in the supervisor's memory.
+    for pid in (home.supervisor(), home.child()):
+        for name in ("cmdline", "environ"):
+            assert KEY.encode() not in Path(f"/proc/{pid}/{name}").read_bytes()
+    assert start(home, "--listen", "off").returncode == 0
+    with pytest.raises(httpx.TransportError):
+        code(port, "/v1/models", KEY)
+
+
+def test_requests_from_afar_pass_the_queue(home: Home) -> None:
+    port = free_port()
+    home.profile("fake", "--gap", "0.2")
+    assert start(home, "--listen", f"127.0.0.1:{port}").returncode == 0
+    body = {"token_ids": [1, 2], "sampling_params": {"max_tokens": 8}, "stream": True}
+
+    def ask() -> httpx.Response:
+        address = f"http://127.0.0.1:{port}/inference/v1/generate"
+        return httpx.post(address, json=body, timeout=30)
+
+    async def both() -> list[httpx.Response]:
+        first = asyncio.create_task(asyncio.to_thread(ask))
+        second = asyncio.create_task(asyncio.to_thread(ask))
+        seen = False
+        while not (first.done() and second.done()):
+            status = await asyncio.to_thread(engine_status, "fake")
+            seen = seen or (len(status.running) == 1 and len(status.waiting) == 1)
+            await asyncio.sleep(0.02)
+        assert seen, "both were at the engine at once"
+        return [first.result(), second.result()]
+
+    assert [answer.status_code for answer in asyncio.run(both())] == [200, 200]
+
+
+def test_without_a_key_only_this_machine_is_served(home: Home) -> None:
+    port = free_port()
+    refused = start(home, "--listen", f"0.0.0.0:{port}")
+    assert refused.returncode == 2 and "--api-key-env" in refused.stderr
+    weak = start(home, "--listen", f"0.0.0.0:{port}", "--api-key-env", "THE_KEY", key="short")
+    assert weak.returncode == 2 and "too weak" in weak.stderr and "short" not in weak.stderr
+    unset = start(home, "--listen", f"127.0.0.1:{port}", "--api-key-env", "NO_SUCH_KEY")
+    assert unset.returncode == 2 and "NO_SUCH_KEY" in unset.stderr
+    assert start(home, "--listen", f"127.0.0.1:{port}").returncode == 0
+    assert code(port, "/v1/models") == 200
+
+
+def test_an_address_that_is_taken_or_none_is_one_sentence(home: Home) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = start(home, "--listen", f"127.0.0.1:{port}")
+        assert done.returncode == 2 and "can't be served" in done.stderr
+    for text in ("nonsense", "host:port", "127.0.0.1:99999"):
+        done = start(home, "--listen", text)
+        assert done.returncode == 2 and "no address" in done.stderr, text
+
+
+@pytest.mark.parametrize(
+    ("text", "there"),
+    [
+        ("127.0.0.1:8001", ("127.0.0.1", 8001)),
+        (":8001", ("127.0.0.1", 8001)),
+        ("[::1]:80", ("::1", 80)),
+        ("box.local:1", ("box.local", 1)),
+    ],
+)
+def test_addresses_are_read(text: str, there: tuple[str, int]) -> None:
+    assert parse_address(text) == there
+
+
+def test_what_is_this_machine_alone() -> None:
+    assert all(map(is_loopback, ("127.0.0.1", "127.9.9.9", "::1", "localhost")))
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.1", "box", "")))
+    with pytest.raises(DoorError):
+        parse_address("box")
+
+
+def test_a_watched_status_tells_every_state_until_the_engine_is_gone(home: Home) -> None:
+    watching = subprocess.Popen(
+        [*STATUS, "--watch", "--json"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        home.attach()
+        until(lambda: engine_status("fake").state == "ready")
+        time.sleep(1.5)
+        asyncio.run(halt(home.paths()))
+        time.sleep(1.5)
+    finally:
+        watching.terminate()
+    assert watching.stdout is not None
+    states = [json.loads(line)["state"] for line in watching.stdout.read().splitlines()]
+    assert states[0] == "absent" and states[-1] == "absent"
+    assert "ready" in states and "stopping" in states
+
+
+def test_gauges_are_read_from_what_vllm_says_and_what_is_absent_is_not_told() -> None:
+    text = (
+        "# HELP x\n"
+        'vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25\n'
+        'vllm:prefix_cache_queries_total{engine="0"} 1000.0\n'
+        'vllm:prefix_cache_hits_total{engine="0"} 900.0\n'
+        'vllm:generation_tokens_total{engine="0"} 1.5e+03\n'
+        'vllm:num_requests_running{engine="0"} 1.0\n'
+    )
+    gauges = read_gauges(text)
+    assert (gauges.hit_rate, gauges.running, gauges.generated) == (0.9, 1, 1500)
+    assert gauges.words(8_000) == (
+        "KV cache 25% of 8,000 tokens in use, 90% of 1,000 prompt tokens were cached, "
+        "1,500 tokens generated"
+    )
+    assert read_gauges("").words() == "" and read_gauges("").hit_rate is None
