@@ -15,6 +15,7 @@ from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from glmcode.permissions.arithmetic import counts, is_counter
 from glmcode.permissions.outputs import lists_files, outcome_of
 from glmcode.permissions.parts import Analysis, Part
 from glmcode.permissions.statements import Statements, either, scope_of
@@ -104,7 +105,12 @@ class Walk(Statements):
         self._shadow = False
         self._left: list[tuple[Path, ...]] = []  # where the shell was before
         self._read = WordReader(
-            self._source, home, self._variable, self._substitution, self.found.doubts.append
+            self._source,
+            home,
+            self._variable,
+            self._substitution,
+            self.found.doubts.append,
+            self._counts,
         )
 
     def run(self) -> None:
@@ -125,7 +131,12 @@ class Walk(Statements):
             return literal(self._home) if self._untouched("HOME") else None
         if name == "PWD" and len(self.folders) == 1 and self._untouched("PWD"):
             return literal(str(self.folders[0]))
+        if name not in self._variables and self._depth == 0 and is_counter(name, self._text):
+            return Word(text="", known=False, prefix="0")
         return self._variables.get(name) if at < self._until.get(name, at + 1) else None
+
+    def _counts(self, raw: str) -> bool:
+        return self._depth == 0 and counts(raw, self._text)
 
     def _untouched(self, name: str, defined: int = 0) -> bool:
         """Whether nothing but its definitions and plain expansions mention a name."""
@@ -149,6 +160,10 @@ class Walk(Statements):
                 return self._test(node)
             case "for_statement":
                 self._for(node)
+                return None
+            case "c_style_for_statement" if self._counting(node):
+                return None
+            case "compound_statement" if self._counts(self._read.text(node)):
                 return None
             case "case_statement":
                 self._case(node)

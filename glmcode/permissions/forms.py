@@ -15,7 +15,7 @@ from pathlib import Path
 from glmcode.permissions.harm import WRITERS
 from glmcode.permissions.parts import Part
 from glmcode.permissions.paths import globs_to_option, spots_of
-from glmcode.permissions.programs import after_globals
+from glmcode.permissions.programs import Deed, after_globals
 from glmcode.permissions.variables import harmless_value
 from glmcode.permissions.words import Word, literal
 
@@ -28,6 +28,20 @@ def pieces_of(word: Word) -> list[Word]:
     if not word.known:
         return [word]
     return [word, *(literal(one) for one in _VALUES.split(word.text)[1:] if one)]
+
+
+_PIECES = re.compile(r"&&|\|\||[;&|\n\r()`{}]|\$\(")
+
+
+def text_pieces(command: str) -> list[tuple[str, list[Word]]]:
+    """What may be commands in a text that is not understood, each with its words."""
+    found = []
+    for piece in (command, *_PIECES.split(command)):
+        words = [literal(re.sub(r"[\"'\\]", "", text)) for text in piece.split()]
+        while words and re.match(r"[A-Za-z_]\w*=", words[0].text):
+            words = words[1:]
+        found.append((piece, words))
+    return found
 
 
 _INTERPRETERS = re.compile(r"(?:python|node|deno|bun|perl|ruby|php|lua|osascript)[\d.]*")
@@ -106,3 +120,9 @@ def denied_forms(part: Part) -> list[Sequence[Word]]:
         if assigns:
             forms.append([*assigns, *form])
     return forms
+
+
+def is_write(word: Word, deed: Deed) -> bool:
+    """Whether the harm of an option is the file that it writes, which is judged as an edit."""
+    reasons = [reason for one, reason in deed.hazards if one is word]
+    return bool(deed.writes) and all("write" in r and "run" not in r for r in reasons)

@@ -36,7 +36,8 @@ class Spec:
 class Scan:
     """What the words of a command say. odd: an option that is not known ("": none).
 
-    seen: the options that are there, by their names. hazards: words with the reason.
+    seen: the options that are there, by their names (given: one by one). hazards: words with
+    the reason.
     """
 
     operands: list[Word] = field(default_factory=list)
@@ -44,6 +45,7 @@ class Scan:
     writes: list[Word] = field(default_factory=list)
     hazards: list[tuple[Word, str]] = field(default_factory=list)
     seen: dict[str, Word | None] = field(default_factory=dict)
+    given: list[tuple[str, Word | None]] = field(default_factory=list)
     odd: str = ""
 
 
@@ -160,6 +162,7 @@ def _part(word: Word, start: int, text: str) -> Word:
 
 def _note(name: str, mark: Mark, word: Word, value: Word | None, found: Scan) -> None:
     found.seen[name] = value
+    found.given.append((name, value))
     match mark:
         case "!":
             found.hazards.append((word, f"{name} makes it run or change something"))

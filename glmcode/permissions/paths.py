@@ -237,12 +237,17 @@ class Files:
                     return "it holds a protected folder"
         return ""
 
-    def denied_below(self, way: Way, one: Spot, names: Sequence[str] = ("*",)) -> str:
-        """A file below a folder that a rule keeps from being read or written; "" for none."""
+    def denied_below(
+        self, way: Way, one: Spot, names: Sequence[str] = ("*",), *, hidden: bool = True
+    ) -> str:
+        """A file below a folder that a rule keeps from being read or written; "" for none.
+
+        names: patterns of the names that count. hidden: hidden files and links do too.
+        """
         rules = [r for r in self.policy.deny if self._concerns(r, way, "") and r.pattern]
         if not rules or not os.path.isdir(one.real):
             return ""
-        for path in named_below(one.real, names):
+        for path in named_below(one.real, names, hidden=hidden):
             if not path:
                 return f"{one.named} (too many files to look at)"
             if self.hit(rules, way, "", Spot(path, _real(path))):

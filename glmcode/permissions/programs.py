@@ -21,6 +21,7 @@ from glmcode.permissions.scripts import (
     sed_is_harmless,
     test_is_harmless,
 )
+from glmcode.permissions.searches import over_folders
 from glmcode.permissions.variables import harmful_name, harmless_value
 from glmcode.permissions.words import Word, literal
 
@@ -32,7 +33,8 @@ class Deed:
     """kind: what it does where there are no hazards. reads, writes: files, by its nature or by an
     option. maybe: words that may name files. hazards: words that need a rule naming them.
 
-    below: what it reads or writes may be whole folders. follows: links in them too. editing: it
+    below: what it reads or writes may be whole folders; of those hidden files and links too
+    (hidden), or only files with names like these (only). follows: links in them too. editing: it
     does no more than an edit would, so that rules for edits suffice. why: what keeps it from
     being a look.
     """
@@ -43,6 +45,8 @@ class Deed:
     maybe: list[Word] = field(default_factory=list)
     hazards: list[tuple[Word, str]] = field(default_factory=list)
     below: bool = False
+    hidden: bool = True
+    only: tuple[str, ...] = ("*",)
     follows: bool = False
     editing: bool = False
     why: str = ""
@@ -320,12 +324,7 @@ def _whole_folders(words: Sequence[Word], is_option: IsOption) -> Deed:
     text, operands = tables.LOOKS[name]
     found = scan(words[1:], text, is_option)
     deed = looking(found, operands)
-    recursive = {"-r", "-R", "--recursive", "--dereference-recursive"} & set(found.seen)
-    deed.below = not name.endswith("grep") or bool(recursive)
-    if deed.below and not deed.reads:
-        deed.reads = [literal(".")]
-    deed.follows = (name == "diff" and bool(recursive)) or bool(_FOLLOWING[name] & set(found.seen))
-    return deed
+    return over_folders(name, found, deed)
 
 
 def _listing(words: Sequence[Word], is_option: IsOption) -> Deed:
@@ -341,19 +340,6 @@ def _listing(words: Sequence[Word], is_option: IsOption) -> Deed:
     if plain and not strange and ":" not in given[1].text:
         return Deed(kind="look", reads=given[1:] if name == "gzip" else given[1:2])
     return harm_of(words, Deed(maybe=list(words[1:])), is_option=is_option)
-
-
-_FOLLOWING = {
-    "grep": {"-R", "--dereference-recursive"},
-    "rg": {"-L", "--follow"},
-    "fd": {"-L", "--follow"},
-    "tree": {"-l"},
-    "du": {"-L"},
-    "diff": set[str](),
-    "egrep": {"-R", "--dereference-recursive"},
-    "fgrep": {"-R", "--dereference-recursive"},
-}
-"""Options with which a command goes through links to folders."""
 
 
 def _text(words: Sequence[Word], is_option: IsOption) -> Deed:

@@ -76,6 +76,10 @@ class Statements(Redirections):
         """Find the commands in what is not understood, for rules that deny."""
 
     @abstractmethod
+    def _counts(self, raw: str) -> bool:
+        """Whether arithmetic only counts."""
+
+    @abstractmethod
     def _untouched(self, name: str, defined: int = 0) -> bool:
         """Whether nothing but its definitions and plain expansions mention a name."""
 
@@ -156,6 +160,20 @@ class Statements(Redirections):
                 self.folders = ()
         self._variables.pop(name, None)
         self.folders = either(before, self.folders) if self.folders else ()
+
+    def _counting(self, node: Node) -> bool:
+        """Go through `for ((i=0; i<3; i++))` where it only counts."""
+        body = node.child_by_field_name("body")
+        if body is None or body.type != "do_group":
+            return False
+        head = self._read.text(node)[: body.start_byte - node.start_byte]
+        found = re.fullmatch(r"for *(\(\(.*\)\))\s*;?\s*", head)
+        if found is None or not self._counts(found.group(1)):
+            return False
+        before = self.folders
+        self._visit(body)
+        self.folders = before if self.folders == before else ()
+        return True
 
     def _case(self, node: Node) -> None:
         start = self.folders

@@ -107,6 +107,7 @@ class WordReader:
     """Reads words of one source. variable: the known word of a name, or None.
 
     nested: visits the commands of a substitution and gives the word that it leaves.
+    counts: whether arithmetic is harmless.
     """
 
     def __init__(
@@ -116,12 +117,14 @@ class WordReader:
         variable: Callable[[str, int], Word | None],
         nested: Nested,
         doubt: Doubt,
+        counts: Callable[[str], bool],
     ) -> None:
         self._source = source
         self._home = home
         self._variable = variable
         self._nested = nested
         self._doubt = doubt
+        self._counts = counts
 
     def text(self, node: Node) -> str:
         """The source of a node."""
@@ -266,10 +269,10 @@ class WordReader:
                 begins = "" if found.known else found.prefix
                 return ("unknown" if quoted or not found.split else "split", begins)
             case "arithmetic_expansion":
-                if not _NUMBERS.fullmatch(raw):
+                if not (_NUMBERS.fullmatch(raw) or self._counts(raw)):
                     self._doubt(f"the arithmetic {raw[:40]}, which may run code")
                     self._visit_below(node)
-                return ("unknown", "")
+                return ("unknown", "0")
         self._doubt(f"`{raw[:40]}`")
         self._visit_below(node)
         return hole

@@ -2,7 +2,7 @@
 
 A command that goes through a folder reads what is there, and one that follows links also what they
 lead to. Bounded: a folder with more than can be looked at counts as one that holds the thing. Must
-not judge, open or follow anything itself.
+not judge or follow anything itself, nor open more than git's index and ignore files.
 """
 
 # Paths are text here, as everywhere in rules.
@@ -24,18 +24,40 @@ _ODD = re.compile(r"\s(?:[/~-]|\.\.(?:/|\s|$))|['\"\\\n]")
 """A name that xargs or the shell would cut into words that are something else."""
 
 
-def named_below(root: str, names: Sequence[str]) -> Iterator[str]:
-    """Every file and folder below a root whose name fits, without git's and npm's own."""
+def named_below(root: str, names: Sequence[str], *, hidden: bool = True) -> Iterator[str]:
+    """Every file and folder below a root whose name fits, without git's and npm's own.
+
+    hidden: False leaves hidden ones and links out, as ripgrep does.
+    """
     count = 0
+    hidden = hidden or _shows_hidden(Path(root), *Path(root).parents)
     for folder, folders, files in os.walk(root):
+        hidden = hidden or _shows_hidden(Path(folder))
         for name in (*files, *folders):
             count += 1
+            if not hidden and (name[0] == "." or Path(folder, name).is_symlink()):
+                continue
             if any(fnmatchcase(name, one) for one in names):
                 yield f"{folder}/{name}"
-        folders[:] = [name for name in folders if name not in (".git", "node_modules")]
+        seen = [name for name in folders if hidden or name[0] != "."]
+        folders[:] = [name for name in seen if name not in (".git", "node_modules")]
         if count > MOST_DENIED:
             yield ""
             return
+
+
+def _shows_hidden(*folders: Path) -> bool:
+    """Whether a file tells ripgrep to look at what it leaves out by itself."""
+    if "RIPGREP_CONFIG_PATH" in os.environ:
+        return True
+    for folder in folders:
+        for name in (".ignore", ".rgignore", ".gitignore"):
+            try:
+                if re.search(rb"^\s*!", (folder / name).read_bytes(), re.MULTILINE):
+                    return True
+            except OSError:
+                continue
+    return False
 
 
 def link_out(

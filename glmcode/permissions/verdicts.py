@@ -17,9 +17,11 @@ from glmcode.permissions.forms import (
     allowable_forms,
     changed_names,
     denied_forms,
+    is_write,
     pieces_of,
     plain_name,
     quoted_paths,
+    text_pieces,
     written_out,
 )
 from glmcode.permissions.matching import covers, denies
@@ -37,8 +39,6 @@ from glmcode.permissions.programs import Deed, deed_of
 from glmcode.permissions.rules import Rule
 from glmcode.permissions.variables import harmful_name
 from glmcode.permissions.words import Listing, Word, literal
-
-_PIECES = re.compile(r"&&|\|\||[;&|\n\r()`{}]|\$\(")
 
 
 class Verdicts:
@@ -129,16 +129,14 @@ class Verdicts:
                 for word in words:
                     for one in self._spots(word, part.folders) or ():
                         for rule in rules:
-                            if Files(_only(self.policy, rule), self.home).denied_below(way, one):
+                            files = Files(_only(self.policy, rule), self.home)
+                            if files.denied_below(way, one, deed.only, hidden=deed.hidden):
                                 return rule
         return None
 
     def _in_text(self, commands: Sequence[Rule], files: Sequence[Rule]) -> tuple[Rule, str] | None:
         """Where the syntax is not understood, rules that deny are tried on every piece of text."""
-        for piece in (self.command, *_PIECES.split(self.command)):
-            words = [literal(re.sub(r"[\"'\\]", "", text)) for text in piece.split()]
-            while words and re.match(r"[A-Za-z_]\w*=", words[0].text):
-                words = words[1:]
+        for piece, words in text_pieces(self.command):
             for rule in commands:
                 if words and denies(rule.pattern, words):
                     return rule, piece.strip()
@@ -262,7 +260,7 @@ class Verdicts:
             return f"{shown} changes {changed[0]}, which needs a rule of its own"
         if part.hazard:
             return f"{shown} needs a rule of its own ({part.hazard})"
-        hazards = [reason for word, reason in deed.hazards if not _is_write(word, deed)]
+        hazards = [reason for word, reason in deed.hazards if not is_write(word, deed)]
         if hazards:
             return f"{shown} needs a rule of its own ({hazards[0]})"
         if deed.kind == "look" or (deed.kind == "write" and deed.editing and not self._links):
@@ -299,7 +297,7 @@ class Verdicts:
                 named = {id(word) for index, word in enumerate(words) if index not in loose}
                 if changed and not all(id(w) in named for w in words[: len(changed)]):
                     continue
-                if all(id(word) in named for word, _ in deed.hazards if not _is_write(word, deed)):
+                if all(id(word) in named for word, _ in deed.hazards if not is_write(word, deed)):
                     return rule, named
         return None, set()
 
@@ -398,9 +396,3 @@ class Verdicts:
 
 def _only(policy: Policy, rule: Rule) -> Policy:
     return Policy(deny=(rule,), folders=policy.folders)
-
-
-def _is_write(word: Word, deed: Deed) -> bool:
-    """Whether the harm of an option is the file that it writes, which is judged as an edit."""
-    reasons = [reason for one, reason in deed.hazards if one is word]
-    return bool(deed.writes) and all("write" in r and "run" not in r for r in reasons)

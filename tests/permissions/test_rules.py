@@ -147,3 +147,17 @@ def test_a_rule_that_does_not_parse_is_quoted_in_the_error(text: str) -> None:
     with pytest.raises(RuleError) as error:
         parse_rule(text)
     assert repr(text) in str(error.value)
+
+
+@pytest.mark.parametrize("name", [".ignore", ".rgignore", ".gitignore"])
+def test_an_ignore_file_that_shows_hidden_files_makes_rg_denied_again(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / ".env").write_text("SECRET=1\n")
+    (tmp_path / "a.py").write_text("x\n")
+    policy = Policy(deny=parse_rules(["Read(./.env)"]), folders=(tmp_path.resolve(),))
+    assert (
+        decide(policy, "Bash", _action(Effect.EXECUTE, "rg x", str(tmp_path))).decision == "allow"
+    )
+    (tmp_path / name).write_text("*.log\n!.env\n")
+    assert decide(policy, "Bash", _action(Effect.EXECUTE, "rg x", str(tmp_path))).decision == "deny"
