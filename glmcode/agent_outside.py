@@ -2,8 +2,9 @@
 
 Bash is wrapped, so that the question comes after the failure and before the model's answer to it.
 Nothing is run a second time without a yes; what denies is asked first, and modes that ask nobody
-leave the failure as it is. The second run is an action of its own: judged, journaled and recorded
-like the first, begun in the same folder. Must not decide what the sandbox forbids.
+leave the failure as it is. A no holds for the same command as long as the session. The second run
+is an action of its own: judged, journaled and recorded like the first, begun in the same folder.
+Must not decide what the sandbox forbids.
 """
 
 from __future__ import annotations
@@ -28,8 +29,12 @@ PARTLY = (
     "your rights"
 )
 UNREAD = "; what rules forbid to read is then kept from it only where its words name it"
+NOT_AGAIN = "the user did not let this command run outside the sandbox before"
 LINES = 8
 """Lines of the output that are shown with the question."""
+
+SHORT = 100
+"""Characters of a command that a header surely shows."""
 
 
 class Outside:
@@ -42,6 +47,7 @@ class Outside:
         self._approvals = approvals
         self._emit = emit
         self._answer = answer
+        self._declined: set[tuple[str, tuple[str, ...]]] = set()
 
     def offered(self, tools: Mapping[str, Tool]) -> dict[str, Tool]:
         """The same tools; where nobody can answer, exactly those."""
@@ -69,6 +75,8 @@ class Outside:
         forbidden = self._context.confined.pop(call_id, "")
         if not forbidden or not self._may_ask(action):
             return result
+        if (action.subject, action.paths) in self._declined:
+            return _noted(result, NOT_AGAIN)
         kept = _noted(result, "the user stopped when asked whether to run it outside the sandbox")
         try:
             said = await self._ask(call_id, action, result, forbidden)
@@ -97,7 +105,11 @@ class Outside:
             call_id=call_id,
             name="Bash",
             subject=action.subject,
-            preview=Preview(kind="text", title=action.subject, body=self._body(result, forbidden)),
+            preview=Preview(
+                kind="text",
+                title=action.subject,
+                body=whole(action.subject) + self._body(result, forbidden),
+            ),
             question=QUESTION,
         )
         self._emit(asked)
@@ -110,6 +122,7 @@ class Outside:
         )
         if approval.allowed:
             return None
+        self._declined.add((action.subject, action.paths))
         advice = f": {approval.advice}" if approval.advice else ""
         return f"the user was asked and did not let it run outside the sandbox{advice}"
 
@@ -119,7 +132,7 @@ class Outside:
         lines = result.for_model.rstrip("\n").split("\n")
         shown = [line for line in lines if not line.startswith("[the sandbox forbids ")][-LINES:]
         partly = f"{PARTLY}{UNREAD if unread else ''}."
-        return "\n".join([*shown, f"The sandbox forbade {forbidden}.", partly])
+        return "\n".join([*shown, f"The sandbox forbids {forbidden}.", partly])
 
     async def _once_more(
         self,
@@ -144,6 +157,13 @@ class Outside:
             return _noted(result, f"the user let it run outside the sandbox, which failed: {error}")
         finally:
             self._context.outside.discard(call_id)
+
+
+def whole(command: str) -> str:
+    """A command that a header can't show, line by line; "" for one that it can."""
+    if "\n" not in command.strip() and len(command) <= SHORT:
+        return ""
+    return "".join(f"{line}\n" for line in ("the command:", *command.strip().split("\n"), ""))
 
 
 def _noted(result: ToolResult, note: str) -> ToolResult:

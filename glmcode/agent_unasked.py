@@ -11,6 +11,7 @@ import asyncio
 
 from glmcode.agent_approval import Approvals
 from glmcode.agent_options import Answer, nobody
+from glmcode.agent_outside import whole
 from glmcode.agent_rules import judged
 from glmcode.base.answers import AUTO_ALLOW, CHOICES, keep
 from glmcode.core.calls import Verdict
@@ -79,11 +80,12 @@ class Offer:
 
     async def _make(self, call: ToolCall) -> None:
         sandbox = _sandbox(self._context)
+        command = str(call.arguments.get("command", ""))
         asked = ApprovalAsked(
             call_id=f"{AUTO_ALLOW}-{call.id}",
             name="Sandbox",
-            subject=str(call.arguments.get("command", "")),
-            preview=Preview(kind="text", title=AUTO_ALLOW, body=_body(sandbox)),
+            subject=command,
+            preview=Preview(kind="text", title=AUTO_ALLOW, body=whole(command) + _body(sandbox)),
             question=QUESTION,
         )
         self._emit(asked)

@@ -37,7 +37,7 @@ def test_a_person_is_asked_after_the_failure_and_a_yes_runs_it_outside(tmp_path:
         session.wait_for_visible(QUESTION)
         shown = " ".join(session.screen.text.split())
         assert "said" in shown and "Read-only file system" in shown
-        assert "The sandbox forbade writing outside the workspace" in shown
+        assert "The sandbox forbids writing outside the workspace" in shown
         assert "may have done part of its work" in shown
         assert "always" not in session.screen.visible.split(QUESTION)[1]
         assert runs(tmp_path) == 1 and not (tmp_path / "outside").exists()

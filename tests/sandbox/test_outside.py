@@ -98,7 +98,7 @@ def test_a_yes_runs_it_again_outside_and_the_model_gets_that_result_and_is_told(
     assert result.split("\n")[-1].startswith("[exit 0 in ")
     (question,) = asked.questions
     assert question.question == "Run it again outside the sandbox?"
-    assert "The sandbox forbade writing outside the workspace" in question.preview.body
+    assert "The sandbox forbids writing outside the workspace" in question.preview.body
     assert "may have done part of its work" in question.preview.body
     assert "said\n" in question.preview.body, "what the first run printed"
     assert len([event for event in asked.events if isinstance(event, CallStarted)]) == 2
@@ -294,3 +294,29 @@ def test_only_what_is_otherwise_outside_is_a_reason_to_leave(
     )
     assert told in said and bool(said) == bool(told)
     assert lifted(output, command, mechanism="none", read_only=True, network=False) == ""
+
+
+def test_a_no_holds_for_the_same_command_and_for_no_other(base: Path) -> None:
+    asked = Asked(base, twice(base), NO)
+    script = cast(Any, asked.agent.client).script
+    again = [calls(("Bash", {"command": twice(base)}), step=2)]
+    other = [calls(("Bash", {"command": twice(base) + "2"}), step=3)]
+    script[1:1] = [*again, *other]
+
+    async def main() -> None:
+        await asked.agent.submit("go")
+        await asked.agent.close()
+
+    asyncio.run(main())
+    assert len(asked.questions) == 2 and runs(base) == 3
+    assert (
+        "[the user did not let this command run outside the sandbox before]" in (asked.results()[1])
+    )
+
+
+def test_a_command_that_a_header_cannot_show_stands_whole_in_the_question(base: Path) -> None:
+    lines = "\n".join(f"echo {n}" for n in range(60))
+    asked = Asked(base, f"{lines}\n{twice(base)}", NO)
+    asked.run()
+    body = asked.questions[0].preview.body
+    assert body.startswith(f"the command:\n{lines}\n") and f"echo x >> {base}/outside" in body
