@@ -8,6 +8,7 @@ Must not start an engine, import vLLM or download anything.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -185,10 +186,14 @@ def profile_shape(profile: Profile) -> tuple[ModelShape, list[str]]:
 
 def _model_path(text: str) -> Path:
     """A path, or the folder of a hub id that was downloaded."""
-    path = Path(text).expanduser()
-    if text.count("/") == 1 and not text.startswith((".", "/", "~")) and not path.exists():
-        return cached_snapshot(text) or path
-    return path
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as error:
+        raise _UsageError(f"--model {text[:100]}: {error}") from error
+    known = None
+    if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", text) and not path.exists():
+        known = cached_snapshot(text)
+    return known or path
 
 
 def _gpus(arguments: argparse.Namespace, profile: Profile | None) -> tuple[int, float, list[str]]:

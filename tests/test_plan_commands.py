@@ -102,6 +102,9 @@ def test_a_model_of_which_nothing_is_known_still_has_a_command(home: Home) -> No
     ("words", "code", "said"),
     [
         (("--model", "nowhere/config.json"), 1, "does not exist"),
+        (("--model", "x" * 5000), 1, "cannot be read"),
+        (("--model", "~nobody-of-that-name/x"), 2, "--model ~nobody"),
+        (("--model", ""), 1, "does not exist"),
         (("--gpus", "many"), 2, "write it like 8x24GiB"),
         (("--gpus", "0x24GiB"), 2, "are possible"),
         (("--gpus", "8x24GiB", "--tp", "0"), 2, "--tp 0"),

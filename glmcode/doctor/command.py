@@ -235,7 +235,10 @@ def _print(lines: list[Line], *, as_json: bool) -> None:
             _show(f"{'':<{width + 11}}- {text}")
         if line.todo:
             _show(f"{'':<{width + 11}}-> {line.todo}")
-    many = ", ".join(f"{counts[state]} {state}s" for state in ("fault", "warning"))
+    many = ", ".join(
+        f"{counts[state]} {state}{'' if counts[state] == 1 else 's'}" for state in _MARKS
+        if state != "ok"
+    )  # fmt: skip
     _show(f"\nglmcode {__version__}: {many}")
 
 

@@ -153,7 +153,7 @@ def fit(shape: ModelShape, settings: Settings, gpus: int, gpu_gib: float) -> Fit
     problem = impossible(shape, parallel)
     if not problem and gpus and parallel.tensor * parallel.pipeline * parallel.data > gpus:
         many = parallel.tensor * parallel.pipeline * parallel.data
-        problem = f"{many} GPUs are needed, and {gpus} are there"
+        problem = f"{many} GPUs are needed, and {gpus} {'is' if gpus == 1 else 'are'} there"
     if problem:
         return replace(base, problem=problem)
     kind, why = expert_cut(shape, parallel)
@@ -285,6 +285,8 @@ def _kv_fit(whole: Fit, dtype: KvDtype) -> KvFit:
 
 def _tokens(gib: float, size: int) -> int:
     """Whole blocks of tokens in so much memory."""
+    if size <= 0:
+        return 0  # heads too small for this dtype
     blocks = math.floor(max(0.0, gib) * GIB / (size * BLOCK_TOKENS))
     return blocks * BLOCK_TOKENS
 

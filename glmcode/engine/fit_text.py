@@ -122,7 +122,7 @@ def _own_experts(found: Fit) -> ExpertFit | None:
 
 
 def _where(found: Fit) -> str:
-    many = f"{found.gpus} x {found.gpu_gib:g} GiB" if found.gpus else "an unknown GPU"
+    many = f"{found.gpus} x {found.gpu_gib:.4g} GiB" if found.gpus else "an unknown GPU"
     if found.settings.kv_memory and not found.gpus:
         many = f"{found.settings.kv_memory / GIB:g} GiB for KV"
     used = found.settings.parallel
@@ -168,7 +168,7 @@ def _memory_table(found: Fit) -> list[str]:
     ]
     rows += [(item.name, _gib(item.gib), item.why) for item in found.overheads]
     if found.pool_gib is not None:
-        share = f"of {found.settings.share:g} of {found.gpu_gib:g} GiB (CUDA offers 98 to 99 %)"
+        share = f"of {found.settings.share:g} of {found.gpu_gib:.4g} GiB (CUDA offers 98 to 99 %)"
         if found.settings.kv_memory:
             share = "as the profile says"
         rows.append(("left for KV", _gib(found.pool_gib), share))

@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from glmcode.engine.quantised import PLAIN, Stored, plain_width
@@ -73,6 +74,7 @@ class Share:
     bytes: float
 
 
+@lru_cache(maxsize=32)
 def matrices(shape: ModelShape) -> tuple[Matrix, ...]:
     """All weights of a model, layers of the same storage folded together."""
     found: Counter[Matrix] = Counter()

@@ -75,10 +75,15 @@ class ModelShape:
 
 def read_shape(path: Path) -> ModelShape:
     """From a config.json, or a folder that has one. Raises ShapeError."""
-    file = path / "config.json" if path.is_dir() else path
+    try:
+        folder = path.is_dir()
+        older = path / "quantize_config.json"
+        has_older = folder and older.is_file()
+    except OSError as error:
+        raise ShapeError(f"{str(path)[:200]} cannot be read: {error.strerror}") from error
+    file = path / "config.json" if folder else path
     config = _load(file)
-    older = path / "quantize_config.json"
-    if isinstance(config, dict) and "quantization_config" not in config and older.is_file():
+    if isinstance(config, dict) and "quantization_config" not in config and has_older:
         quantisation = _load(older)
         if isinstance(quantisation, dict):
             config["quantization_config"] = {"quant_method": "gptq", **quantisation}
@@ -139,6 +144,8 @@ def _shape(config: Mapping[str, Any], notes: list[str]) -> ModelShape:
     if heads % kv_heads:
         raise ShapeError(f"{heads} query heads cannot share {kv_heads} KV heads")
     head_dim = _size(config, "head_dim", default=hidden // heads)
+    if head_dim < 1:
+        raise ShapeError(f"{heads} heads do not fit into a hidden_size of {hidden}")
     experts = _size(config, "n_routed_experts", "num_experts", "num_local_experts", default=0)
     moe = _moe_layers(config, layers) if experts else (False,) * layers
     if kind not in _KNOWN:

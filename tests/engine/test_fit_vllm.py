@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
+from glmcode.engine.fit import fit
 from glmcode.engine.fit_kv import KV_DTYPES, kv_bytes
-from glmcode.engine.fit_weights import Parallel
-from tests.engine.fit_configs import LLAMA_8B, REAP, shape
+from glmcode.engine.fit_weights import Parallel, expert_cut
+from glmcode.engine.profile import load_profile
+from glmcode.plan_commands import profile_settings, profile_shape
+from tests.conftest import TinyEngine
+from tests.engine.fit_configs import LLAMA_8B, REAP, shape, with_group
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engine")]
 
@@ -50,6 +56,12 @@ def one(name, dtype, heads, size):
             module = importlib.import_module(f"vllm.v1.attention.backends.{module}")
             spec = getattr(module, backend).customize_spec(spec)
     return spec.page_size_bytes
+from vllm.model_executor.layers.quantization.utils import marlin_utils
+def marlin(width, group):
+    config = SimpleNamespace(hidden_dim=5120, intermediate_size_per_partition_unpadded=width)
+    return marlin_utils.check_moe_marlin_supports_config(config, group, allow_tile_padding=True)
+widths = {str(t): {str(g): marlin(1536 // t, g) for g in (32, 64, 128)} for t in (2, 4, 8, 16)}
+print("MARLIN" + json.dumps(widths))
 answer = []
 for question in json.load(sys.stdin):
     layers, heads, size = question["layers"], question["heads"], question["size"]
@@ -96,6 +108,13 @@ def test_kv_bytes_of_every_dtype_are_those_of_vllm_s_own_specs(tmp_path: Path) -
     line = next(line for line in done.stdout.splitlines() if line.startswith("ANSWER"))
     assert json.loads(line.removeprefix("ANSWER")) == expected
     assert expected[0]["fp8_e5m2"] == 23_552
+    line = next(line for line in done.stdout.splitlines() if line.startswith("MARLIN"))
+    taken = json.loads(line.removeprefix("MARLIN"))
+    for tensor, groups in taken.items():
+        for group, takes in groups.items():
+            kind, _ = expert_cut(shape(with_group(int(group))), Parallel(tensor=int(tensor)))
+            assert (kind == "cut") is takes, (tensor, group, kind)
+    assert taken["8"] == {"32": True, "64": True, "128": False}
 
 
 DTYPES = """
@@ -120,3 +139,21 @@ def test_every_kv_dtype_that_vllm_knows_is_listed(tmp_path: Path) -> None:
         *(item.name for item in KV_DTYPES),
         *LATENT_ONLY,
     }
+
+
+def test_the_running_engine_has_as_many_blocks_as_the_plan_counts(
+    tiny_engine: TinyEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLMCODE_HOME", str(tiny_engine.home))
+    transport = httpx.HTTPTransport(uds=str(tiny_engine.address.socket))
+    with httpx.Client(transport=transport, base_url="http://engine", timeout=60.0) as client:
+        metrics = client.get("/metrics").text
+    line = next(line for line in metrics.splitlines() if line.startswith("vllm:cache_config_info{"))
+    blocks, tokens = (
+        int(re.search(rf'{name}="(\d+)"', line)[1])  # type: ignore[index]
+        for name in ("num_gpu_blocks", "block_size")
+    )
+    profile = load_profile("tiny")
+    found = fit(profile_shape(profile)[0], profile_settings(profile), 0, 0.0)
+    assert found.pool_gib is not None
+    assert blocks == found.pool_gib.low * (1 << 30) // (found.chosen.bytes_per_token * tokens)

@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
-from glmcode.engine.fit_weights import parameters
+from glmcode.engine.fit import Settings, fit
+from glmcode.engine.fit_json import fit_json
+from glmcode.engine.fit_text import fit_lines
+from glmcode.engine.fit_weights import Parallel, parameters
 from glmcode.engine.quantised import ShapeError
 from glmcode.engine.shape import parse_shape, read_shape
-from tests.engine.fit_configs import LLAMA_8B, REAP, shape
+from tests.engine.fit_configs import LLAMA_8B, QWEN3_30B_A3B, REAP, shape
 
 TINY = Path(__file__).resolve().parents[2] / "models" / "tiny"
 
@@ -139,3 +142,24 @@ def test_compressed_tensors_and_awq_name_the_layers_that_stay() -> None:
     found = shape(REAP, quantization_config=awq).quantisation
     assert found.stored("model.layers.5.self_attn.q_proj").zeros
     assert found.stored("model.layers.5.mlp.up_proj").bits == 0
+
+
+ODD = [None, True, -1, 0, 1, 3, 7, 9999, 10**30, 0.5, float("inf"), "", "8", [], [1], {}, {"a": 1}]
+
+
+def test_no_change_of_one_value_gives_anything_but_a_plan_or_a_sentence() -> None:
+    gave = {"plan": 0, "sentence": 0}
+    for base in (REAP, LLAMA_8B, QWEN3_30B_A3B):
+        for key in [*base, "layer_types", "sliding_window", "mlp_only_layers", "torch_dtype"]:
+            for odd in ODD:
+                try:
+                    model = parse_shape({**base, key: odd}, "config.json")
+                except ShapeError as error:
+                    assert "\n" not in str(error) and len(str(error)) < 300
+                    gave["sentence"] += 1
+                    continue
+                found = fit(model, Settings(parallel=Parallel(tensor=2, pipeline=3)), 24, 24.0)
+                json.dumps(fit_json(found), allow_nan=False)
+                assert fit_lines(found)
+                gave["plan"] += 1
+    assert min(gave.values()) > 150
