@@ -37,6 +37,7 @@ LANDLOCK = (
     "seeing names, sizes and times of files (not contents) in glmcode's folders",
     "changing modes, owners, times and extended attributes (not contents) of the user's files",
     "files of other programs in /tmp, for reading, and shared memory in /dev/shm",
+    "making user namespaces, which give no rights outside of them",
 )
 BY_ABI = (
     (3, "truncating files outside of the workspace (this kernel's Landlock is below ABI 3)"),

@@ -64,7 +64,7 @@ def landlock_argv(
         "hidden": [os.fspath(path) for path in laid.hidden],
         "own": [os.fspath(path) for path in laid.own],
         "network": policy.network,
-        "namespaces": "" if policy.network else namespaces,
+        "namespaces": namespaces,
         "processes": policy.processes,
         "keep_file_rights": laid.foreign,
     }

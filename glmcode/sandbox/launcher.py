@@ -21,7 +21,9 @@ import sys
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 RULE_PATH_BENEATH = 1
 PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 24, 38, 47
-CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWNET = 0x08000000, 0x10000000, 0x40000000
+CLONE_NEWNS, CLONE_NEWIPC = 0x00020000, 0x08000000
+CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
+MS_NOSUID, MS_NOEXEC, MS_REC, MS_PRIVATE = 1 << 1, 1 << 3, 1 << 14, 1 << 18
 CHOWN, DAC_OVERRIDE, FOWNER = 0, 1, 3
 """The capabilities that root keeps in a workspace of another user."""
 
@@ -33,7 +35,9 @@ READ = EXECUTE | READ_FILE | READ_DIR
 OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 TCP = 0b11
 SCOPED = 0b11
-DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm")
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "shm")
+TERMINALS = ("ptmx", "pts")
+"""Only those of its own: on the others a command could print what acts on them."""
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -59,14 +63,15 @@ class _CapHeader(ctypes.Structure):
 def main() -> None:
     """Set everything up and become the command."""
     spec, argv = marshal.loads(bytes.fromhex(sys.argv[1])), sys.argv[2:]
-    way = "" if spec["network"] else spec["namespaces"]
+    way = spec["namespaces"]
     if way:
-        leave_network(way)
+        leave(way, network=spec["network"])
+    devices = DEVICES + TERMINALS if way and own_terminals() else DEVICES
     limit_processes(spec.get("processes"), alone=way == "user")
     drop_capabilities({CHOWN, DAC_OVERRIDE, FOWNER} if spec.get("keep_file_rights") else set())
     checked("no_new_privs", libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     if spec["abi"]:
-        restrict(spec)
+        restrict(spec, devices)
     os.execv(argv[0], argv)
 
 
@@ -85,15 +90,21 @@ def limit_processes(most: int | None, *, alone: bool) -> None:
     resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
 
 
-def leave_network(way: str) -> None:
-    """A network of its own, with a loopback that is up; SysV IPC of its own as well."""
+def leave(way: str, *, network: bool) -> None:
+    """A network of its own, with a loopback that is up; SysV IPC of its own as well.
+
+    way: "direct", or "user" for a user namespace around it. network: the network stays.
+    """
     uid, gid = os.geteuid(), os.getegid()
     user = CLONE_NEWUSER if way == "user" else 0
-    checked("a network namespace", libc.unshare(user | CLONE_NEWNET | CLONE_NEWIPC))
+    spaces = user | (0 if network else CLONE_NEWNET | CLONE_NEWIPC)
+    checked("a network namespace", libc.unshare(spaces))
     if user:
         write("/proc/self/setgroups", "deny")
         write("/proc/self/uid_map", f"{uid} {uid} 1")
         write("/proc/self/gid_map", f"{gid} {gid} 1")
+    if network:
+        return
     import fcntl
 
     probe = libc.socket(2, 2, 0)  # AF_INET, SOCK_DGRAM
@@ -101,6 +112,14 @@ def leave_network(way: str) -> None:
     request = b"lo".ljust(16, b"\0") + (0x1 | 0x40).to_bytes(2, sys.byteorder)
     fcntl.ioctl(probe, 0x8914, request.ljust(40, b"\0"))  # SIOCSIFFLAGS: up, running
     os.close(probe)
+
+
+def own_terminals() -> bool:
+    """Other terminals are out of sight, new ones can be made; False where that isn't allowed."""
+    if libc.unshare(CLONE_NEWNS) or libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None):
+        return False
+    options = b"newinstance,ptmxmode=0666,mode=0620"
+    return bool(libc.mount(b"devpts", b"/dev/pts", b"devpts", MS_NOSUID | MS_NOEXEC, options) == 0)
 
 
 def drop_capabilities(kept: set[int]) -> None:
@@ -115,8 +134,8 @@ def drop_capabilities(kept: set[int]) -> None:
     checked("capset", libc.capset(ctypes.byref(header), ctypes.byref(sets)))
 
 
-def restrict(spec: dict[str, object]) -> None:
-    """Landlock itself, as far as this kernel has it."""
+def restrict(spec: dict[str, object], devices: tuple[str, ...]) -> None:
+    """Landlock itself, as far as this kernel has it. devices: those that may be used."""
     abi = int(str(spec["abi"]))
     handled = ALL_OF_ABI[min(abi, 5)]
     attributes = _Ruleset(handled, 0, 0)
@@ -131,7 +150,7 @@ def restrict(spec: dict[str, object]) -> None:
     allow(rules, "/", READ_DIR, handled)
     for place in readable("/", hidden):
         allow(rules, place, READ, handled)
-    for name in DEVICES:
+    for name in devices:
         allow(rules, f"/dev/{name}", handled & ~(MAKE_CHAR | MAKE_BLOCK), handled)
     own = [str(path) for path in _list(spec.get("own"))]
     for path in _list(spec["writable"]):

@@ -220,6 +220,12 @@ def change_a_mode_outside() -> None:
 
 
 @attempt
+def print_on_the_terminal_of_another() -> None:
+    with Path(facts["terminal"]).open("wb") as terminal:
+        terminal.write(b"\x1b]52;c;ZXZpbA==\x07")
+
+
+@attempt
 def change_a_kernel_setting() -> None:
     path = Path("/proc/sys/kernel/core_pattern")
     path.write_text(path.read_text())

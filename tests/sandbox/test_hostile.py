@@ -108,6 +108,9 @@ def attack(found: Backend, place: Place, elsewhere: Path, variant: str) -> Outco
         name = f"glm-{os.getpid()}-{elsewhere.name}"
         engine = place.home / "state" / "run" / "supervisor.sock"
         disk = Path("/").stat().st_dev
+        terminal, other_end = os.openpty()
+        stack.callback(os.close, terminal)
+        stack.callback(os.close, other_end)
         facts = {
             "workspace": str(place.workspace),
             "outside": str(place.outside),
@@ -120,6 +123,7 @@ def attack(found: Backend, place: Place, elsewhere: Path, variant: str) -> Outco
             "socket": str(place.outside / "s"),
             "socket_elsewhere": str(elsewhere / "s"),
             "engine": str(engine),
+            "terminal": os.ttyname(other_end),
             "disk": [os.major(disk), os.minor(disk)],
         }
         listen(stack, contacts, "abstract", socket.AF_UNIX, "\0" + name)
