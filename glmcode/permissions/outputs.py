@@ -104,6 +104,8 @@ def found_by(texts: Sequence[str]) -> Listing:
     ]
     plain = "(" not in texts or not {"!", "-not"} & set(texts)
     named = [value for one, value in pairs if plain and one in ("-name", "-iname")]
+    if not all(re.fullmatch(r"[\w.*?+ -]+", value) for value in named):
+        named = []
     files = plain and bool({("-type", "f"), ("-type", "d")} & set(pairs))
     return Listing(
         names=tuple(named) or ("*",), links=not files or bool({"-L", "-follow"} & set(texts))

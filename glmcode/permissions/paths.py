@@ -254,6 +254,16 @@ class Files:
                 return path
         return ""
 
+    def closes(self, listing: Listing) -> bool:
+        """Whether rules may keep a file of a list from being read, so that each must be known."""
+        if any(rule.tool == "Read" for rule in self.policy.ask):
+            return True
+        patterns = [rule.pattern for rule in self.policy.deny if rule.tool == "Read"]
+        if any(not one or one.startswith(("//", "~", "../")) for one in patterns):
+            return True
+        spots = [spot(str(folder)) for folder in self.policy.folders]
+        return any(self.denied_below("read", one, listing.names) for one in spots)
+
     def link_out(self, one: Spot) -> str:
         """A link below a folder that leads out of the workspace, or to keys; "" for none."""
         return link_out(one.real, ("*",), self._closed) if os.path.isdir(one.real) else ""

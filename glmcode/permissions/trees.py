@@ -37,13 +37,17 @@ def named_below(root: str, names: Sequence[str], *, hidden: bool = True) -> Iter
             count += 1
             if not hidden and (name[0] == "." or Path(folder, name).is_symlink()):
                 continue
-            if any(fnmatchcase(name, one) for one in names):
+            if _fits(name, names):
                 yield f"{folder}/{name}"
         seen = [name for name in folders if hidden or name[0] != "."]
         folders[:] = [name for name in seen if name not in (".git", "node_modules")]
         if count > MOST_DENIED:
             yield ""
             return
+
+
+def _fits(name: str, names: Sequence[str]) -> bool:
+    return any(fnmatchcase(name.casefold(), one.casefold()) for one in names)
 
 
 def _shows_hidden(*folders: Path) -> bool:
@@ -80,8 +84,7 @@ def link_out(
                         return path
                     if entry.is_symlink():
                         counts = not words or not entry.is_dir()
-                        fits = counts and any(fnmatchcase(entry.name, one) for one in names)
-                        if fits and closed(path):
+                        if counts and _fits(entry.name, names) and closed(path):
                             return path
                     elif entry.name != ".git" and entry.is_dir(follow_symlinks=False):
                         waiting.append(path)

@@ -352,7 +352,7 @@ class Verdicts:
             return ""
         spots = self._spots(word, folders)
         if spots is None:
-            if way == "read" and word.listed and folders and not self._reads_ruled():
+            if way == "read" and word.listed and folders and not self._files.closes(word.listed):
                 return self._led_out(word.listed, folders)
             verb = "reads" if way == "read" else "writes"
             return f"{verb} a file that isn't known before it runs ({word.raw or word.text})"
@@ -388,10 +388,6 @@ class Verdicts:
             if out := self._files.listed_out(str(folder), listing):
                 return f"reads files among which {out} leads out of the workspace"
         return ""
-
-    def _reads_ruled(self) -> bool:
-        """Whether rules keep some files from being read, so that each must be known."""
-        return any(rule.tool == "Read" for rule in (*self.policy.deny, *self.policy.ask))
 
 
 def _only(policy: Policy, rule: Rule) -> Policy:
