@@ -79,13 +79,14 @@ def _confined(agent: Agent) -> str:
 def _unasked(agent: Agent) -> str:
     sandbox = agent.context.sandbox
     assert isinstance(sandbox, Sandbox)
+    if sandbox.unasked is False:
+        return "off: commands are asked about as rules and mode say"
+    if not sandbox.complete:
+        stands = "on" if sandbox.unasked else "not decided"
+        return f"{stands}, but no sandbox keeps everything inside now: commands are asked about"
     if sandbox.unasked is None:
         return "not decided: you are asked when it matters first"
-    if not sandbox.unasked:
-        return "off: commands are asked about as rules and mode say"
-    if sandbox.complete:
-        return "on: commands that stay inside the sandbox run unasked, unless a rule speaks"
-    return "on, but no sandbox here keeps everything inside: commands are asked about"
+    return "on: commands that stay inside the sandbox run unasked, unless a rule speaks"
 
 
 def _rules(rules: Sequence[Rule]) -> str:

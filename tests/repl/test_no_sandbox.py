@@ -55,6 +55,7 @@ def test_where_no_sandbox_can_be_had_that_is_said_once_before_the_first_question
         ready(session)
         session.type("/permissions\r")
         session.wait_for("none works here (_bubblewrap is refused here")
+        session.wait_for("not decided, but no sandbox keeps everything inside now")
         assert "sandbox" not in last_result(engine, 2)
 
 
