@@ -104,7 +104,8 @@ def _change(undo: Undo, item: Item) -> str:
     if {entry.kind for entry in (now, target) if entry is not None} <= {"d"}:
         return ""
     try:
-        before, after = _bytes(undo, now), _bytes(undo, target)
+        before = None if now is not None and now.kind == "x" else undo.standing(item)
+        after = _bytes(undo, target)
     except NotKept as error:
         return f"[its content {error}]"
     if before is None or after is None:

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+from glmcode.base.files import FileFault, load
 from glmcode.checkpoints.apply import CHANGED, Applied, Hands, apply, stands
 from glmcode.checkpoints.entries import Damaged, Delta, Entry, pack_delta, same
 from glmcode.checkpoints.log import (
@@ -29,7 +30,7 @@ from glmcode.checkpoints.log import (
 )
 from glmcode.checkpoints.plan import Item, items_of
 from glmcode.checkpoints.recorder import CheckpointError, Checkpoints, insert
-from glmcode.checkpoints.store import Store, StoreError
+from glmcode.checkpoints.store import NotKept, Store, StoreError
 
 NAMED = 10
 
@@ -114,6 +115,19 @@ class Undo:
         if entry is None or entry.kind in ("d", "x"):
             return b""
         return entry.id if entry.kind == "l" else self._store.get(entry.id)
+
+    def standing(self, item: Item) -> bytes:
+        """As `content` of what stands there now; what isn't kept is read, if it is still that."""
+        try:
+            return self.content(item.now)
+        except NotKept:
+            try:
+                found = load(self._root / item.path)
+            except FileFault:
+                raise NotKept("is not kept") from None
+            if item.now is None or found.digest != item.now.id.hex():
+                raise
+            return found.data
 
     def _units(self) -> list[Unit]:
         return units(self._store, self._checkpoints.session)

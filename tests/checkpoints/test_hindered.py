@@ -9,7 +9,7 @@ from glmcode.checkpoints.apply import Hands, apply
 from glmcode.checkpoints.entries import Entry
 from glmcode.checkpoints.plan import Item
 from glmcode.checkpoints.undo import UndoError
-from glmcode.undo_text import outcome
+from glmcode.undo_text import described, outcome
 from tests.checkpoints.kit import session
 
 
@@ -83,3 +83,15 @@ def test_a_folder_exchanged_while_a_file_is_put_back_does_not_lead_outside(
     assert list(outside.iterdir()) == []
     assert (work / "moved" / "new").read_bytes() == b"back\n"
     assert [path for path, _ in applied.failed] == ["d/old"]
+
+
+def test_what_an_undo_by_force_would_overwrite_is_shown(work: Path) -> None:
+    (work / "a").write_text("one\n")
+    with session(work) as s:
+        s.write(work / "a", b"two\n")
+        (work / "a").write_text("mine\n")
+        told = described(s.undoing, s.undoing.plan())
+        assert "changed since" in told and "-mine\n+one" in told
+        plan = s.undoing.plan()
+        (work / "a").write_text("mine, later\n")
+        assert "not kept" in described(s.undoing, plan)
