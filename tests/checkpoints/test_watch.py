@@ -129,8 +129,8 @@ def test_linux_has_the_fast_way() -> None:
 def large(work: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Large enough for a helper: what is large is made small."""
     monkeypatch.setattr(watch, "HELPED_FROM", 1)
-    monkeypatch.setattr(watch, "ROOM", 20)
-    make(work, 40, 9)
+    monkeypatch.setattr(watch, "ROOM", 50)  # the last group has room
+    make(work, 43, 9)
     time.sleep(0.12)
     return work
 
@@ -194,14 +194,29 @@ def test_a_look_with_a_helper_finds_what_one_without_finds(
         assert kept.listing(scanner.scan(9)) == fresh(large)
 
 
-def test_a_helper_that_was_far_behind_is_not_believed(
+def test_a_helper_that_does_not_know_of_a_folder_is_not_believed_about_its_group(
     helped: tuple[Scanner, Kept], large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scanner, kept = helped
-    monkeypatch.setattr(watch, "_TOLD_AT_ONCE", 0)  # it never learns what changed
-    for number in range(12):
-        (large / f"d{number}" / "f1").write_text("y" * number)
-        (large / f"d{39 - number}" / f"f{number}").unlink(missing_ok=True)
+    monkeypatch.setattr(watch, "_TOLD_AT_ONCE", 0)  # it never learns of what is new
+    hear = scanner.watch._hear
+
+    def patiently(helper: Helper, found: dict[int, set[int]]) -> None:
+        deadline = time.monotonic() + 20
+        while not found and time.monotonic() < deadline:  # it begins with the last group
+            hear(helper, found)
+
+    monkeypatch.setattr(scanner.watch, "_hear", patiently)
+    (large / "late").mkdir()
+    for number in range(9):  # fits into the last group alone
+        (large / "late" / f"f{number}").write_text("1")
+    scanner.scan(9)
+    folder = scanner.root.folders["late"]
+    assert folder.group is scanner.watch._groups[-1] and len(folder.group.folders) > 1
+    for number in range(3):
+        time.sleep(0.12)
+        scanner.scan(9)
+        (large / "late" / "f3").write_text("y" * number)
         assert kept.listing(scanner.scan(9)) == fresh(large)
 
 
