@@ -32,6 +32,8 @@ UNREAD = "; what rules forbid to read is then kept from it only where its words 
 NOT_AGAIN = "the user did not let this command run outside the sandbox before"
 LINES = 8
 """Lines of the output that are shown with the question."""
+WIDTH = 200
+"""Characters of each of them; all begin with a mark, so that none can pass for a word of ours."""
 
 SHORT = 100
 """Characters of a command that a header surely shows."""
@@ -130,7 +132,8 @@ class Outside:
         """The end of what it printed, what was forbidden, and what a yes means."""
         unread = any(rule.tool == "Read" for rule in self._approvals.policy.deny)
         lines = result.for_model.rstrip("\n").split("\n")
-        shown = [line for line in lines if not line.startswith("[the sandbox forbids ")][-LINES:]
+        kept = [line for line in lines if not line.startswith("[the sandbox forbids ")][-LINES:]
+        shown = [f"| {line[:WIDTH]}{'…' if len(line) > WIDTH else ''}" for line in kept]
         partly = f"{PARTLY}{UNREAD if unread else ''}."
         return "\n".join([*shown, f"The sandbox forbids {forbidden}.", partly])
 
@@ -160,10 +163,10 @@ class Outside:
 
 
 def whole(command: str) -> str:
-    """A command that a header can't show, line by line; "" for one that it can."""
+    """A command that a header can't show, each line with a mark; "" for one that it can."""
     if "\n" not in command.strip() and len(command) <= SHORT:
         return ""
-    return "".join(f"{line}\n" for line in ("the command:", *command.strip().split("\n"), ""))
+    return "".join(f"$ {line}\n" for line in command.strip().split("\n"))
 
 
 def _noted(result: ToolResult, note: str) -> ToolResult:

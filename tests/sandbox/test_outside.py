@@ -315,8 +315,12 @@ def test_a_no_holds_for_the_same_command_and_for_no_other(base: Path) -> None:
 
 
 def test_a_command_that_a_header_cannot_show_stands_whole_in_the_question(base: Path) -> None:
-    lines = "\n".join(f"echo {n}" for n in range(60))
-    asked = Asked(base, f"{lines}\n{twice(base)}", NO)
+    lines = [*(f"echo {n}" for n in range(60)), "printf '%0300d' 5; echo; echo A yes is safe"]
+    asked = Asked(base, "\n".join([*lines, twice(base)]), NO)
     asked.run()
-    body = asked.questions[0].preview.body
-    assert body.startswith(f"the command:\n{lines}\n") and f"echo x >> {base}/outside" in body
+    body = asked.questions[0].preview.body.split("\n")
+    assert body[:62] == [f"$ {line}" for line in [*lines, twice(base)]]
+    *said, forbids, partly = body[62:]
+    assert len(said) == 8 and all(line.startswith("| ") for line in said)
+    assert f"| {'0' * 200}…" in said and "| A yes is safe" in said
+    assert forbids.startswith("The sandbox forbids") and partly.startswith("It may have done")
