@@ -58,7 +58,9 @@ def test_a_wheel_carries_its_words_and_its_model(wheel: Path, tmp_path: Path) ->
     printed = look(tmp_path, installed)
     assert str(installed) in printed and "_prompts" in printed and "_models" in printed
     assert not [name for name in names if name.startswith(("tests/", "models/", "glmcode/tests"))]
-    assert [name for name in names if name.startswith("glmcode/engine/profiles/")]
+    profiles = {path.name for path in (ROOT / "glmcode" / "engine" / "profiles").iterdir()}
+    assert {"tiny.toml", "reap-268b.config.json"} <= profiles
+    assert profiles <= {name.removeprefix("glmcode/engine/profiles/") for name in names}
     queries = {path.name for path in (ROOT / "glmcode" / "context" / "queries").iterdir()}
     assert "python.scm" in queries
     assert queries <= {name.removeprefix("glmcode/context/queries/") for name in names}

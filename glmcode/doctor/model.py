@@ -13,12 +13,11 @@ import shutil
 import struct
 from pathlib import Path
 
-from glmcode.base.data import DataMissing, data_folder
 from glmcode.doctor.line import Asked, Line, fault, ok, warning
 from glmcode.engine.fit_weights import checkpoint_bytes
 from glmcode.engine.prepare import SetupError, check_model
 from glmcode.engine.profile import Profile, cached_snapshot
-from glmcode.engine.pulled import DECIDING, read_record
+from glmcode.engine.pulled import DECIDING, is_shipped, read_record, record_path
 from glmcode.engine.quantised import ShapeError
 from glmcode.plan_commands import NoShape, profile_shape
 
@@ -99,24 +98,21 @@ def _fault_of(file: Path) -> str:
 def _deciding(profile: Profile, folder: Path) -> Line:
     """Tokenizer and template against what was recorded when the model was pulled."""
     name = "tokenizer and template"
-    if profile.local_model is not None and _shipped(folder):
+    if profile.local_model is not None and is_shipped(folder):
         return ok(name, "those that glmcode ships")
     known = read_record(profile.model).get("sha256")
     if not isinstance(known, dict) or not known:
-        todo = f"glmcode engine pull --profile {profile.name} records them"
+        todo = "a pull or the first start of the engine records them"
         return warning(name, "never recorded: nobody can say whether they changed", todo)
     changed = [file for file in DECIDING if _hash(folder / file) != known.get(file)]
     if not changed:
-        return ok(name, "as they were pulled")
-    todo = f"glmcode engine pull --profile {profile.name}, and begin sessions anew if it stays so"
-    return fault(name, f"{', '.join(changed)} changed since the pull", todo)
-
-
-def _shipped(folder: Path) -> bool:
-    try:
-        return folder.resolve().is_relative_to(data_folder("models").resolve())
-    except DataMissing:
-        return False
+        return ok(name, "as they were recorded")
+    todo = (
+        "if you did not mean to change them, fetch the model again; else begin sessions anew: "
+        f"those that were kept hold ids of the old tokenizer ({record_path(profile.model)} is the "
+        "record; remove it to have it made again)"
+    )
+    return fault(name, f"{', '.join(changed)} changed since they were recorded", todo)
 
 
 def _hash(file: Path) -> str | None:

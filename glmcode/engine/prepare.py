@@ -21,6 +21,7 @@ from glmcode.engine.managed import managed_pythons
 from glmcode.engine.paths import EnginePaths
 from glmcode.engine.probe import Probe, ProbeError, probe_vllm
 from glmcode.engine.profile import Profile, ProfileError, cached_snapshot, load_profile
+from glmcode.engine.pulled import is_shipped, record_first_start
 
 _BOOTSTRAP = Path(__file__).resolve().with_name("bootstrap.py")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -77,6 +78,9 @@ def prepare(paths: EnginePaths, name: str, python: str, refused: frozenset[str])
         raise SetupError(
             f"profile {name} needs vLLM {profile.min_vllm} or later, not {probe.version}"
         )
+    folder = profile.local_model or cached_snapshot(profile.model, profile.revision)
+    if folder is not None and not is_shipped(folder):
+        record_first_start(profile.model, profile.revision, folder)
     plan = plan_launch(profile, probe, str(paths.engine_socket), refused)
     return Ready(
         command=_bootstrapped(plan, quick=profile.quick_start),

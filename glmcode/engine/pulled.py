@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from glmcode.base.data import DataMissing, data_folder
 from glmcode.base.paths import private_folder, state_folder
 
 DECIDING = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -58,6 +59,27 @@ def write_record(
     aside = path.with_suffix(".new")
     aside.write_text(json.dumps(value, indent=1), encoding="utf-8")
     aside.replace(path)
+
+
+def record_first_start(model: str, revision: str, folder: Path) -> None:
+    """A model that nobody pulled is recorded as its first start finds it; never raises OSError:
+    what cannot be recorded is unknown to the doctor, and no reason not to start."""
+    known = read_record(model)
+    if known.get("sha256"):
+        return
+    checked = known.get("checked")
+    try:
+        write_record(model, revision, "", folder, checked if isinstance(checked, dict) else {})
+    except OSError:
+        return
+
+
+def is_shipped(folder: Path) -> bool:
+    """Whether a model's folder is one of glmcode's own, which change with glmcode."""
+    try:
+        return folder.resolve().is_relative_to(data_folder("models").resolve())
+    except DataMissing:
+        return False
 
 
 def mark_of(path: Path) -> str:

@@ -220,19 +220,21 @@ def test_a_weight_file_that_was_cut_short_is_found(doctor: Doctor) -> None:
     assert "no weights" in doctor.lines("--profile", "mine")["model"]["text"]
 
 
-def test_a_tokenizer_that_is_not_the_one_that_was_pulled_is_found(
+def test_a_tokenizer_that_changed_after_the_first_start_is_found(
     doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from glmcode.engine.pulled import write_record
+    from glmcode.engine.paths import engine_paths
+    from glmcode.engine.prepare import prepare
 
     folder = copied_tiny(doctor)
     unknown = doctor.lines("--profile", "mine")["tokenizer and template"]
     assert unknown["state"] == "warning" and "never recorded" in unknown["text"]
     monkeypatch.setenv("GLMCODE_HOME", doctor.env["GLMCODE_HOME"])
-    write_record(str(folder), "main", "0" * 40, folder, {})
+    prepare(engine_paths("mine"), "mine", "", frozenset())  # what a start does first
     assert doctor.lines("--profile", "mine")["tokenizer and template"]["state"] == "ok"
     assert "tokenizer.json" in DECIDING
     with (folder / "tokenizer.json").open("ab") as file:
         file.write(b"\n")
+    prepare(engine_paths("mine"), "mine", "", frozenset())  # later starts change nothing
     changed = doctor.lines("--profile", "mine")["tokenizer and template"]
     assert changed["state"] == "fault" and changed["text"].startswith("tokenizer.json changed")
