@@ -36,7 +36,7 @@ LANDLOCK = (
     "reading files inside the workspace that a rule forbids to read",
     "seeing names, sizes and times of files (not contents) in glmcode's folders",
     "changing modes, owners, times and extended attributes (not contents) of the user's files",
-    "files of other programs in /tmp, for reading, and shared memory in /dev/shm",
+    "files of other programs in /tmp, for reading",
     "making user namespaces, which give no rights outside of them",
 )
 BY_ABI = (
@@ -49,6 +49,7 @@ NO_NAMESPACE = (
     "UDP and other protocols than TCP: no network namespace is allowed here",
     "TCP to this machine itself is refused as well, also to a command's own server",
 )
+NO_SPACE = ("shared memory of other programs in /dev/shm, the engine's included",)
 NO_NETWORK_RULES = "the network: neither a namespace nor rules for TCP (below ABI 4)"
 SEATBELT = ("it was never run by those who wrote it: the profile is tested as text only",)
 NOTHING = "anything: there is no sandbox here"
@@ -75,4 +76,4 @@ def _of_landlock(backend: Backend) -> tuple[str, ...]:
             missing = tuple(m.replace(", and abstract Unix sockets", "") for m in missing)
         return (*LANDLOCK, *missing)
     network = NO_NAMESPACE if backend.abi >= 4 else (NO_NETWORK_RULES,)
-    return (*network, *LANDLOCK, *missing)
+    return (*network, *NO_SPACE, *LANDLOCK, *missing)

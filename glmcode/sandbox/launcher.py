@@ -23,7 +23,7 @@ RULE_PATH_BENEATH = 1
 PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 24, 38, 47
 CLONE_NEWNS, CLONE_NEWIPC = 0x00020000, 0x08000000
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
-MS_NOSUID, MS_NOEXEC, MS_REC, MS_PRIVATE = 1 << 1, 1 << 3, 1 << 14, 1 << 18
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 1 << 1, 1 << 2, 1 << 3, 1 << 14, 1 << 18
 CHOWN, DAC_OVERRIDE, FOWNER = 0, 1, 3
 """The capabilities that root keeps in a workspace of another user."""
 
@@ -36,6 +36,7 @@ OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 TCP = 0b11
 SCOPED = 0b11
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "shm")
+SHARED = "/dev/shm"
 TERMINALS = ("ptmx", "pts")
 """Only those of its own: on the others a command could print what acts on them."""
 
@@ -66,7 +67,7 @@ def main() -> None:
     way = spec["namespaces"]
     if way:
         leave(way, network=spec["network"])
-    devices = DEVICES + TERMINALS if way and own_terminals() else DEVICES
+    devices = DEVICES + TERMINALS if way and own_devices(spec) else DEVICES
     limit_processes(spec.get("processes"), alone=way == "user")
     drop_capabilities({CHOWN, DAC_OVERRIDE, FOWNER} if spec.get("keep_file_rights") else set())
     checked("no_new_privs", libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
@@ -114,10 +115,15 @@ def leave(way: str, *, network: bool) -> None:
     os.close(probe)
 
 
-def own_terminals() -> bool:
-    """Other terminals are out of sight, new ones can be made; False where that isn't allowed."""
+def own_devices(spec: dict[str, object]) -> bool:
+    """Shared memory and terminals of its own; False where it has no terminals of its own.
+
+    In the memory of other programs lie messages of the engine, which it believes.
+    """
     if libc.unshare(CLONE_NEWNS) or libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None):
         return False
+    if not any(str(path).startswith(SHARED + "/") for path in _list(spec.get("writable"))):
+        libc.mount(b"tmpfs", SHARED.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=1777")
     options = b"newinstance,ptmxmode=0666,mode=0620"
     return bool(libc.mount(b"devpts", b"/dev/pts", b"devpts", MS_NOSUID | MS_NOEXEC, options) == 0)
 

@@ -220,6 +220,12 @@ def change_a_mode_outside() -> None:
 
 
 @attempt
+def change_the_shared_memory_of_another() -> None:
+    with Path(facts["memory"]).open("r+b") as memory:
+        memory.write(memory.read())
+
+
+@attempt
 def print_on_the_terminal_of_another() -> None:
     with Path(facts["terminal"]).open("wb") as terminal:
         terminal.write(b"\x1b]52;c;ZXZpbA==\x07")

@@ -492,3 +492,11 @@ def test_putting_back_is_not_led_outside_by_a_link(place: Place, mechanism: str)
     if mechanism == "landlock":
         assert f"[the sandbox forbids changing {place.workspace}/.git" in told
         assert not (place.workspace / ".git").is_symlink()
+
+
+def test_a_workspace_in_shared_memory_is_a_workspace(mechanism: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="glm-", dir="/dev/shm") as made:
+        place = Place(Path(made))
+        (told,) = tell(place, mechanism, "pwd; echo x > f; cat f")
+        assert told.startswith(f"{place.workspace}\nx\n"), told
+        assert (place.workspace / "f").read_text() == "x\n"

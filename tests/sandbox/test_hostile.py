@@ -61,7 +61,7 @@ OPEN_THERE = {
         "list_the_state_folder": "empty there, not closed",
         "gain_rights_by_setuid": "anything that root can do",
     },
-    BARE: {"send_by_udp": "UDP"},
+    BARE: {"send_by_udp": "UDP", "change_the_shared_memory_of_another": "shared memory"},
 }
 
 
@@ -108,6 +108,8 @@ def attack(found: Backend, place: Place, elsewhere: Path, variant: str) -> Outco
         name = f"glm-{os.getpid()}-{elsewhere.name}"
         engine = place.home / "state" / "run" / "supervisor.sock"
         disk = Path("/").stat().st_dev
+        memory = Path(tempfile.mkstemp(prefix="glm-", dir="/dev/shm")[1])
+        stack.callback(memory.unlink)
         terminal, other_end = os.openpty()
         stack.callback(os.close, terminal)
         stack.callback(os.close, other_end)
@@ -123,6 +125,7 @@ def attack(found: Backend, place: Place, elsewhere: Path, variant: str) -> Outco
             "socket": str(place.outside / "s"),
             "socket_elsewhere": str(elsewhere / "s"),
             "engine": str(engine),
+            "memory": str(memory),
             "terminal": os.ttyname(other_end),
             "disk": [os.major(disk), os.minor(disk)],
         }
