@@ -168,6 +168,8 @@ class TokensProtocol:
             "stop_token_ids": list(self.tokenizer.stop_ids),
             "repetition_detection": REPETITION,
         }
+        if "min_tokens" in sampling:  # of the whole answer; vLLM refuses more than there is room
+            sampling["min_tokens"] = min(sampling["min_tokens"], max_tokens)
         options: dict[str, Any] = {"model": self.model, "stream": True}
         options["stream_options"] = {"include_usage": True}
         if self.route == "generate":

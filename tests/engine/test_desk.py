@@ -36,7 +36,9 @@ GAP_S = 0.02
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Home]:
     with pytest.MonkeyPatch.context() as patch, new_home(patch) as home:
-        home.profile("fake", "--gap", str(GAP_S), "--prefill", "0.05")
+        options = ("--gap", str(GAP_S), "--prefill", "0.05")
+        keys = {"tokenizer": str(TOKENIZER), "protocol": "tokens", "map": False, "step_cap": 20}
+        home.profile("fake", *options, **keys)
         yield home
 
 
@@ -457,3 +459,46 @@ def test_a_nested_run_goes_before_others_that_wait(up: Home) -> None:
     result, seen = asyncio.run(_nested(up))
     assert len(ids(result)) == 60
     assert seen.index("child") <= 2
+
+
+def glmcode(home: Home, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "glmcode", "-p", "hello", "--profile", "fake"]
+    command += ["--max-turns", "1", "--no-instructions", *options]
+    return subprocess.Popen(
+        command, cwd=home.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_a_headless_run_shows_its_place_and_counts_its_time_in_the_queue(up: Home) -> None:
+    first = Front(up, lane("scripted", "proj"), cap=100)
+    running("proj")
+    run = glmcode(up, "--verbose", "--output-format", "stream-json")
+    out, err = run.communicate(timeout=60)
+    lines = [json.loads(line) for line in out.splitlines()]
+    (told, *_) = [line for line in lines if line.get("subtype") == "queued"]
+    assert (told["position"], told["ahead"][0]["class"]) == (1, "scripted")
+    assert told["ahead"][0]["label"] == "scripted run in /work/proj"
+    assert "queue: 1st after the scripted run in /work/proj (for " in err
+    assert lines[-1]["type"] == "result" and lines[-1]["engine"]["queue_s"] > 0.3
+    first.end()
+
+
+def test_no_wait_and_queue_timeout_end_with_75_and_a_sentence(up: Home) -> None:
+    first = Front(up, lane("scripted", "proj"), cap=300)
+    running("proj")
+    hasty, late = glmcode(up, "--no-wait"), glmcode(up, "--queue-timeout", "1")
+    for run, words in ((hasty, "waiting was ruled out"), (late, "busy for 1 s")):
+        _, err = run.communicate(timeout=60)
+        assert run.returncode == 75, err
+        assert words in err and "scripted run in /work/proj" in err and "Traceback" not in err
+    first.end()
+
+
+def test_commands_of_a_session_know_which_run_they_belong_to(up: Home) -> None:
+    from glmcode.agent_options import AgentOptions
+    from glmcode.agent_setup import tool_context
+
+    mine = replace(lane("interactive"), parents=("outer",))
+    options = AgentOptions(workspace=up.folder, lane=mine)
+    context = tool_context(options, lambda: 1000, lambda event: None)
+    assert context.environment["GLMCODE_PARENT"] == f"outer,{mine.run}"
