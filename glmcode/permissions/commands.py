@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glmcode.permissions.arithmetic import counts, is_counter
+from glmcode.permissions.inner import Inner
 from glmcode.permissions.outputs import lists_files, outcome_of
 from glmcode.permissions.parts import Analysis, Part
 from glmcode.permissions.statements import Statements, either, scope_of
 from glmcode.permissions.syntax import DASH, WORDS, WordReader, parser, readable, token_fault
 from glmcode.permissions.words import Listing, Word, literal
-from glmcode.permissions.wrappers import Inner, inner_of
+from glmcode.permissions.wrappers import inner_of
 
 if TYPE_CHECKING:
     from tree_sitter import Node

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from glmcode.permissions.harm import WRITERS
+from glmcode.permissions.hidden import has_code
 from glmcode.permissions.parts import Part
 from glmcode.permissions.paths import globs_to_option, spots_of
 from glmcode.permissions.programs import Deed, after_globals
@@ -44,14 +45,14 @@ def text_pieces(command: str) -> list[tuple[str, list[Word]]]:
     return found
 
 
-_INTERPRETERS = re.compile(r"(?:python|node|deno|bun|perl|ruby|php|lua|osascript)[\d.]*")
+def quoted_paths(part: Part, hazards: Sequence[tuple[Word, str]] = ()) -> list[Word]:
+    """What may be a path in code that stands on a command line, or in what it reads.
 
-
-def quoted_paths(part: Part) -> list[Word]:
-    """What may be a path in code that stands on the command line of an interpreter."""
-    if not _INTERPRETERS.fullmatch(part.name.rpartition("/")[2]):
-        return []
-    texts = [word.text for word in part.words[1:] if word.known] + [part.stdin or ""]
+    hazards: words of the part, of which those that may run something are taken for code.
+    """
+    texts = [word.text for word, why in hazards if word.known and "run" in why]
+    if has_code(part.name):
+        texts = [word.text for word in part.words[1:] if word.known] + [part.stdin or ""]
     return [
         literal(one) for text in texts for one in set(_CODE.split(text)) if "." in one or "/" in one
     ]
@@ -113,6 +114,10 @@ def denied_forms(part: Part) -> list[Sequence[Word]]:
     words = list(part.words)
     base = literal(words[0].text.rpartition("/")[2])
     forms: list[Sequence[Word]] = [words, [base, *words[1:]]]
+    if not all(word.known or not word.split for word in words):
+        forms.append([base, *(word for word in words[1:] if word.known)])
+    if base.text.startswith("git-"):
+        forms.append([literal("git"), literal(base.text[4:]), *words[1:]])
     if base.text == "git":
         forms.append([base, *words[after_globals(words) :]])
     for form in list(forms):

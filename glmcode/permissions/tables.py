@@ -285,3 +285,15 @@ MILD: Mapping[tuple[str, str], str] = {
     ("curl", "-w"): r"(?!@)(?:(?!%output).)*",
 }
 """Values with which such an option runs and writes nothing after all."""
+
+FOLLOWING: Mapping[str, set[str]] = {
+    "grep": {"-R", "--dereference-recursive"},
+    "rg": {"-L", "--follow"},
+    "fd": {"-L", "--follow"},
+    "tree": {"-l"},
+    "du": {"-L"},
+    "diff": set[str](),
+    "egrep": {"-R", "--dereference-recursive"},
+    "fgrep": {"-R", "--dereference-recursive"},
+}
+"""Options with which a command goes through links to folders."""

@@ -9,39 +9,29 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from glmcode.permissions.commands import analyse
+from glmcode.permissions.denials import Denials
 from glmcode.permissions.forms import (
     allowable_forms,
     changed_names,
-    denied_forms,
     is_write,
-    pieces_of,
-    plain_name,
-    quoted_paths,
-    text_pieces,
-    written_out,
 )
-from glmcode.permissions.matching import covers, denies
+from glmcode.permissions.matching import covers
 from glmcode.permissions.parts import Analysis, Found, Part, Way
 from glmcode.permissions.paths import (
-    Files,
     Spot,
-    globs_to_option,
     is_quiet,
     spot,
-    spots_of,
 )
 from glmcode.permissions.policy import Judgement, Policy
-from glmcode.permissions.programs import Deed, deed_of
+from glmcode.permissions.programs import Deed
 from glmcode.permissions.rules import Rule
 from glmcode.permissions.variables import harmful_name
 from glmcode.permissions.words import Listing, Word, literal
 
 
-class Verdicts:
+class Verdicts(Denials):
     """One command under one policy."""
 
     def __init__(
@@ -52,101 +42,16 @@ class Verdicts:
         home: str,
         found: Analysis | None = None,
     ) -> None:
-        self.policy = policy
-        self.command = command
-        self.home = home
-        self._folders = folders
-        self._files = Files(policy, home)
+        super().__init__(policy, command, folders, home, found)
         self._named: set[int] = set()
         self._firm = False
-        self._places: dict[object, list[Spot] | None] = {}
-        self.found = found if found is not None else analyse(command, folders, home)
-        self._deeds = [self._deed(part) for part in self.found.parts]
         linking = [part for part in self.found.parts if part.name == "ln"]
         self._links = bool(linking)
         self._alone = linking[0] if len(linking) == 1 else None
 
-    def _spots(self, word: Word, folders: tuple[Path, ...]) -> list[Spot] | None:
-        """The files that a word may name, looked up once."""
-        key = (word.text, word.raw, word.known, word.glob, folders)
-        if key not in self._places:
-            self._places[key] = spots_of(word, folders, self.home)
-        return self._places[key]
-
     def under(self, policy: Policy) -> Verdicts:
         """The same command under another policy."""
         return Verdicts(policy, self.command, self._folders, self.home, self.found)
-
-    def _deed(self, part: Part) -> Deed:
-        if not part.words or not part.words[0].known:
-            return Deed()
-        words = written_out(plain_name(part.words), part.folders, self.home)
-        return deed_of(words, lambda word: globs_to_option(word, part.folders))
-
-    # what denies, and what asks
-
-    def named(self, rules: Iterable[Rule]) -> tuple[Rule, str] | None:
-        """The first rule that names a part or a file of the command, and that part's text."""
-        commands = [rule for rule in rules if rule.tool == "Bash" and rule.pattern]
-        files = [rule for rule in rules if rule.tool in ("Read", "Edit")]
-        for part, deed in zip(self.found.parts, self._deeds, strict=True):
-            for rule in commands:
-                if any(denies(rule.pattern, words) for words in denied_forms(part)):
-                    return rule, part.text
-            if files and not part.shadow and (hit := self._touched(part, deed, files)):
-                return hit, part.text
-        for touch in self.found.touches:
-            for one in self._spots(touch.word, touch.folders) or ():
-                if not is_quiet(one.named) and (hit := self._hit(files, touch.way, one)):
-                    return hit, touch.text
-        if self.found.doubts:
-            return self._in_text(commands, files)
-        for rule in commands:
-            if rule.pattern == self.command.strip():
-                return rule, self.command
-        return None
-
-    def _hit(self, rules: Sequence[Rule], way: Way, one: Spot) -> Rule | None:
-        return self._files.hit(rules, way, "", one)
-
-    def _touched(self, part: Part, deed: Deed, rules: Sequence[Rule]) -> Rule | None:
-        ways: tuple[tuple[Way, list[Word]], ...] = (
-            ("read", deed.reads),
-            ("write", deed.writes),
-            ("read", [piece for word in deed.maybe for piece in pieces_of(word)]),
-            ("read", quoted_paths(part)),
-            ("write", quoted_paths(part)),
-        )
-        for way, words in ways:
-            for word in words:
-                for one in self._spots(word, part.folders) or ():
-                    if is_quiet(one.named):
-                        continue
-                    if hit := self._hit(rules, way, one):
-                        return hit
-        if deed.below:
-            for way, words in ways[:2]:
-                for word in words:
-                    for one in self._spots(word, part.folders) or ():
-                        for rule in rules:
-                            files = Files(_only(self.policy, rule), self.home)
-                            if files.denied_below(way, one, deed.only, hidden=deed.hidden):
-                                return rule
-        return None
-
-    def _in_text(self, commands: Sequence[Rule], files: Sequence[Rule]) -> tuple[Rule, str] | None:
-        """Where the syntax is not understood, rules that deny are tried on every piece of text."""
-        for piece, words in text_pieces(self.command):
-            for rule in commands:
-                if words and denies(rule.pattern, words):
-                    return rule, piece.strip()
-            for word in words if files else ():
-                text = word.text.lstrip("<>&0123456789")
-                for one in (text and self._spots(literal(text), self._folders)) or ():
-                    hit = self._hit(files, "read", one) or self._hit(files, "write", one)
-                    if hit:
-                        return hit, piece.strip()
-        return None
 
     # what allows
 
@@ -388,7 +293,3 @@ class Verdicts:
             if out := self._files.listed_out(str(folder), listing):
                 return f"reads files among which {out} leads out of the workspace"
         return ""
-
-
-def _only(policy: Policy, rule: Rule) -> Policy:
-    return Policy(deny=(rule,), folders=policy.folders)

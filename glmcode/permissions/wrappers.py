@@ -11,31 +11,16 @@ import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+from glmcode.permissions.inner import Inner, git_runs
 from glmcode.permissions.outputs import found_by
 from glmcode.permissions.words import Listing, Word, literal, unknown
 
+MOST_FED = 20_000
+MOST_LINES = 20
 ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)\+?=(.*)", re.DOTALL)
 SHELLS = frozenset(("bash", "sh", "dash", "zsh", "ksh", "ash", "rbash", "mksh", "fish"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inner:
-    """What a wrapper runs: words, or the text of a shell script (opaque: text is not known).
-
-    hazard: why the wrapper needs its own permission; "" when only what it runs counts.
-    shadow: only rules that deny look at it. same_shell: it runs in the shell that reads it.
-    standing: the wrapper is a command of its own beside it (find -exec).
-    """
-
-    words: tuple[Word, ...] = ()
-    script: str | None = None
-    opaque: bool = False
-    assigns: tuple[tuple[str, Word], ...] = ()
-    hazard: str = ""
-    shadow: bool = False
-    same_shell: bool = False
-    standing: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +86,9 @@ def inner_of(
     name = words[0].text.rpartition("/")[2] if words and words[0].known else ""
     special: dict[str, Callable[[Sequence[Word]], list[Inner]]] = {
         "env": _env,
-        "xargs": lambda given: _xargs(given, listing),
+        "xargs": lambda given: [*_xargs(given, listing), *_fed_xargs(given, stdin)],
+        "source": _source,
+        ".": _source,
         "find": _find,
         "gfind": _find,
         "eval": _eval,
@@ -111,7 +98,7 @@ def inner_of(
         "script": _script_option,
         "watch": _watch,
         "ssh": _ssh,
-        "git": _git,
+        "git": git_runs,
     }
     if name in special:
         return special[name](words)
@@ -171,7 +158,7 @@ def _env(words: Sequence[Word]) -> list[Inner]:
         word = words[index]
         text = word.text if word.known else word.prefix
         match = ASSIGNMENT.match(text)
-        if text in ("-S", "--split-string") or text.startswith(("-S", "--split-string=")):
+        if re.match(r"-[i0v]*S|--split-string", text):
             return _split_string(words, index, assigns)
         if match and (word.known or "=" in word.prefix):
             known = word.known
@@ -196,10 +183,7 @@ def _split_string(
     words: Sequence[Word], index: int, assigns: list[tuple[str, Word]]
 ) -> list[Inner]:
     text = words[index].text
-    for option in ("--split-string=", "--split-string", "-S"):
-        if text.startswith(option):
-            text = text[len(option) :]
-            break
+    text = re.sub(r"^(?:-[i0v]*S|--split-string=?)", "", text)
     rest = index + 1
     if not text and rest < len(words):
         text, rest = words[rest].text, rest + 1
@@ -244,6 +228,34 @@ def _xargs(words: Sequence[Word], listing: Listing | None) -> list[Inner]:
         inner.append(tail)
     hazard = f"the option {odd} of xargs" if odd else ""
     return [Inner(words=tuple(inner), hazard=hazard)]
+
+
+def _fed_xargs(words: Sequence[Word], stdin: str | None) -> list[Inner]:
+    """What xargs runs where the text that it reads is literal."""
+    if not stdin or len(stdin) > MOST_FED:
+        return []
+    start, _ = _after_options(words, _XARGS_FLAGS, _XARGS_VALUED)
+    inner = list(words[start:]) or [literal("echo")]
+    marks = [b.text for a, b in pairwise(words[:start]) if a.text == "-I"]
+    marks += [word.text[2:] for word in words[1:start] if re.match("-I.", word.text)]
+    if marks:
+        return [
+            Inner(
+                words=tuple(literal(word.text.replace(marks[0], line)) for word in inner),
+                standing=True,
+            )
+            for line in stdin.splitlines()[:MOST_LINES]
+        ]
+    return [Inner(words=(*inner, *(literal(one) for one in stdin.split())), standing=True)]
+
+
+def _source(words: Sequence[Word]) -> list[Inner]:
+    """A script that comes out of a pipe or a here-document is not known."""
+    return [Inner(opaque=True, standing=True)] if len(words) > 1 and _no_file(words[1]) else []
+
+
+def _no_file(word: Word) -> bool:
+    return re.match(r"/dev/(?:fd/|stdin)|/proc/[^/]+/fd/", word.text) is not None
 
 
 def _filled(word: Word, mark: str, listing: Listing | None) -> Word:
@@ -316,7 +328,9 @@ def _shell(words: Sequence[Word], stdin: str | None, piped: bool) -> list[Inner]
         if not words[index].known:
             return [Inner(opaque=True, hazard=hazard)]
         return [Inner(script=words[index].text, hazard=hazard)]
-    if index >= len(words) or words[index].text == "-":
+    if index < len(words) and _no_file(words[index]) and words[index].text != "/dev/stdin":
+        return [Inner(opaque=True, hazard="it runs what it reads")]
+    if index >= len(words) or words[index].text in ("-", "/dev/stdin"):
         if stdin is not None:
             return [Inner(script=stdin, hazard=hazard)]
         if piped:
@@ -350,23 +364,3 @@ def _ssh(words: Sequence[Word]) -> list[Inner]:
     if not rest or any(not word.known for word in rest):
         return []
     return [Inner(script=" ".join(word.text for word in rest), hazard="ssh", shadow=True)]
-
-
-def _git(words: Sequence[Word]) -> list[Inner]:
-    """What git is told to run: for rules that deny (tables.py holds what it needs itself)."""
-    found: list[Inner] = []
-    texts = [word.text for word in words]
-    if "foreach" in texts:
-        rest = texts[texts.index("foreach") + 1 :]
-        found.append(Inner(script=" ".join(r for r in rest if r != "--recursive"), standing=True))
-    if "bisect" in texts and "run" in texts:
-        found.append(Inner(words=tuple(words[texts.index("run") + 1 :]), standing=True))
-    for index, text in enumerate(texts):
-        if text in ("-x", "--exec") and "rebase" in texts and index + 1 < len(texts):
-            found.append(Inner(script=texts[index + 1], standing=True))
-        if text.startswith("--exec=") and "rebase" in texts:
-            found.append(Inner(script=text[7:], standing=True))
-        alias = re.match(r"alias\.[^=]*=!(.*)", text, re.DOTALL)
-        if alias and index and texts[index - 1] == "-c":
-            found.append(Inner(script=alias.group(1), standing=True))
-    return found
