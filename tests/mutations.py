@@ -137,7 +137,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="what nobody answers is denied",
-        file="glmcode/agent.py",
+        file="glmcode/agent_approval.py",
         old="        if approval is None:",
         new="        if False:",
         tests=("tests/test_agent.py",),
@@ -370,7 +370,7 @@ MUTATIONS = (
     Mutation(
         name="a file is not restored through another name of it",
         file="glmcode/checkpoints/apply.py",
-        old=" or path.lstat().st_nlink > 1:",
+        old=" or place.lstat().st_nlink > 1:",
         new=":",
         tests=("tests/checkpoints/test_edges.py",),
     ),

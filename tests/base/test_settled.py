@@ -91,10 +91,11 @@ def test_cancelled_work_is_asked_to_stop_and_waited_for() -> None:
     log: list[str] = []
 
     def work(stopped: Callable[[], bool]) -> None:
-        while not stopped():
+        end = time.monotonic() + 10
+        while not stopped() and time.monotonic() < end:
             time.sleep(0.001)
         time.sleep(0.1)
-        log.append("stopped")
+        log.append("stopped" if stopped() else "not asked")
 
     async def main() -> None:
         task = asyncio.ensure_future(settled(work))
@@ -154,7 +155,8 @@ def test_a_cancellation_that_came_before_the_work_still_lets_nothing_run_unasked
     asked: list[bool] = []
 
     def work(stopped: Callable[[], bool]) -> None:
-        while not stopped():
+        end = time.monotonic() + 10
+        while not stopped() and time.monotonic() < end:
             time.sleep(0.001)
         asked.append(stopped())
 
