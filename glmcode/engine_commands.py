@@ -24,6 +24,7 @@ from glmcode.engine.attach import (
     attach,
     engine_status,
     find_status,
+    rest,
     wake,
 )
 from glmcode.engine.halt import HaltError, halt
@@ -93,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     ) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--profile", metavar="NAME", help="the profile to serve")
-        command.set_defaults(run=run)
+        command.set_defaults(run=run, command=name)
         return command
 
     start = add("start", _start, "start an engine and wait until it is ready")
@@ -102,6 +103,8 @@ def _parser() -> argparse.ArgumentParser:
     add("stop", _stop, "stop an engine; returns when it is gone")
     restart = add("restart", _restart, "stop an engine and start it again")
     restart.add_argument("--no-wait", action="store_true", help="do not wait until it is ready")
+    add("sleep", _rest, "lend the GPUs: the weights go to host memory, the cache is lost")
+    add("wake", _rest, "take the GPUs again, in less time than a start")
     status = add("status", _status, "what one engine is doing, or all of them")
     status.add_argument("--json", action="store_true", help="as JSON; with --watch one a line")
     status.add_argument("--watch", action="store_true", help="go on telling what it does")
@@ -208,6 +211,13 @@ def _restart(arguments: argparse.Namespace) -> int:
     profile = _startable(_chosen(arguments))
     asyncio.run(halt(engine_paths(profile.name)))
     return _start(arguments)
+
+
+def _rest(arguments: argparse.Namespace) -> int:
+    name = _named(arguments)
+    status = asyncio.run(rest(name, sleep=arguments.command == "sleep"))
+    _show(f"{name}: {describe(status)}")
+    return Exit.DONE
 
 
 def _status(arguments: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ usage:
                                         take back what the last turns changed in this folder
   glmcode clean [--dry-run] [--sessions DAYS]
                                         remove old output, logs and checkpoints of glmcode's
-  glmcode engine start|stop|restart|status|logs|plan|profiles|pull|install|bench
+  glmcode engine start|stop|restart|sleep|wake|status|logs|plan|profiles|pull|install|bench
   glmcode doctor [--profile NAME] [--deep] [--json]
                                         what works here, what doesn't, and what to do
   glmcode demo [--task-seed N] [--keep] a tiny model on the CPU repairs a failing test

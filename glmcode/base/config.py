@@ -58,6 +58,7 @@ class EngineSettings:
     protocol: str = ""
     tokenizer: str = ""
     python: str = ""
+    idle_stop: float = 0.0
     queue_class: str = ""
     queue_timeout: int = 0
 
@@ -252,6 +253,11 @@ def _set(merged: dict[str, dict[str, Any]], key: str, text: str, source: str) ->
             value = int(text)
         except ValueError as error:
             raise ConfigError(f"{source}: {text!r} is not a whole number") from error
+    elif isinstance(default, float):
+        try:
+            value = float(text)
+        except ValueError as error:
+            raise ConfigError(f"{source}: {text!r} is not a number") from error
     elif isinstance(default, tuple):
         value = [text]
     _put(merged, table, name, value, source)
@@ -273,6 +279,8 @@ def _put(merged: dict[str, dict[str, Any]], table: str, name: str, value: Any, s
         earlier = merged[table].get(name, ()) if name in LISTS else ()
         merged[table][name] = (*earlier, *value)
         return
+    if isinstance(default, float) and type(value) is int:
+        value = float(value)
     if type(value) is not type(default):
         kind = type(default).__name__
         raise ConfigError(f"{source}: {table}.{name} must be of type {kind}, not {value!r}")
@@ -294,6 +302,8 @@ def _build(merged: dict[str, dict[str, Any]]) -> Config:
         raise ConfigError(f"context.map must be on, off or auto, not {config.context.map!r}")
     if config.context.window and config.context.window < 4_096:
         raise ConfigError("context.window must be 0 (all there is) or at least 4096")
+    if not 0 <= config.engine.idle_stop < 1e6:
+        raise ConfigError("engine.idle_stop must be 0 (never) or minutes")
     if config.tools.result_chars < 200:
         raise ConfigError("tools.result_chars must be at least 200")
     return config

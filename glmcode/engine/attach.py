@@ -21,7 +21,7 @@ from glmcode.core.events import EngineProgress, Event, Notice
 from glmcode.engine.control import ControlError, ask, follow
 from glmcode.engine.paths import EnginePaths, engine_paths, known_engines
 from glmcode.engine.profile import Profile, find_tokenizer
-from glmcode.engine.state import PROTOCOL, EngineStatus, status_from_json
+from glmcode.engine.state import PROTOCOL, EngineStatus, describe, status_from_json
 
 _SPAWN_LIMIT_S = 60.0
 _SPAWNS = 5
@@ -99,7 +99,7 @@ async def _attach(profile: Profile, emit: Callable[[Event], None], start: bool) 
                 raise _unavailable(status)
             status = await _post(paths, "/glmcode/start")
             started = True
-        if status.state == "failed":
+        if status.state in ("failed", "sleeping"):
             raise _unavailable(status)
         started = started or status.state == "starting"
         if status.state == "absent":
@@ -117,6 +117,21 @@ async def wake(profile: Profile) -> EngineStatus:
     if await find_status(paths) is None:
         await start_supervisor(profile)
     return await _post(paths, "/glmcode/start?asked=1")
+
+
+async def rest(name: str, *, sleep: bool) -> EngineStatus:
+    """Let an engine sleep, or wake it; returns when it does. Raises EngineUnavailable."""
+    paths = engine_paths(name)
+    if await find_status(paths) is None:
+        raise EngineUnavailable(f"no engine of profile {name} is running")
+    what = "sleep" if sleep else "wake"
+    try:
+        code, value = await ask(paths.socket, "POST", f"/glmcode/{what}", {}, timeout_s=None)
+    except ControlError as error:
+        raise EngineUnavailable(f"the supervisor of profile {name}: {error}") from error
+    if code == 409 and isinstance(value, dict):
+        raise EngineUnavailable(f"no {what}: {value.get('error', {}).get('message')}")
+    return _read(paths, code, value)
 
 
 async def find_status(paths: EnginePaths) -> EngineStatus | None:
@@ -201,6 +216,8 @@ def _address(
 def _unavailable(status: EngineStatus) -> EngineUnavailable:
     if status.state == "failed":
         return EngineUnavailable(status.reason, "\n".join(status.log))
+    if status.state == "sleeping":
+        return EngineUnavailable(f"the engine of profile {status.profile} is {describe(status)}")
     return EngineUnavailable(f"the engine of profile {status.profile} is not running")
 
 

@@ -117,6 +117,8 @@ def _translate(
 
 def _environment(profile: Profile, probe: Probe | None, dropped: list[str]) -> dict[str, str]:
     env: dict[str, str] = dict(_OFFLINE) if profile.local_model is not None else {}
+    if profile.flags.get("enable-sleep-mode"):
+        env["VLLM_SERVER_DEV_MODE"] = "1"  # its routes for sleep; the socket is private
     for name, value in profile.env.items():
         if probe is not None and name.startswith("VLLM_") and name not in probe.env:
             dropped.append(f"{name}: vLLM {probe.version} does not read it")

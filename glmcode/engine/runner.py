@@ -32,6 +32,13 @@ from glmcode.engine.phases import (
 )
 from glmcode.engine.prepare import Ready, SetupError, prepare
 from glmcode.engine.profile import ProfileError, load_profile
+from glmcode.engine.rest import (
+    RestError,
+    available_memory,
+    check_memory,
+    put_to_sleep,
+    wake_up,
+)
 from glmcode.engine.state import EngineStatus, FailureKind, State
 from glmcode.engine.tail import Tail, rotate
 
@@ -93,6 +100,37 @@ class Runner:
             task.cancel()
             await asyncio.wait({task})
         self._set(replace(self.status, state="absent", engine_pid=0, reason="", log=(), kind=""))
+
+    async def rest(self, *, sleep: bool, waiting: int) -> str:
+        """Lend the GPUs, if nobody waits for them, or take them again; why not, or ""."""
+        now = self.status.state
+        if now == ("sleeping" if sleep else "ready"):
+            return ""
+        if sleep and waiting:
+            return f"{waiting} request(s) wait for it"
+        if now != ("ready" if sleep else "sleeping"):
+            return f"an engine that is {self._doing()} can't {'sleep' if sleep else 'wake'}"
+        try:
+            if sleep:
+                check_memory(load_profile(self.status.profile), available_memory())
+            move = "out" if sleep else "back"
+            state: State = "stopping" if sleep else "starting"
+            self._set(replace(self.status, state=state, phase=f"moving the weights {move}"))
+            await (put_to_sleep if sleep else wake_up)(self._paths.engine_socket)
+        except (RestError, ProfileError) as error:
+            self._back(now)
+            return str(error)
+        self._back("sleeping" if sleep else "ready")
+        return ""
+
+    def _back(self, state: State) -> None:
+        """After a move, unless the engine ended over it."""
+        if self.status.state in ("starting", "stopping") and self._child is not None:
+            self._set(replace(self.status, state=state, phase=""))
+
+    def _doing(self) -> str:
+        running = self.status.requests
+        return f"busy with {running} request(s)" if running else self.status.state
 
     def begin_request(self) -> None:
         """A request is being served."""
@@ -177,6 +215,7 @@ class Runner:
 
         Raises SetupError.
         """
+        began = time.time()
         rotate(self._paths.log)
         self._tail = Tail(self._paths.log)
         try:
@@ -189,12 +228,12 @@ class Runner:
         try:
             while not ended.done():
                 if self.status.up:
-                    await asyncio.wait({ended})
+                    await asyncio.wait({ended})  # through sleep as well
                 else:
                     await self._step(ready, tracker)
                     await asyncio.wait({ended}, timeout=_POLL_S)
             code = ended.result()
-            self._was_up = self.status.up
+            self._was_up = self.status.since >= began
             # Requests are refused from now on, before the rest of the engine is gone.
             self._set(replace(self.status, state="stopping"))
         finally:

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 PROTOCOL = 1
 """Raised when supervisor and front end would misunderstand each other."""
 
-State: TypeAlias = Literal["absent", "starting", "ready", "busy", "stopping", "failed"]
+State: TypeAlias = Literal["absent", "starting", "ready", "busy", "sleeping", "stopping", "failed"]
 
 FailureKind: TypeAlias = Literal["", "setup", "start", "crash"]
 """Why an engine failed: "setup" (found before anything was started), "start" (it ended
@@ -105,6 +105,11 @@ def describe(status: EngineStatus) -> str:
             return f"{status.state}: {status.model}, window {window} tokens{doing}"
         case "failed":
             return f"failed: {status.reason}"
+        case "sleeping":
+            return (
+                f"sleeping: the weights of {status.model} are in host memory; "
+                f"glmcode engine wake --profile {status.profile}"
+            )
         case "absent" | "stopping":
             return status.state
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import signal
@@ -23,21 +22,19 @@ import sys
 import time
 from pathlib import Path
 
-from glmcode.engine.control import ControlError, ask
+from glmcode.engine.becoming import become
 from glmcode.engine.desk import Desk, queues
 from glmcode.engine.door import Door
 from glmcode.engine.family import adopt_orphans
+from glmcode.engine.idle import IdleStop
 from glmcode.engine.lane import RUN
 from glmcode.engine.mark import GENERATES, EngineMark
-from glmcode.engine.paths import EnginePaths, PathsError, engine_paths, make_folders
+from glmcode.engine.paths import EnginePaths, PathsError, engine_paths
 from glmcode.engine.proxy import discard, is_public, relay
 from glmcode.engine.runner import Runner
-from glmcode.engine.state import PROTOCOL, EngineStatus
+from glmcode.engine.state import PROTOCOL, EngineStatus, describe
 from glmcode.engine.tail import bound
 from glmcode.engine.wire import Head, Incoming, WireError, answer, request_body, small_body
-
-LOCK_WAIT_S = 40.0
-"""How long a new supervisor waits for one that is on its way out."""
 
 _IDLE_LIMIT_S = 600.0
 _HEARTBEAT_S = 5.0
@@ -55,6 +52,7 @@ class Supervisor:
         self._connections: set[asyncio.Task[None]] = set()
         self._restarting: asyncio.Task[None] | None = None
         self._served = 0
+        self._unused = IdleStop()
         self._door = Door(self._accept_from_afar)
         self._runner = Runner(paths, paths.name, python, self._engine_changed)
         self._desk = Desk(
@@ -132,10 +130,15 @@ class Supervisor:
         while True:
             await asyncio.sleep(_TICK_S)
             bound(self._paths.log)
+            now = time.monotonic()
             if self._connections or self.status.state not in ("absent", "failed"):
-                idle_since = time.monotonic()
-            if time.monotonic() - idle_since > _IDLE_LIMIT_S or not _same(
-                self._lock, self._paths.lock
+                idle_since = now
+            idle = self.status.state == "ready" and not self._desk.queue.waiting
+            unused = self._unused.due(now, idle=idle, served=self._served)
+            if (
+                unused
+                or now - idle_since > _IDLE_LIMIT_S
+                or not _same(self._lock, self._paths.lock)
             ):
                 self._leave.set()
 
@@ -237,6 +240,8 @@ class Supervisor:
                 return _error("engine_starting", f"the engine is starting: {status.phase}")
             case "failed":
                 return _error("engine_failed", status.reason, list(status.log))
+            case "sleeping":
+                return _error("engine_sleeping", describe(status))
             case "ready" | "busy":
                 return _error("engine_silent", "the engine gave no answer")
             case _:
@@ -255,6 +260,11 @@ class Supervisor:
             case "POST", "/glmcode/stop":
                 await self._runner.stop()
                 self._leave.set()
+            case "POST", "/glmcode/sleep" | "/glmcode/wake":
+                sleep, waiting = head.path.endswith("sleep"), len(self._desk.queue.waiting)
+                if fault := await self._runner.rest(sleep=sleep, waiting=waiting):
+                    writer.write(answer(409, _error("rest", fault)))
+                    return True
             case "POST", "/glmcode/restart":
                 await self._runner.stop()
                 self._runner.start(asked=True)
@@ -291,85 +301,8 @@ def _same(descriptor: int, path: Path) -> bool:
     return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
 
 
-def take_lock(paths: EnginePaths) -> int | None:
-    """The lock's descriptor, or None when another supervisor holds it."""
-    descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    _mark(descriptor)
-    return descriptor
-
-
-def answers(paths: EnginePaths) -> bool:
-    """Whether a supervisor answers on the socket."""
-    if not paths.socket.exists():
-        return False
-    try:
-        asyncio.run(ask(paths.socket, "GET", "/glmcode/status", timeout_s=5.0))
-    except ControlError:
-        return False
-    return True
-
-
-def become_supervisor(paths: EnginePaths, python: str) -> int:
-    """Take the lock, detach, serve; in the caller return once somebody answers.
-
-    Returns an exit code: 0 when a supervisor answers, 1 when none could be had.
-    """
-    make_folders(paths)
-    deadline = time.monotonic() + LOCK_WAIT_S
-    while (lock := take_lock(paths)) is None:
-        if answers(paths):
-            return 0
-        if time.monotonic() > deadline:
-            print(f"another supervisor holds {paths.lock} and does not answer", file=sys.stderr)
-            return 1
-        time.sleep(0.05)
-    while answers(paths):  # one whose folder was removed is about to leave
-        if time.monotonic() > deadline:
-            print(f"a supervisor without a lock answers on {paths.socket}", file=sys.stderr)
-            return 1
-        time.sleep(0.05)
-    paths.socket.unlink(missing_ok=True)
-    told, up = os.pipe()
-    if os.fork() == 0:
-        os.close(told)
-        _detach(paths)
-        _mark(lock)
-        asyncio.run(_serve(paths, python, lock, up))
-        os._exit(0)
-    os.close(up)
-    os.close(lock)
-    if os.read(told, 16):
-        return 0
-    lines = paths.supervisor_log.read_text(encoding="utf-8", errors="replace").splitlines()
-    why = lines[-1] if lines else "it said nothing"
-    print(f"the supervisor ended at once: {why}", file=sys.stderr)
-    return 1
-
-
-def _mark(lock: int) -> None:
-    """Write our number into the lock file, for a person who looks."""
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-
-
 async def _serve(paths: EnginePaths, python: str, lock: int, up: int) -> None:
     await Supervisor(paths, python, lock).run(up)
-
-
-def _detach(paths: EnginePaths) -> None:
-    """Leave the terminal, its session, its folder and its output behind."""
-    os.setsid()
-    os.chdir("/")
-    os.umask(0o077)
-    null = os.open(os.devnull, os.O_RDONLY)
-    log = os.open(paths.supervisor_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
-    for target, source in ((0, null), (1, log), (2, log)):
-        os.dup2(source, target)
 
 
 def main(argv: list[str]) -> int:
@@ -377,7 +310,8 @@ def main(argv: list[str]) -> int:
     words = dict(zip(argv[::2], argv[1::2], strict=False))
     paths = engine_paths(words["--profile"])
     try:
-        return become_supervisor(paths, words.get("--python", ""))
+        python = words.get("--python", "")
+        return become(paths, lambda lock, up: asyncio.run(_serve(paths, python, lock, up)))
     except PathsError as error:
         print(error, file=sys.stderr)
     except OSError as error:

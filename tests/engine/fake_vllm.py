@@ -43,6 +43,7 @@ class Server:
         self._gap = gap
         self._prefill = prefill
         self._now = 0
+        self.rests = False
 
     def note(self, text: str) -> None:
         with self._events.open("a", encoding="utf-8") as file:
@@ -74,6 +75,11 @@ class Server:
             self._answer(writer, {"length": length, "sha": hashlib.sha256(body).hexdigest()})
         elif path == "/v1/models":
             self._answer(writer, {"data": [{"id": "fake", "max_model_len": 9000}]})
+        elif path in ("/sleep?level=1", "/wake_up") and not self.rests:
+            writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        elif path in ("/sleep?level=1", "/wake_up"):
+            await asyncio.sleep(0.3)
+            self._answer(writer, {})
         elif path == "/metrics":
             text = b'vllm:cache_config_info{block_size="128",cache_dtype="auto"} 1.0\n'
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text))
@@ -159,7 +165,9 @@ def main() -> None:
     if "--stubborn" in options:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     gap, prefill = (float(options.get(name, ["0"])[0]) for name in ("--gap", "--prefill"))
-    asyncio.run(_serve(Server(path, gap, prefill), path))
+    server = Server(path, gap, prefill)
+    server.rests = "--rests" in options
+    asyncio.run(_serve(server, path))
 
 
 async def _serve(fake: Server, path: str) -> None:

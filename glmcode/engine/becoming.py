@@ -1,0 +1,100 @@
+"""How a process becomes the one supervisor of an engine: the lock, the old socket, the detaching.
+
+A lock file is held with flock and never unlinked; a socket is removed only where nobody answers on
+it; the process that asked gets its answer when somebody serves, this one or another. Must not know
+what is served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Callable
+
+from glmcode.engine.control import ControlError, ask
+from glmcode.engine.paths import EnginePaths, make_folders
+
+LOCK_WAIT_S = 40.0
+"""How long a new supervisor waits for one that is on its way out."""
+
+
+def take_lock(paths: EnginePaths) -> int | None:
+    """The lock's descriptor, or None when another supervisor holds it."""
+    descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    _mark(descriptor)
+    return descriptor
+
+
+def answers(paths: EnginePaths) -> bool:
+    """Whether a supervisor answers on the socket."""
+    if not paths.socket.exists():
+        return False
+    try:
+        asyncio.run(ask(paths.socket, "GET", "/glmcode/status", timeout_s=5.0))
+    except ControlError:
+        return False
+    return True
+
+
+def become(paths: EnginePaths, serve: Callable[[int, int], None]) -> int:
+    """Take the lock, detach, serve; in the caller return once somebody answers.
+
+    serve: is given the lock's descriptor, and one to write to once it answers.
+
+    Returns an exit code: 0 when a supervisor answers, 1 when none could be had.
+    """
+    make_folders(paths)
+    deadline = time.monotonic() + LOCK_WAIT_S
+    while (lock := take_lock(paths)) is None:
+        if answers(paths):
+            return 0
+        if time.monotonic() > deadline:
+            print(f"another supervisor holds {paths.lock} and does not answer", file=sys.stderr)
+            return 1
+        time.sleep(0.05)
+    while answers(paths):  # one whose folder was removed is about to leave
+        if time.monotonic() > deadline:
+            print(f"a supervisor without a lock answers on {paths.socket}", file=sys.stderr)
+            return 1
+        time.sleep(0.05)
+    paths.socket.unlink(missing_ok=True)
+    told, up = os.pipe()
+    if os.fork() == 0:
+        os.close(told)
+        _detach(paths)
+        _mark(lock)
+        serve(lock, up)
+        os._exit(0)
+    os.close(up)
+    os.close(lock)
+    if os.read(told, 16):
+        return 0
+    lines = paths.supervisor_log.read_text(encoding="utf-8", errors="replace").splitlines()
+    why = lines[-1] if lines else "it said nothing"
+    print(f"the supervisor ended at once: {why}", file=sys.stderr)
+    return 1
+
+
+def _mark(lock: int) -> None:
+    """Write our number into the lock file, for a person who looks."""
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+
+
+def _detach(paths: EnginePaths) -> None:
+    """Leave the terminal, its session, its folder and its output behind."""
+    os.setsid()
+    os.chdir("/")
+    os.umask(0o077)
+    null = os.open(os.devnull, os.O_RDONLY)
+    log = os.open(paths.supervisor_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    for target, source in ((0, null), (1, log), (2, log)):
+        os.dup2(source, target)
