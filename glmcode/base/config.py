@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+from glmcode.base.files import FileFault, FileMissing, load
 from glmcode.base.paths import config_folder
 
 Mode: TypeAlias = Literal["plan", "default", "acceptEdits", "dontAsk", "bypassPermissions"]
@@ -34,6 +35,7 @@ Reasoning: TypeAlias = Literal["keep", "template"]
 REASONING: tuple[Reasoning, ...] = get_args(Reasoning)
 MAP = ("on", "off", "auto")
 LISTS = ("allow", "deny", "ask", "sandbox_writable", "environment")
+MOST_BYTES = 1 << 20
 LOOSENING = ("sandbox_writable", "sandbox_network", "sandbox_auto_allow", "environment")
 """Keys of [permissions] that a repository never sets: they would open the sandbox around it."""
 
@@ -186,10 +188,12 @@ def _layer(
     folder: Path | None = None,
 ) -> None:
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        tables = tomllib.loads(load(path, MOST_BYTES).data.decode("utf-8"))
+    except FileMissing:
         return
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except FileFault as error:  # a repository may put a pipe or a device there
+        raise ConfigError(f"{path} cannot be read: it {error}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     grants = tables.pop(GRANTS, [])
     if repository and grants:

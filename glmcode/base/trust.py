@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from glmcode.base.answers import answers, keep
+from glmcode.base.files import FileFault, load
 
 FILE = "trusted.json"
 NAMES = ("config.toml", "config.local.toml")
@@ -37,10 +38,10 @@ def asks_for_trust(folder: Path) -> str:
         for name in ("AGENTS.md", "CLAUDE.md"):
             path = one / name
             try:
-                if path.is_file() and _IMPORT.search(path.read_bytes()[: 1 << 16]):
+                if _IMPORT.search(load(path).data[: 1 << 16]):
                     found.append(f"{name} with imports")
                     break
-            except OSError:
+            except FileFault:
                 continue
         if (one / ".git").exists():
             break

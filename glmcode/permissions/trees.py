@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from glmcode.base.files import FileFault, FileMissing, load
+
 _LINK = 0o120000
 MOST_DENIED = 3_000
 MOST_LINKS = 60_000
@@ -57,10 +59,12 @@ def _shows_hidden(*folders: Path) -> bool:
     for folder in folders:
         for name in (".ignore", ".rgignore", ".gitignore"):
             try:
-                if re.search(rb"^\s*!", (folder / name).read_bytes(), re.MULTILINE):
+                if re.search(rb"^\s*!", load(folder / name).data, re.MULTILINE):
                     return True
-            except OSError:
+            except FileMissing:
                 continue
+            except FileFault:  # a pipe, for one, which must not be waited for
+                return True
     return False
 
 

@@ -12,6 +12,8 @@ COMMON = (
     "reading files that the user can read, but for glmcode's own folders",
     "a .glmcode and some files of .git that were not there before: removed after the command, "
     "not prevented, and not while it runs in the background",
+    "a .glmcode in a folder below the workspace: where the workspace is trusted it counts when "
+    "glmcode is started there",
     "filling the disk, and using processor and memory",
     "hooks and configuration of a repository that a command itself made, or of one nested in "
     "the workspace that is no submodule, and hooks that lie in the work tree (core.hooksPath)",

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from glmcode.base.config import ConfigError, load_config
+from glmcode.base.trust import asks_for_trust
 
 
 @pytest.fixture(autouse=True)
@@ -102,3 +104,28 @@ def test_a_wrong_flag_is_an_error_that_names_it(key: str, value: str) -> None:
 def test_a_misspelt_variable_is_an_error() -> None:
     with pytest.raises(ConfigError, match="GLMCODE_TOOLS__RESULT_CHAR"):
         load_config(None, {"GLMCODE_TOOLS__RESULT_CHAR": "1"})
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "huge"])
+def test_settings_that_never_end_are_an_error_at_once(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "repo" / ".glmcode" / "config.toml"
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "device":
+            path.symlink_to("/dev/zero")
+        case _:
+            path.touch()
+            os.truncate(path, 1 << 40)
+    with pytest.raises(ConfigError, match="cannot be read: it is"):
+        load_config(tmp_path / "repo", {}, [], trusted=True)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_instructions_that_never_end_hold_no_imports(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "repo" / "AGENTS.md"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    assert asks_for_trust(tmp_path / "repo") == ""

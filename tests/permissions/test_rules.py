@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -160,4 +161,7 @@ def test_an_ignore_file_that_shows_hidden_files_makes_rg_denied_again(
         decide(policy, "Bash", _action(Effect.EXECUTE, "rg x", str(tmp_path))).decision == "allow"
     )
     (tmp_path / name).write_text("*.log\n!.env\n")
+    assert decide(policy, "Bash", _action(Effect.EXECUTE, "rg x", str(tmp_path))).decision == "deny"
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)  # nothing may wait for who never writes
     assert decide(policy, "Bash", _action(Effect.EXECUTE, "rg x", str(tmp_path))).decision == "deny"
