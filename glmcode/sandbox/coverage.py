@@ -14,6 +14,8 @@ COMMON = (
     "not prevented, and not while it runs in the background",
     "a .glmcode in a folder below the workspace: where the workspace is trusted it counts when "
     "glmcode is started there",
+    "what Read, Grep and Glob read while a command in the background exchanges folders for "
+    "links: they go by names (what Edit, Write and an undo write is safe from it on Linux)",
     "filling the disk, and using processor and memory",
     "hooks and configuration of a repository that a command itself made, or of one nested in "
     "the workspace that is no submodule, and hooks that lie in the work tree (core.hooksPath)",
