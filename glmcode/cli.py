@@ -13,8 +13,11 @@ import time
 
 TYPE_CHECKING = False  # importing typing for this would cost milliseconds
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from glmcode.agent import AgentOptions
     from glmcode.cli_options import Arguments
+    from glmcode.permissions import Rule
 
 STARTED = time.monotonic()
 LATER = (
@@ -279,11 +282,19 @@ def _interactive(arguments: Arguments) -> int:
     return asyncio.run(run_repl(options, prompt=arguments.prompt, verbose=arguments.verbose))
 
 
+def _rules(values: Sequence[str], where: str) -> tuple[Rule, ...]:
+    from glmcode.permissions import RuleError, parse_rules
+
+    try:
+        return parse_rules(values)
+    except RuleError as error:
+        raise RuleError(f"{error}; it stands in {where}") from error
+
+
 def _agent_options(arguments: Arguments) -> AgentOptions:
     """Rules are parsed here, before anything starts. Raises RuleError."""
     from glmcode.agent import AgentOptions
     from glmcode.agent_options import CommandOptions
-    from glmcode.permissions import parse_rules
 
     return AgentOptions(
         workspace=arguments.workspace,
@@ -291,9 +302,9 @@ def _agent_options(arguments: Arguments) -> AgentOptions:
         engine=arguments.engine,
         lane=arguments.lane,
         mode=arguments.mode,
-        allow=parse_rules(arguments.allow),
-        ask=parse_rules(arguments.ask),
-        deny=parse_rules(arguments.deny),
+        allow=_rules(arguments.allow, "--allowed-tools or permissions.allow"),
+        ask=_rules(arguments.ask, "permissions.ask"),
+        deny=_rules(arguments.deny, "--disallowed-tools or permissions.deny"),
         extra_folders=arguments.add_dirs,
         commands=CommandOptions(
             sandbox=arguments.sandbox,

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from glmcode.permissions.parts import Part
+from glmcode.permissions.paths import spots_of
 from glmcode.permissions.words import Listing, Word, unknown
 
 _KEEPS_LINES = {
@@ -90,7 +91,21 @@ def lists_files(part: Part | None) -> Listing | None:
     if texts[0] == "git":
         others = re.compile(r"-[cdmzk]*o[a-z]*|--oth\w*|--untracked|--no-index")
         return Listing(tracked=not any(others.fullmatch(text) for text in texts))
+    if texts[0] == "ls":
+        return _listed_by_ls(seen)
     return found_by(texts) if texts[0] == "find" else Listing(links=False)
+
+
+def _listed_by_ls(part: Part) -> Listing:
+    """The names given to ls where they are those of files, else any."""
+    given = [word for word in part.words[1:] if not word.text.startswith("-")]
+    names = tuple(word.text.rpartition("/")[2] for word in given)
+    for word, name in zip(given, names, strict=True):
+        spots = spots_of(word, part.folders, "")
+        folder = spots is None or any(Path(one.named).is_dir() for one in spots)
+        if folder or not re.fullmatch(r"[\w.*?+ -]+", name):
+            return Listing()
+    return Listing(names=names or ("*",))
 
 
 def found_by(texts: Sequence[str]) -> Listing:
@@ -122,6 +137,8 @@ def _lists(texts: Sequence[str]) -> bool:
     match texts[0]:
         case "find":
             return not {"-printf", "-exec", "-execdir", "-fprintf", "-ls"} & names
+        case "ls":
+            return _options_are(r"-[1trSAd]+", texts)
         case "grep":
             asked = short or bool({"--files-with-matches", "--files-without-match"} & names)
             return asked and _options_are(_LISTS_WITH["grep"], texts)

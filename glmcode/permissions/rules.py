@@ -47,7 +47,9 @@ def parse_rule(text: str) -> Rule:
     """Read `Tool` or `Tool(pattern)`. Raises RuleError."""
     match = re.fullmatch(r"([A-Za-z_][\w-]*)(?:\((.*)\))?", text.strip(), re.DOTALL)
     if match is None:
-        raise RuleError(f"the rule {text!r} does not parse: write Tool or Tool(pattern)")
+        opened = text.count("(") > text.count(")")
+        why = "its ( is not closed" if opened else "write Tool or Tool(pattern)"
+        raise RuleError(f"the rule {text!r} does not parse: {why}")
     tool, pattern = match.group(1), match.group(2)
     if pattern is not None and not pattern.strip():
         raise RuleError(f"the rule {text!r} has an empty pattern: write {tool} alone for all")

@@ -15,6 +15,7 @@ from glmcode.permissions.words import literal
 if TYPE_CHECKING:
     from glmcode.permissions.programs import Deed
 
+_NAMES_ONLY = frozenset(("fd", "tree", "du"))
 _RECURSIVE = frozenset(("-r", "-R", "--recursive", "--dereference-recursive"))
 _HIDDEN = frozenset(("-.", "--hidden", "-u", "--unrestricted", "-L", "--follow"))
 
@@ -33,8 +34,9 @@ _FOLLOWING = {
 
 def over_folders(name: str, found: Scan, deed: Deed) -> Deed:
     """Add what grep, rg or diff reads; without files they read the folder that they run in."""
-    deed.below = not name.endswith("grep") or bool(_RECURSIVE & set(found.seen))
-    if deed.below and not deed.reads:
+    recursive = not name.endswith("grep") or bool(_RECURSIVE & set(found.seen))
+    deed.below = recursive and name not in _NAMES_ONLY
+    if recursive and not deed.reads:
         deed.reads = [literal(".")]
     links = bool(_FOLLOWING[name] & set(found.seen))
     deed.follows = links or (name == "diff" and bool(_RECURSIVE & set(found.seen)))

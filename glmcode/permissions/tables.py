@@ -77,6 +77,7 @@ LOOKS: Mapping[str, tuple[str, Operands]] = {
     "sha224sum": ("-b -t -z", "read"),
     "sha384sum": ("-b -t -z", "read"),
     "b2sum": ("-b -t -z -l:", "read"),
+    "more": ("digits -d -f -l -p -s -u", "read"),
     "zcat": ("-f -q", "read"),
     "shuf": (
         "-n: -e -i: -z --head-count= --echo --input-range= >-o: >--output= <--random-source=",

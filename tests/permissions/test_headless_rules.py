@@ -196,3 +196,41 @@ def test_protected_files_are_asked_about_whatever_the_rules_allow(work: Work) ->
         assert not hook.exists() and not (work.folder / ".glmcode").exists()
     work.run([write], "-y")
     assert hook.exists()
+
+
+def test_a_rule_with_a_fault_says_where_it_stands_and_nothing_starts(work: Work) -> None:
+    for flag, rule, told in (
+        ("--allowed-tools", "Bsh(x)", "did you mean Bash?"),
+        ("--disallowed-tools", "Bash(git diff *", "its ( is not closed"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "glmcode", "-p", "-m", "glm", flag, rule, "go"],
+            cwd=work.folder, env=work.environment, capture_output=True, encoding="utf-8",
+        )  # fmt: skip
+        assert done.returncode == 2 and told in done.stderr and flag in done.stderr, done.stderr
+        assert rule in done.stderr and "Traceback" not in done.stderr
+
+
+def test_what_people_type_every_day_runs(work: Work) -> None:
+    (work.folder / "sub" / "Makefile").write_text("test:\n\t@echo made it\n")
+    (work.folder / "src").mkdir()
+    commands = [
+        ('cd "$(git rev-parse --show-toplevel)" && cat a.py', "y = 2"),
+        ("while IFS= read -r line; do echo \"> $line\"; done < a.py", "> y = 2"),
+        ('for f in *.py; do [ -s "$f" ] && wc -l "$f"; done', "2 a.py"),
+        ("i=0; while [ $i -lt 2 ]; do i=$((i+1)); done; echo $i", "2\n"),
+        ("for ((i=0; i<3; i++)); do echo \"n$i\"; done", "n2"),
+        ("pushd sub > /dev/null && make test && popd > /dev/null", "made it"),
+        ("cd sub || exit 1; head -1 ../a.py; make test", "made it"),
+        ("mkdir -p build && cd build && wc -l < ../a.py", "2\n"),
+    ]  # fmt: skip
+    rules = "Bash(make test),Bash(mkdir *),Edit(src/**)"
+    for command, shown in commands:
+        code, results = work.bash([command], "--allowed-tools", rules)
+        assert code == 0 and shown in results[0], (command, results)
+    code, results = work.bash(["cd src && echo made > f && cp ../*.py ."], "--allowed-tools", rules)
+    assert code == 0, results
+    assert (work.folder / "src" / "f").read_text() == "made\n"
+    assert (work.folder / "src" / "a.py").exists()
+    code, results = work.bash(["cd sub && echo made > src/f; cd sub && echo x > f"], *rules[:0])
+    assert code == 3 and (work.folder / "sub" / "f").read_text() == "f\n"
