@@ -8,6 +8,7 @@ the disk, changes nothing, and knows no mechanism.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -81,10 +82,11 @@ def layout(policy: SandboxPolicy, environment: Mapping[str, str]) -> Layout:
             _sort(root / ".glmcode", protected, absent)
     roots_now = _existing(writable)
     if policy.mode == "workspace-write":
-        for path in policy.kept:
-            place = Path(os.path.realpath(path.parent))
+        for folder, inside in itertools.groupby(policy.kept, lambda path: path.parent):
+            place = Path(os.path.realpath(folder))
             if lies_in(place, roots_now):
-                _sort(place / path.name, protected, absent)
+                for path in inside:
+                    _sort(place / path.name, protected, absent)
     hidden = _existing(policy.hidden)
     return Layout(
         writable=roots_now,
