@@ -50,6 +50,8 @@ def decide(policy: Policy, tool: str, action: Action) -> Judgement:
             return asked(policy, f"{one.named}: {why}")
     allowed = [_allowing(policy, way, tool, one, files) for one in spots]
     whole = _whole(policy.allow, tool)
+    if whole is not None and not all(files.within(way, one) for one in spots):
+        whole = None
     if whole is not None or (allowed and all(allowed)):
         by = whole or allowed[0]
         why = f"the rule {by.text} allows it" if by else ""

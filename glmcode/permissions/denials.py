@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from glmcode.permissions.commands import analyse
@@ -20,7 +21,14 @@ from glmcode.permissions.forms import (
     text_pieces,
     written_out,
 )
-from glmcode.permissions.hidden import file_names, names_it, unclear_texts
+from glmcode.permissions.hidden import (
+    PRINTS,
+    alters,
+    file_names,
+    names_it,
+    packs,
+    unclear_texts,
+)
 from glmcode.permissions.matching import denies
 from glmcode.permissions.outputs import found_by
 from glmcode.permissions.parts import Analysis, Part, Way
@@ -130,12 +138,18 @@ class Denials:
         return None
 
     def _touched(self, part: Part, deed: Deed, rules: Sequence[Rule]) -> Rule | None:
+        own = part.words[1:]
+        if deed.kind == "other" and not deed.maybe:
+            deed.maybe = list(own)
+        altered = [piece for word in own for piece in pieces_of(word)] if alters(part) else []
+        altered += [b for a, b in pairwise(own) if part.name == "find" and a.text in PRINTS]
         given = [piece for _, value in part.assigns for piece in pieces_of(value) if value.known]
         ways: tuple[tuple[Way, list[Word]], ...] = (
             ("read", deed.reads),
             ("write", deed.writes),
             ("read", [piece for word in deed.maybe for piece in pieces_of(word)]),
             ("read", given),
+            ("write", altered),
             ("read", quoted_paths(part, deed.hazards)),
             ("write", quoted_paths(part, deed.hazards)),
         )
@@ -146,8 +160,8 @@ class Denials:
         if part.name == "find" and any(word.text == "-delete" for word in part.words):
             spots = [one for word in deed.reads for one in self._spots(word, part.folders) or ()]
             return self._below("write", spots, rules, found_by([w.text for w in part.words]).names)
-        if deed.below:
-            for way, words in ways[: 3 if deed.kind == "other" else 2]:
+        if deed.below or packs(part):
+            for way, words in ways[: 3 if packs(part) else 2]:
                 for word in words:
                     spots = self._spots(word, part.folders) or []
                     if hit := self._below(way, spots, rules, deed.only, hidden=deed.hidden):
@@ -156,6 +170,9 @@ class Denials:
 
     def _in_text(self, commands: Sequence[Rule], files: Sequence[Rule]) -> tuple[Rule, str] | None:
         """Where the syntax is not understood, rules that deny are tried on every piece of text."""
+        for rule in commands:
+            if names_it(rule.pattern, self.command):
+                return rule, self.command.strip()
         for piece, words in text_pieces(self.command):
             for rule in commands:
                 if words and denies(rule.pattern, words):

@@ -53,9 +53,9 @@ def quoted_paths(part: Part, hazards: Sequence[tuple[Word, str]] = ()) -> list[W
     texts = [word.text for word, why in hazards if word.known and "run" in why]
     if has_code(part.name):
         texts = [word.text for word in part.words[1:] if word.known] + [part.stdin or ""]
-    return [
-        literal(one) for text in texts for one in set(_CODE.split(text)) if "." in one or "/" in one
-    ]
+    found = {one for text in texts for one in _CODE.split(text) if "." in one or "/" in one}
+    found |= {one[1:] for one in found if one[0] in "rRwW"}  # sed's r.env
+    return [literal(one) for one in sorted(found) if one]
 
 
 def plain_name(words: Sequence[Word]) -> Sequence[Word]:

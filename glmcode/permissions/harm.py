@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glmcode.permissions import tables
@@ -50,6 +51,7 @@ WRITERS = {
     "bzip2": "-123456789cdfkqstvz",
     "xz": "-0123456789cdefkqtvz -T:",
 }
+_PACKING = frozenset(("gzip", "gunzip", "bzip2", "xz"))
 _EDITING = frozenset(("cp", "mv", "touch", "mkdir", "tee", "truncate", "install"))
 _LINKS = frozenset(("-s", "-l", "--link", "--symbolic-link"))
 
@@ -72,6 +74,10 @@ def harm_of(
             _make(words, deed)
     if text:
         _marked(words, text, deed)
+    if name in ("less", "more", "vim", "vi", "view", "nvim", "ex"):
+        plain = re.compile(r"\+(?:\d*|/[^!|]*|[FG])")
+        opens = [w for w in words[1:] if w.prefix.startswith("+") and not plain.fullmatch(w.text)]
+        deed.hazards += [(word, "+ makes it run a command") for word in opens]
     deed.hazards = [one for one in deed.hazards if not _is_mild(words, *one)]
     if name == "rsync":
         deed.kind, deed.below = "write", True
@@ -186,6 +192,11 @@ def _writing(words: Sequence[Word], deed: Deed, is_option: IsOption) -> Deed:
         deed.writes += given[1:]
     else:
         deed.writes += given
+        deed.reads += given if name in _PACKING else []
+    suffix = found.seen.get("-S") or found.seen.get("--suffix")
+    if name in ("cp", "mv", "install", "ln") and suffix is not None and "/" in suffix.text:
+        deed.hazards.append((words[-1], "its suffix leads to another folder"))
+        deed.editing = False
     if found.odd:
         deed.editing, deed.why = False, f"its option {found.odd} is not known"
     if any(word.may_be_option and is_option(word) for word in given):
@@ -227,3 +238,51 @@ def _make(words: Sequence[Word], deed: Deed) -> None:
         if word.text in ("-C", "--directory"):
             follow = list(words)[list(words).index(word) + 1 :][:1]
             deed.reads += follow
+
+
+_MILD_KEY = re.compile(
+    r"(?:user|color|advice|branch|init|pull|push|fetch|rebase|merge|rerere|column|status|log|commit"
+    r"|tag|safe)\.[\w./-]+|core\.(?:autocrlf|eol|quotepath|ignorecase|filemode|symlinks|bare|abbrev)"
+    r"|diff\.(?:algorithm|renames|colormoved|noprefix|mnemonicprefix)|remote\.[\w.-]+\.(?:url|fetch)",
+    re.IGNORECASE,
+)
+_RUNNING_KEY = re.compile(
+    r".*(?:cmd|driver|command|program|helper|template|sequence\.editor)", re.I
+)
+
+
+def configures(rest: Sequence[Word], deed: Deed) -> None:
+    """Add what `git config` writes: settings that run programs, files of other repositories."""
+    for index, word in enumerate(rest[1:], 1):
+        text = word.text
+        following = rest[index + 1] if index + 1 < len(rest) else literal("")
+        if text in ("-f", "--file"):
+            deed.writes.append(following)
+        elif text.startswith("--file="):
+            deed.writes.append(literal(text[7:]))
+        elif text.startswith("-f"):
+            deed.writes.append(literal(text[2:]))
+        elif re.match(r"--(?:glo|sys)", text):
+            own = Path("~/.gitconfig").expanduser()
+            deed.writes.append(literal(str(own) if text[2] == "g" else "/etc/gitconfig"))
+        elif text in ("-e", "--edit", "edit"):
+            deed.hazards.append((word, "it runs an editor"))
+    keys = [word for word in rest[1:] if "." in word.text and not word.text.startswith("-")][:1]
+    for key in keys or [word for word in rest[1:] if not word.known]:
+        if not _MILD_KEY.fullmatch(key.text) or _RUNNING_KEY.fullmatch(key.text):
+            deed.hazards.append((key, "this setting may make git run something"))
+
+
+def git_runs_more(rest: Sequence[Word], deed: Deed) -> None:
+    """Add what git's own commands run, serve or set."""
+    name = rest[0].text
+    if name in ("daemon", "instaweb", "shell", "http-backend", "imap-send", "credential"):
+        deed.hazards.append((rest[0], "it serves others or hands out passwords"))
+    if name == "config":
+        configures(rest, deed)
+    runs = {("submodule", "foreach"), ("bisect", "run"), ("filter-branch", rest[-1].text)}
+    if (name, rest[1].text if len(rest) > 1 else "") in runs or name == "filter-branch":
+        deed.hazards.append((rest[-1], "it runs a command"))
+    for word in rest[1:]:
+        if word.prefix.startswith(("ext::", "fd::")):
+            deed.hazards.append((word, "its address runs a command"))

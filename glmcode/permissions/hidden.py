@@ -8,9 +8,10 @@ half careful; the sandbox is for the rest. Must not be asked by rules that allow
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from glmcode.permissions.matching import denies
+from glmcode.permissions.matching import denies, pattern_of
 from glmcode.permissions.words import Word, braces, literal
 
 if TYPE_CHECKING:
@@ -37,6 +38,40 @@ _CARRIERS = frozenset(
 """Programs and shell commands that run what follows them, or text among it."""
 
 
+_ALTERS = frozenset(
+    [
+        *("autopep8", "black", "chattr", "clang-format", "csplit", "dos2unix", "ed", "ex", "gofmt"),
+        *("iconv", "isort", "nano", "patch", "perl", "prettier", "ruff", "rustfmt", "script"),
+        *("setfacl", "split", "sponge", "sqlite3", "tar", "unix2dos", "vi", "vim", "yq", "zip"),
+    ]
+)
+"""Programs that change, with some option, files that stand among their words."""
+PRINTS = frozenset(("-fprint", "-fprint0", "-fprintf", "-fls"))
+_GIT_ALTERS = frozenset(("apply", "checkout", "clean", "mv", "reset", "restore", "rm", "stash"))
+_PACKS = frozenset(
+    ("7z", "7za", "ar", "bsdtar", "cpio", "gtar", "pax", "rsync", "scp", "tar", "zip")
+)
+
+
+def alters(part: Part) -> bool:
+    """Whether the files that a part names may be changed, for rules that deny edits."""
+    texts = [word.text for word in part.words]
+    if part.name == "git" and _GIT_ALTERS & set(texts[1:]):
+        return True
+    if part.name in ("ruff", "prettier", "black", "gofmt") and {"check", "--check", "-l"} & set(
+        texts
+    ):
+        return False
+    return part.name in _ALTERS
+
+
+def packs(part: Part) -> bool:
+    """Whether a part reads whole folders among its words: what makes archives and copies."""
+    mode = part.words[1].text if len(part.words) > 1 else ""
+    reads = not re.fullmatch(r"-?[a-bd-qs-tv-z]*[xt][a-bd-qs-tv-z]*|--extract|--list|--get", mode)
+    return part.name in _PACKS and (reads or "tar" not in part.name)
+
+
 def has_code(name: str) -> bool:
     """Whether a program is given code, or another command line, among its words."""
     base = name.rpartition("/")[2]
@@ -48,6 +83,10 @@ def unclear_texts(part: Part, deed: Deed, command: str) -> list[str]:
     if part.opaque or (part.words and not part.words[0].known):
         return [command]
     texts = [word.text if word.known else word.raw for word in part.words]
+    if part.name == "git" and not all(word.known for word in part.words[1:2]):
+        return [f"git {one}" for one in re.findall(r"[\w-]+", command)[:MOST_WORDS]]
+    if part.name in ("[", "[[", "test") and deed.hazards:
+        return [" ".join(texts)]
     if has_code(part.name) or part.hazard.startswith("the option "):
         return [" ".join(texts[1:]), part.stdin or ""]
     found: list[str] = []
@@ -61,8 +100,11 @@ def names_it(pattern: str, text: str) -> bool:
     """Whether a rule's command stands anywhere in a text."""
     plain = re.sub(r"\\\n|['\"\\]", "", " ".join(braces(text)) if "{" in text else text)
     words = [literal(one) for one in re.findall(r"[\w./+@:%~*?\[\]-]+", plain)[:MOST_WORDS]]
+    program = (pattern_of(pattern).tokens or ("",))[0]
     for index, word in enumerate(words):
         base = literal(word.text.rpartition("/")[2])
+        if re.search(r"[*?\[]", base.text) and fnmatchcase(program, base.text):
+            base = literal(program)
         if base.text and denies(pattern, [base, *words[index + 1 :]]):
             return True
     return False
@@ -72,4 +114,5 @@ def file_names(text: str, word: Word) -> list[str]:
     """What may be the name of a file in a text, for a word whose value isn't known."""
     plain = re.sub(r"['\"\\]", "", " ".join(braces(text)) if "{" in text else text)
     found = re.findall(r"[\w./~+*?\[\]-]+", plain)[:MOST_WORDS]
+    found += [one.lstrip("-+") for one in found]
     return [one for one in (*found, word.text.strip("/")) if one]

@@ -15,6 +15,7 @@ import glob
 import itertools
 import os
 import re
+import stat
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -54,6 +55,7 @@ _SECRET_ENDS = (
     ".cargo/credentials",
 )
 _OWN_FOLDERS = frozenset((".git", ".glmcode"))
+_TOOLING = frozenset((".husky", ".vscode", ".idea", ".claude", ".cursor", ".mcp.json"))
 _STARTUP = frozenset(
     [
         ".bashrc",
@@ -197,6 +199,8 @@ class Files:
                 self._covers(rule.pattern, path, loose=True) for path in (one.named, one.real)
             ):
                 return rule
+            if self._is_linked(rule.pattern, one.real):
+                return rule
         return None
 
     def allowed(self, way: Way, tool: str, one: Spot) -> Rule | None:
@@ -204,11 +208,24 @@ class Files:
         for rule in self.policy.allow:
             if not self._concerns(rule, way, tool):
                 continue
-            if not rule.pattern or all(
+            if not rule.pattern and self.within(way, one):
+                return rule
+            if rule.pattern and all(
                 self._covers(rule.pattern, path, loose=False) for path in (one.named, one.real)
             ):
                 return rule
         return None
+
+    def _is_linked(self, pattern: str, path: str) -> bool:
+        """Whether a file is a hard link to the one that a pattern without `*` names."""
+        try:
+            state = os.stat(path)  # noqa: PTH116 (text, as everywhere here)
+            if state.st_nlink < 2 or not stat.S_ISREG(state.st_mode):
+                return False
+            named = [os.path.join(folder, pattern.lstrip("/")) for folder in self.policy.folders]
+            return any(os.path.samestat(state, os.stat(one)) for one in named)  # noqa: PTH116
+        except (OSError, ValueError):
+            return False
 
     def within(self, way: Way, one: Spot) -> bool:
         """Whether both paths lie in the workspace (for reads: or where glmcode keeps output)."""
@@ -375,6 +392,8 @@ def _protected(path: str, way: Way) -> str:
         return ""
     if own := sorted(_OWN_FOLDERS & set(parts)):
         return f"{own[0]} is protected"
+    if _TOOLING & set(parts):
+        return "it changes what other tools run"
     if name in _STARTUP or any(f"/{end}/" in joined for end in _STARTUP_ENDS):
         return "it changes what runs later"
     return ""

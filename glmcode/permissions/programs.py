@@ -13,12 +13,13 @@ from itertools import pairwise
 from typing import Literal, TypeAlias
 
 from glmcode.permissions import tables, tables_git
-from glmcode.permissions.harm import harm_of
+from glmcode.permissions.harm import git_runs_more, harm_of
 from glmcode.permissions.options import IsOption, Scan, scan
 from glmcode.permissions.scripts import (
     awk_is_harmless,
     find_parts,
     sed_is_harmless,
+    shows_environment,
     test_is_harmless,
 )
 from glmcode.permissions.searches import over_folders
@@ -64,7 +65,11 @@ def deed_of(words: Sequence[Word], is_option: IsOption) -> Deed:
         return SPECIAL[name](words, is_option)
     if name in tables.LOOKS:
         text, operands = tables.LOOKS[name]
-        return looking(scan(words[1:], text, is_option), operands)
+        found = scan(words[1:], text, is_option)
+        deed = looking(found, operands)
+        if shown := shows_environment(name, found):
+            deed.hazards.append((shown, "it shows variables or reads other files"))
+        return deed
     return harm_of(words, Deed(maybe=list(words[1:])), is_option=is_option)
 
 
@@ -158,21 +163,18 @@ def _git_command(rest: Sequence[Word], is_option: IsOption) -> Deed:
         deed = looking(found, operands)
         if name == "diff" and "--no-index" in found.seen:
             deed.reads += found.operands
-        if name == "reflog" and found.operands and found.operands[0].text in ("expire", "delete"):
+        if name == "reflog" and found.operands and found.operands[0].text in tables_git.REFLOG:
             deed.kind = "other"
         if name == "grep":
             deed.below, deed.reads = True, [*deed.reads, literal(".")]
+        if deed.kind == "other":
+            git_runs_more(rest, deed)
         return deed
     if name == "config" and len(rest) == 2 and re.fullmatch(r"[A-Za-z][\w-]*\..+", rest[1].text):
         return Deed(kind="look" if rest[1].known else "other")
     text = tables_git.GIT_HARMFUL.get(name, "")
     deed = harm_of(rest, Deed(maybe=list(rest[1:])), text)
-    runs = {("submodule", "foreach"), ("bisect", "run"), ("filter-branch", rest[-1].text)}
-    if (name, rest[1].text if len(rest) > 1 else "") in runs or name == "filter-branch":
-        deed.hazards.append((rest[-1], "it runs a command"))
-    for word in rest[1:]:
-        if word.prefix.startswith(("ext::", "fd::")):
-            deed.hazards.append((word, "its address runs a command"))
+    git_runs_more(rest, deed)
     return deed
 
 
@@ -211,6 +213,10 @@ def _sed(words: Sequence[Word], is_option: IsOption) -> Deed:
     if "-i" in found.seen or "--in-place" in found.seen:
         deed.kind, deed.writes = "write", list(operands)
         deed.hazards = [(w, "-i makes it write files") for w in words[1:] if _in_place(w)]
+        suffix = found.seen.get("-i") or found.seen.get("--in-place")
+        if suffix is not None and re.search(r"[/*]", suffix.text):
+            deed.hazards.append((words[-1], "its suffix leads to another folder"))
+            deed.editing = False
     if any(not word.known or not sed_is_harmless(word.text) for word in scripts):
         deed.hazards += [(word, "its script may run or write something") for word in scripts]
     if {"-f", "--file"} & set(found.seen):

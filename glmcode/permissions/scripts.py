@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from glmcode.permissions.options import Scan
 from glmcode.permissions.words import Word
 
 _ADDRESS = r"(?:\d+~\d+|\d+|\$|\+\d+|/(?:[^/\\\n\[]|\\.|\[\^?\]?[^\]/\n]*\])*/I?)"
@@ -294,3 +295,20 @@ def find_parts(words: Sequence[Word]) -> tuple[list[Word], list[Word], list[tupl
         else:
             odd = odd or (word.raw or text)
     return roots, files, hazards, odd
+
+
+_JQ_ENVIRONMENT = re.compile(r"(?<![.\w\"])env\b(?!\s*:)|\$ENV|\b(?:import|include)\b")
+
+
+def shows_environment(name: str, found: Scan) -> Word | None:
+    """The word with which jq or ps show variables of the environment, or jq reads other files."""
+    if name == "jq":
+        for word in found.operands[:1]:
+            unclear = not word.known and not word.prefix.startswith((".", "[", "{"))
+            if unclear or _JQ_ENVIRONMENT.search(word.text):
+                return word
+    if name == "ps":
+        shown = [word for word in found.operands if re.fullmatch(r"[A-Za-z]*e[A-Za-z]*", word.text)]
+        shown += [word for _, word in found.given if word is not None and "env" in word.text]
+        return shown[0] if shown else None
+    return None

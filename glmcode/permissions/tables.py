@@ -132,7 +132,7 @@ LOOKS: Mapping[str, tuple[str, Operands]] = {
         "--numeric-sort --random-sort --reverse --sort= --version-sort --check? --merge "
         "--key= --stable --field-separator= --unique --zero-terminated --parallel= "
         "--buffer-size= --batch-size= --debug --random-source= >-o: >--output= "
-        "!--compress-program= !-T: !--temporary-directory= <--files0-from=",
+        "!--compress-program= !-T: !--temporary-directory= !--files0-from=",
         "read",
     ),
     "uniq": (
@@ -248,12 +248,12 @@ HARMFUL: Mapping[str, str] = {
     ">--etag-save= >--hsts= >--alt-svc= >--libcurl= !-J <-T: <--upload-file= !-w: !--engine=",
     "wget": ">-O: >--output-document= >-o: >--output-file= >-P: >--directory-prefix= >-a: "
     ">--append-output= !--use-askpass= !-e: !--execute= !--config= >--save-cookies= "
-    "<--post-file= <--body-file= !--rejected-log=",
-    "ssh": "!-o: !-F: !-L: !-R: !-D: !-w: !-E: !-S: !-J:",
+    "<--post-file= <--body-file= !--rejected-log= >--warc-file= >--hsts-file= <-i:",
+    "ssh": "!-I: !-o: !-F: !-L: !-R: !-D: !-w: !-E: !-S: !-J:",
     "scp": "!-o: !-S: !-F: !-D: !-J:",
     "sftp": "!-o: !-S: !-F: !-b: !-D: !-J:",
     "rsync": "!-e: !--rsh= !--rsync-path= >--log-file= !--daemon >--backup-dir= >--temp-dir=",
-    "zip": "!-T !-TT: !--unzip-command= >-O: >--out=",
+    "zip": ">-lf: !-T !-TT: !--unzip-command= >-O: >--out=",
     "unzip": ">-d:",
     "patch": ">-o: >--output= >-r: >--reject-file= >-d: >--directory=",
     "docker": "!-v: !--volume= !--mount= !--privileged",
@@ -263,10 +263,11 @@ HARMFUL: Mapping[str, str] = {
     "clang": "whole >-o: !-B: !-fplugin= !-Xclang:",
     "split": "!--filter=",
     "mktemp": "-d -t -u -p: --directory --tmpdir? --suffix=",
-    "openssl": ">-out:",
+    "openssl": ">-out: >-keyout: >-writerand: !-engine: !-provider: !-provider-path: !-config: "
+    "<-in:",
     "gpg": ">-o: >--output=",
     "ps": "",
-    "vim": "!-c: !--cmd= !-S: !-u:",
+    "vim": "!-c: !--cmd= !-S: !-u: >-w: >-W: !-s:",
     "ruff": ">-o: >--output-file= >--cache-dir= !--config=",
     "mypy": ">--junit-xml= !--config-file= !--python-executable= >--cache-dir=",
     "eslint": ">-o: >--output-file= !--rulesdir= !-c: !--config= "

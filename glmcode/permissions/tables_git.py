@@ -38,7 +38,7 @@ _LOG = (
     "--walk-reflogs --merge --boundary --simplify-by-decoration --full-history --dense --sparse "
     "--simplify-merges --ancestry-path? --date-order --author-date-order --topo-order --reverse "
     "--pretty? --format= --abbrev-commit --no-abbrev-commit --oneline --encoding= --notes? "
-    "--no-notes --show-signature --relative-date --date= --parents --children --graph "
+    "--no-notes !--show-signature --relative-date --date= --parents --children --graph "
     "--show-linear-break? --decorate? --no-decorate --decorate-refs= --source --follow "
     "--full-diff --log-size -L: --no-walk? --do-walk --no-mailmap --mailmap -m "
     "--diff-merges= --no-diff-merges -t --count --objects --timestamp --header"
@@ -196,8 +196,17 @@ GIT_HARMFUL: Mapping[str, str] = {
     "commit": "<-F: <--file= <-t: <--template=",
     "submodule": "",
     "bundle": "",
+    "range-diff": ">--output=",
+    "fast-export": ">--export-marks=",
+    "fast-import": ">--export-marks= >--export-pack-edges=",
+    "checkout-index": ">--prefix=",
+    "bugreport": ">-o: >--output-directory=",
+    "diagnose": ">-o: >--output-directory=",
     "apply": "!--unsafe-paths",
     "cat-file": "!--textconv !--filters",
     "send-email": "!--smtp-server= !--sendmail-cmd= !--to-cmd= !--cc-cmd= !--header-cmd=",
     "svn": "",
 }
+
+REFLOG = ("expire", "delete", "drop", "write")
+"""What `git reflog` changes; other words are revisions."""

@@ -16,6 +16,7 @@ from glmcode.permissions.forms import (
     allowable_forms,
     changed_names,
     is_write,
+    pieces_of,
 )
 from glmcode.permissions.matching import covers
 from glmcode.permissions.parts import Analysis, Found, Part, Way
@@ -224,12 +225,17 @@ class Verdicts(Denials):
             ):
                 return f"{shown} {why}"
         for word in deed.maybe:
-            if id(word) in named or not re.match(r"/|\.\./|\.\.$|~", word.text):
+            if id(word) in named:
                 continue
-            for one in self._spots(word, part.folders) or ():
-                there = Path(one.named).exists() or deed.kind == "look"
-                if there and not is_quiet(one.named) and not self._readable(one):
-                    return f"{shown} names {one.named}, outside the workspace"
+            for piece in pieces_of(word) if not re.search(r"\s", word.text) else [word]:
+                if not re.match(r"/|(?:[^/]+/)*\.\.(?:/|$)|~", piece.text):
+                    continue
+                for one in self._spots(piece, part.folders) or ():
+                    above = piece is word and re.match(r"\.\./", word.text)
+                    there = above or Path(one.named).exists()
+                    there = there or (piece is word and deed.kind == "look")
+                    if there and not is_quiet(one.named) and not self._readable(one):
+                        return f"{shown} names {one.named}, outside the workspace"
         return ""
 
     def _is_protected(self, word: Word, part: Part, deed: Deed) -> bool:

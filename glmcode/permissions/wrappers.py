@@ -120,6 +120,8 @@ def _plain(words: Sequence[Word], wrapper: _Wrapper) -> list[Inner]:
     start, odd = _after_options(words, wrapper.flags.split(), wrapper.valued.split())
     hazard = wrapper.hazard or (f"the option {odd} of {words[0].text}" if odd else "")
     inner = tuple(words[start + wrapper.skip :])
+    while inner and inner[0].known and wrapper.hazard == _ROOT and ASSIGNMENT.match(inner[0].text):
+        inner = inner[1:]
     if not inner:
         return []
     return [Inner(words=inner, hazard=hazard, shadow=wrapper.shadow)]
