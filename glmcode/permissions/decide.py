@@ -123,6 +123,8 @@ def _parts(policy: Policy, tool: str, action: Action, home: str) -> Judgement:
         rule, part = denied
         where = f" (`{part}`)" if part != action.subject.strip() else ""
         why = f"the rule {rule.text} denies it{where}"
+        if judged.through and rule.tool == "Read":
+            why += f": {judged.through} is among what it goes through; Grep leaves such files out"
         return Judgement(decision="deny", why=why, rule=rule)
     if policy.mode == "bypassPermissions":
         return Judgement(decision="allow", why="everything is allowed")

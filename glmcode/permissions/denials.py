@@ -58,6 +58,11 @@ class Denials:
         self._places: dict[object, list[Spot] | None] = {}
         self.found = found if found is not None else analyse(command, folders, home)
         self._deeds = [self._deed(part) for part in self.found.parts]
+        self._looking = all(
+            (deed.kind == "look" or part.wraps) and not part.assigns
+            for part, deed in zip(self.found.parts, self._deeds, strict=True)
+        )
+        self.through = ""  # the file that makes a search through a folder denied
 
     def _spots(self, word: Word, folders: tuple[Path, ...]) -> list[Spot] | None:
         """The files that a word may name, looked up once."""
@@ -104,7 +109,8 @@ class Denials:
         """The rule that names a file which a word may be; where that isn't known, by its text."""
         if word.listed:
             spots = [spot(str(folder)) for folder in folders or self._folders]
-            return self._below(way, spots, rules, word.listed.names)
+            tracked = word.listed.tracked and self._looking
+            return self._below(way, spots, rules, word.listed.names, tracked=tracked)
         spots = self._spots(word, folders) or []
         for one in spots:
             if hit := self._hit(rules, way, one):
@@ -128,12 +134,15 @@ class Denials:
         names: Sequence[str] = ("*",),
         *,
         hidden: bool = True,
+        tracked: bool = False,
     ) -> Rule | None:
-        """The rule that names a file below one of the folders."""
+        """The rule that names a file below one of the folders (tracked: that git tracks)."""
         for one in spots:
             for rule in rules:
                 files = Files(replace(self.policy, deny=(rule,)), self.home)
-                if files.denied_below(way, one, names, hidden=hidden):
+                only = tracked and way == "read"
+                if found := files.denied_below(way, one, names, hidden=hidden, tracked=only):
+                    self.through = found
                     return rule
         return None
 
@@ -164,7 +173,10 @@ class Denials:
             for way, words in ways[: 3 if packs(part) else 2]:
                 for word in words:
                     spots = self._spots(word, part.folders) or []
-                    if hit := self._below(way, spots, rules, deed.only, hidden=deed.hidden):
+                    tracked = deed.tracked and self._looking and not deed.hazards
+                    if hit := self._below(
+                        way, spots, rules, deed.only, hidden=deed.hidden, tracked=tracked
+                    ):
                         return hit
         return None
 

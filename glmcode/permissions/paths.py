@@ -27,7 +27,7 @@ from glmcode.base.globs import expand_braces, path_expression
 from glmcode.permissions.parts import Way
 from glmcode.permissions.policy import Policy
 from glmcode.permissions.rules import COVERS, Rule
-from glmcode.permissions.trees import link_out, named_below, tracked_links
+from glmcode.permissions.trees import link_out, named_below, tracked_below, tracked_links
 from glmcode.permissions.words import Listing, Word
 
 MOST_FILES = 300
@@ -255,16 +255,24 @@ class Files:
         return ""
 
     def denied_below(
-        self, way: Way, one: Spot, names: Sequence[str] = ("*",), *, hidden: bool = True
+        self,
+        way: Way,
+        one: Spot,
+        names: Sequence[str] = ("*",),
+        *,
+        hidden: bool = True,
+        tracked: bool = False,
     ) -> str:
         """A file below a folder that a rule keeps from being read or written; "" for none.
 
-        names: patterns of the names that count. hidden: hidden files and links do too.
+        names: patterns of the names that count. hidden: hidden files and links do too. tracked:
+        only what git tracks does.
         """
         rules = [r for r in self.policy.deny if self._concerns(r, way, "") and r.pattern]
         if not rules or not os.path.isdir(one.real):
             return ""
-        for path in named_below(one.real, names, hidden=hidden):
+        seen = named_below(one.real, names, hidden=hidden)
+        for path in tracked_below(one.real) if tracked else seen:
             if not path:
                 return f"{one.named} (too many files to look at)"
             if self.hit(rules, way, "", Spot(path, _real(path))):
@@ -278,8 +286,10 @@ class Files:
         patterns = [rule.pattern for rule in self.policy.deny if rule.tool == "Read"]
         if any(not one or one.startswith(("//", "~", "../")) for one in patterns):
             return True
-        spots = [spot(str(folder)) for folder in self.policy.folders]
-        return any(self.denied_below("read", one, listing.names) for one in spots)
+        return any(
+            self.denied_below("read", one, listing.names, tracked=listing.tracked)
+            for one in (spot(str(folder)) for folder in self.policy.folders)
+        )
 
     def link_out(self, one: Spot) -> str:
         """A link below a folder that leads out of the workspace, or to keys; "" for none."""

@@ -35,9 +35,9 @@ class Deed:
     option. maybe: words that may name files. hazards: words that need a rule naming them.
 
     below: what it reads or writes may be whole folders; of those hidden files and links too
-    (hidden), or only files with names like these (only). follows: links in them too. editing: it
-    does no more than an edit would, so that rules for edits suffice. why: what keeps it from
-    being a look.
+    (hidden), or only files with names like these (only) or that git tracks (tracked). follows:
+    links in them too. editing: it does no more than an edit would, so that rules for edits
+    suffice. why: what keeps it from being a look.
     """
 
     kind: Kind = "other"
@@ -48,6 +48,7 @@ class Deed:
     below: bool = False
     hidden: bool = True
     only: tuple[str, ...] = ("*",)
+    tracked: bool = False
     follows: bool = False
     editing: bool = False
     why: str = ""
@@ -167,6 +168,8 @@ def _git_command(rest: Sequence[Word], is_option: IsOption) -> Deed:
             deed.kind = "other"
         if name == "grep":
             deed.below, deed.reads = True, [*deed.reads, literal(".")]
+            more = {"--untracked", "--no-index", "--recurse-submodules"} & set(found.seen)
+            deed.tracked = not more and deed.kind == "look"
         if deed.kind == "other":
             git_runs_more(rest, deed)
         return deed

@@ -21,6 +21,7 @@ from glmcode.base.files import FileFault, FileMissing, load
 
 _LINK = 0o120000
 MOST_DENIED = 3_000
+MOST_TRACKED = 20_000
 MOST_LINKS = 60_000
 _ODD = re.compile(r"\s(?:[/~-]|\.\.(?:/|\s|$))|['\"\\\n]")
 """A name that xargs or the shell would cut into words that are something else."""
@@ -99,8 +100,24 @@ def link_out(
     return ""
 
 
+def tracked_below(folder: str) -> Iterator[str]:
+    """All that git tracks around a folder; "" where that isn't known or too much."""
+    found = tracked(folder)
+    if not found or len(found) > MOST_TRACKED:
+        yield ""
+        return
+    for path, _ in found:
+        yield path
+
+
 def tracked_links(folder: str) -> list[str] | None:
     """The links that git tracks in the repository around a folder; None when that is unclear."""
+    found = tracked(folder)
+    return None if found is None else [path for path, link in found if link]
+
+
+def tracked(folder: str) -> list[tuple[str, bool]] | None:
+    """All that git tracks around a folder, and whether each is a link; None when unclear."""
     while not os.path.lexists(f"{folder}/.git"):
         if len(folder) <= 1:
             return []
@@ -114,12 +131,13 @@ def tracked_links(folder: str) -> list[str] | None:
     version, count = struct.unpack(">II", data[4:12])
     if data[:4] != b"DIRC" or version not in (2, 3):
         return None
-    found, at = [], 12
+    found: list[tuple[str, bool]] = []
+    at = 12
     for _ in range(count):
         mode, flags = struct.unpack(">I", data[at + 24 : at + 28])[0], data[at + 60]
         start = at + (64 if flags & 0x40 else 62)
         end = data.index(0, start)
-        if mode & 0o170000 == _LINK:
-            found.append(f"{folder}/{os.fsdecode(data[start:end])}")
+        path = f"{folder}/{os.fsdecode(data[start:end])}"
+        found.append((path, mode & 0o170000 == _LINK))
         at += (end - at) // 8 * 8 + 8
     return found

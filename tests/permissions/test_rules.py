@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,31 @@ def test_an_ignore_file_that_shows_hidden_files_makes_rg_denied_again(
     (tmp_path / name).unlink()
     os.mkfifo(tmp_path / name)  # nothing may wait for who never writes
     assert decide(policy, "Bash", _action(Effect.EXECUTE, "rg x", str(tmp_path))).decision == "deny"
+
+
+def test_what_git_does_not_track_is_not_among_what_git_goes_through(tmp_path: Path) -> None:
+    folder = tmp_path.resolve()
+    (folder / ".env").write_text("SECRET=1\n")
+    (folder / "a.py").write_text("x\n")
+    policy = Policy(deny=parse_rules(["Read(./.env)"]), folders=(folder,))
+
+    def judged(text: str) -> str:
+        return decide(policy, "Bash", _action(Effect.EXECUTE, text, str(folder))).decision
+
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    subprocess.run(["git", "add", "a.py"], cwd=folder, check=True)
+    untracked = ["git grep x", "git ls-files | xargs wc -l", "cat $(git ls-files '*.py')"]
+    assert [judged(one) for one in untracked] == ["allow"] * 3
+    more = ["git grep --untracked x", "git grep --no-index x", "git ls-files -o | xargs cat"]
+    more += ["git add -f . && git grep x", "GIT_INDEX_FILE=i git grep x", "git --git-dir=g grep x"]
+    assert [judged(one) for one in more] == ["deny"] * 6
+    subprocess.run(["git", "add", "-f", ".env"], cwd=folder, check=True)
+    assert [judged(one) for one in untracked] == ["deny"] * 3
+
+
+def test_a_search_that_is_denied_says_what_it_would_read_and_what_to_use(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("SECRET=1\n")
+    policy = Policy(deny=parse_rules(["Read(./.env)"]), folders=(tmp_path.resolve(),))
+    action = _action(Effect.EXECUTE, "grep -rn x .", str(tmp_path.resolve()))
+    why = decide(policy, "Bash", action).why
+    assert str(tmp_path.resolve() / ".env") in why and "Grep leaves such files out" in why
