@@ -28,7 +28,7 @@ from glmcode.permissions.parts import Way
 from glmcode.permissions.policy import Policy
 from glmcode.permissions.rules import COVERS, Rule
 from glmcode.permissions.trees import link_out, named_below, tracked_below, tracked_links
-from glmcode.permissions.words import Listing, Word
+from glmcode.permissions.words import Listing, Word, as_python_glob
 
 MOST_FILES = 300
 _SECRET_NAMES = frozenset(
@@ -74,9 +74,7 @@ _STARTUP = frozenset(
         ".tcshrc",
         ".login",
         ".inputrc",
-        ".xprofile",
-        ".xinitrc",
-        ".xsessionrc",
+        *(".xprofile", ".xinitrc", ".xsessionrc"),
         ".pam_environment",
         ".gitconfig",
         ".gitmodules",
@@ -132,7 +130,7 @@ def is_quiet(path: str) -> bool:
 def spots_of(word: Word, folders: Iterable[Path], home: str) -> list[Spot] | None:
     """The files that a word may name; None when that isn't known before it runs."""
     folders = tuple(folders)
-    text = _as_python_globs(word.text) if word.glob else word.text
+    text = as_python_glob(word.text) if word.glob else word.text
     if "\0" in text:
         return None
     if text == "~" and word.known and not word.raw:
@@ -145,7 +143,6 @@ def spots_of(word: Word, folders: Iterable[Path], home: str) -> list[Spot] | Non
         return [spot(os.path.join(base, text)) for base in bases]
     if len(re.findall(r"[^/]*[*?\[][^/]*", text)) > 2:
         return None
-    text = _as_python_globs(text)
     found: list[Spot] = []
     for base in bases:
         names = list(
@@ -155,12 +152,6 @@ def spots_of(word: Word, folders: Iterable[Path], home: str) -> list[Spot] | Non
             return None
         found += [spot(os.path.join(base, name)) for name in names or [text]]
     return found
-
-
-def _as_python_globs(text: str) -> str:
-    """A pattern of bash as glob reads it; a class becomes any character, which covers more."""
-    text = re.sub(r"\[[\^!]?\]?(?:\[[:.=][^\]/]*\]|[^\]/\[])*\[[:.=](?:[^\]/]*\])+", "?", text)
-    return re.sub(r"\[\^", "[!", text)
 
 
 def globs_to_option(word: Word, folders: Iterable[Path]) -> bool:
@@ -265,14 +256,13 @@ class Files:
     ) -> str:
         """A file below a folder that a rule keeps from being read or written; "" for none.
 
-        names: patterns of the names that count. hidden: hidden files and links do too. tracked:
-        only what git tracks does.
+        names: patterns of those that count; hidden ones and links if hidden; only tracked ones.
         """
         rules = [r for r in self.policy.deny if self._concerns(r, way, "") and r.pattern]
         if not rules or not os.path.isdir(one.real):
             return ""
-        seen = named_below(one.real, names, hidden=hidden)
-        for path in tracked_below(one.real) if tracked else seen:
+        every = named_below(one.real, names, hidden=hidden)
+        for path in tracked_below(one.real) if tracked else every:
             if not path:
                 return f"{one.named} (too many files to look at)"
             if self.hit(rules, way, "", Spot(path, _real(path))):
@@ -283,8 +273,8 @@ class Files:
         """Whether rules may keep a file of a list from being read, so that each must be known."""
         if any(rule.tool == "Read" for rule in self.policy.ask):
             return True
-        patterns = [rule.pattern for rule in self.policy.deny if rule.tool == "Read"]
-        if any(not one or one.startswith(("//", "~", "../")) for one in patterns):
+        denied = [rule.pattern for rule in self.policy.deny if rule.tool == "Read"]
+        if "" in denied or any(one.startswith(("//", "~", "../")) for one in denied):
             return True
         return any(
             self.denied_below("read", one, listing.names, tracked=listing.tracked)

@@ -214,3 +214,9 @@ def ansi_c(body: str) -> str:
         return chr(number) if number <= 0x10FFFF else ""
 
     return _ANSI.sub(one, body)
+
+
+def as_python_glob(text: str) -> str:
+    """A pattern of bash as glob reads it; a class becomes any character, which covers more."""
+    text = re.sub(r"\[[\^!]?\]?(?:\[[:.=][^\]/]*\]|[^\]/\[])*\[[:.=](?:[^\]/]*\])+", "?", text)
+    return re.sub(r"\[\^", "[!", text)
