@@ -53,6 +53,7 @@ def tool_context(options: AgentOptions, limit: Callable[[], int], emit: Emit) ->
             hidden=(state_folder(), config_folder(), cache_folder(), short_root()),
             unread=tuple(rule.pattern for rule in options.deny if rule.tool == "Read"),
             kept=kept_in_home(Path(os.path.expanduser("~"))),  # noqa: PTH111 (it never raises)
+            aside=state_folder() / "aside",
             network=options.commands.network,
             unasked=_unasked(options),
             withheld=secret,

@@ -41,10 +41,11 @@ class Sandbox:
     """See the module.
 
     hidden: folders of which a command sees nothing. unread: patterns of rules that forbid to
-    read. kept: start-up files and keys, which stay as they are inside the workspace too. say:
-    tells the person, once, what the sandbox can't do here. `mode` may be changed; a command that
-    runs keeps what it began with. unasked: whether what stays inside needs no question (None:
-    not decided), which may be changed too.
+    read. kept: start-up files and keys, which stay as they are inside the workspace too. aside:
+    where what came to stand in a forbidden place is kept. say: tells the person, once, what the
+    sandbox can't do here. `mode` may be changed; a command that runs keeps what it began with.
+    unasked: whether what stays inside needs no question (None: not decided), which may be
+    changed too.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Sandbox:
         hidden: tuple[Path, ...] = (),
         unread: tuple[str, ...] = (),
         kept: tuple[Path, ...] = (),
+        aside: Path | None = None,
         network: bool = False,
         unasked: bool | None = False,
         withheld: Collection[str] = (),
@@ -70,6 +72,7 @@ class Sandbox:
         self._hidden = hidden
         self._unread = unread
         self._kept = kept
+        self._aside = aside
         self.network = network
         self.unasked = unasked
         self._withheld = withheld
@@ -138,9 +141,12 @@ class Sandbox:
         guard = Guard((*kept, *laid.absent))
 
         def put_back() -> list[str]:
+            # It may be the person who changed it meanwhile: that must not be lost.
+            aside = self._aside or temporary.with_name("aside")
             return [
-                f"the sandbox forbids changing {path}: it is as it was before the command"
-                for path in guard.put_back(temporary.with_name("aside"))
+                f"the sandbox forbids changing {path}: it is as it was before the command (what "
+                f"stood there is in {aside})"
+                for path in guard.put_back(aside)
             ]
 
         return put_back

@@ -13,6 +13,7 @@ itself could be led outside.
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -68,7 +69,7 @@ class Guard:
     def put_back(self, aside: Path) -> list[Path]:
         """Restore what differs now; the changed state goes into `aside`. Returns the paths.
 
-        aside: a folder on which no command can lay hands.
+        aside: a folder on which no command can lay hands; made where it isn't there.
         """
         changed: list[Path] = []
         for path, before in self._before.items():
@@ -144,8 +145,9 @@ def _move(folder: int, name: str, aside: Path) -> None:
     """Move an entry into `aside`; what can't be moved there (another disk) is left by rename."""
     if _look(folder, name, [0]) is None:
         return
-    number = len(list(aside.iterdir()))
+    number = secrets.token_hex(4)
     try:
+        aside.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.rename(name, aside / f"{number}-{name}", src_dir_fd=folder)
     except OSError:
         os.rename(name, f"{name}.changed-in-sandbox-{number}", src_dir_fd=folder, dst_dir_fd=folder)

@@ -154,3 +154,21 @@ def test_start_up_files_and_keys_stay_as_they_are_in_a_home_folder(
     assert (home / ".bashrc").read_text() == "mine\n"
     assert (home / ".ssh" / "authorized_keys").read_text() == "mine\n"
     assert (home / "files" / "x").read_text() == "fine\n"
+
+
+def test_what_came_to_stand_in_a_forbidden_place_outlives_the_session(
+    tmp_path: Path, mechanism: str
+) -> None:
+    place = Place(tmp_path / "place")
+    aside = place.home / "state" / "aside"
+    for text in ("first", "second"):
+        (told,) = tell(
+            place,
+            mechanism,
+            f"mkdir .glmcode; echo {text} > .glmcode/config.toml",
+            aside=aside,
+        )
+        assert f"what stood there is in {aside}" in told
+    assert not (place.workspace / ".glmcode").exists()
+    kept = sorted(path.read_text() for path in aside.rglob("config.toml"))
+    assert kept == ["first\n", "second\n"]
