@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from glmcode.engine.handover import Outcome, left, pass_on
-from glmcode.engine.lane import Lane, Place, read_lane, read_tokens
+from glmcode.engine.lane import CLASSES, Lane, Place, read_lane, read_tokens
 from glmcode.engine.proxy import discard
 from glmcode.engine.queue import Queue, Ticket
+from glmcode.engine.streamed import Streamed, streamed, with_length
 from glmcode.engine.wire import Head, Incoming, answer, request_body
 
 LARGEST = 64 << 20
@@ -103,17 +104,24 @@ class Desk:
             read_lane(head.headers, _stranger(writer)), read_tokens(head.headers)
         )
         self._signals[ticket] = asyncio.Event()
+        script = _script(head, body, ticket)
+        request = head.raw + body
         outcome: Outcome = "again"
         try:
             while outcome == "again":
                 self._advance()
-                refused = await self._turn(client, writer, ticket)
+                begun = script is not None and script.begun
+                refused = await self._turn(client, writer, ticket, quiet=begun)
                 if refused is not None:
-                    writer.write(answer(503, refused) if refused else b"")
-                    return bool(refused)
-                outcome = await self._hand_over(client, writer, head, body, ticket)
+                    whole = bool(refused) and not begun
+                    writer.write(answer(503, refused) if whole else b"")
+                    return whole
+                outcome = await self._hand_over(client, writer, head, request, ticket, script)
                 if outcome == "again":
                     self.queue.back(ticket)
+                    if script is not None and not ticket.unseen:
+                        rest = script.rest()
+                        request = with_length(head, len(rest)) + rest
         finally:
             self._signals.pop(ticket, None)
             self.queue.leave(ticket, broken=outcome == "broken")
@@ -158,7 +166,7 @@ class Desk:
         return b"".join(pieces)
 
     async def _turn(
-        self, client: Incoming, writer: asyncio.StreamWriter, ticket: Ticket
+        self, client: Incoming, writer: asyncio.StreamWriter, ticket: Ticket, *, quiet: bool
     ) -> Mapping[str, Any] | None:
         """Wait until the ticket runs: None. An object: why it does not; {}: the client left."""
         leaving = asyncio.ensure_future(left(client))
@@ -172,7 +180,7 @@ class Desk:
                 if (refused := self._refused(ticket)) is not None:
                     return refused
                 place = self.queue.place(ticket)
-                if ticket.lane.ours and _tells(said, place):
+                if ticket.lane.ours and not quiet and _tells(said, place):
                     said = place
                     _tell(writer, place)
                 await self._signalled(ticket, leaving)
@@ -214,8 +222,9 @@ class Desk:
         client: Incoming,
         writer: asyncio.StreamWriter,
         head: Head,
-        body: bytes,
+        request: bytes,
         ticket: Ticket,
+        script: Streamed | None,
     ) -> Outcome:
         signal = self._signals[ticket]
         signal.clear()
@@ -224,22 +233,24 @@ class Desk:
             return await pass_on(
                 client,
                 writer,
-                head,
-                body,
+                head.method,
+                request,
                 self._upstream,
                 mark,
                 broken=lambda: ticket.breaking,
                 signal=signal,
                 pressed=lambda: bool(self.queue.waiting),
-                streams=lambda: self._streams(ticket),
+                streams=lambda: self._streams(ticket, script),
                 resumes=ticket.lane.resumes,
+                script=script,
             )
         finally:
             self._end()
 
-    def _streams(self, ticket: Ticket) -> None:
+    def _streams(self, ticket: Ticket, script: Streamed | None) -> None:
         """The client has seen some of the answer: only one that can go on is broken off now."""
-        ticket.breakable = ticket.lane.resumes
+        ticket.unseen = False
+        ticket.breakable = ticket.lane.resumes or script is not None
 
     def _advance(self) -> None:
         """Give free seats away, break off what must give way, and look again when need be."""
@@ -264,6 +275,13 @@ class Desk:
         event = self._signals.get(ticket)
         if event is not None:
             event.set()
+
+
+def _script(head: Head, body: bytes, ticket: Ticket) -> Streamed | None:
+    """What follows an answer that may have to be broken off and can't be gone on with by others."""
+    if CLASSES[ticket.rank] in ("interactive", "scripted") or ticket.lane.resumes:
+        return None
+    return streamed(head, body)
 
 
 def _tells(said: Place | None, now: Place) -> bool:

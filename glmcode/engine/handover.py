@@ -16,12 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from glmcode.engine.streamed import Streamed
 from glmcode.engine.wire import (
     BLOCK,
     Body,
     Chunked,
     Endless,
-    Head,
     Incoming,
     WireError,
     response_body,
@@ -29,7 +29,8 @@ from glmcode.engine.wire import (
 
 Outcome: TypeAlias = Literal["done", "closed", "cut", "silent", "gone", "again", "broken"]
 """How it went: complete; complete and the connection ends; broken off in the middle; nothing
-at all came; the client left; to be asked again, nothing was seen; the client was told to go on."""
+at all came; the client left; to be asked again (or the rest of it), unseen by the client; the
+client was told to go on."""
 
 AHEAD = 4 << 20
 """Bytes of an answer that wait for a client which does not read."""
@@ -48,8 +49,8 @@ class _Stalled(Exception):
 async def pass_on(
     client: Incoming,
     writer: asyncio.StreamWriter,
-    head: Head,
-    body: bytes,
+    method: str,
+    request: bytes,
     upstream: Path,
     mark: bytes,
     *,
@@ -58,19 +59,21 @@ async def pass_on(
     pressed: Callable[[], bool],
     streams: Callable[[], None],
     resumes: bool,
+    script: Streamed | None = None,
 ) -> Outcome:
     """Ask the engine and pass its answer back.
 
     mark: header lines added to the answer. signal: set when `broken` may have changed, which
     tells that somebody more urgent waits. pressed: whether anybody waits. streams: called when
     the first of the answer goes out. resumes: the client can go on with an answer it has in part.
+    script: follows an answer whose rest can be asked for.
     """
     try:
         up_reader, up_writer = await asyncio.open_unix_connection(str(upstream), limit=BLOCK)
     except OSError:
         return "silent"
-    up_writer.write(head.raw + body)
-    flow = _Flow(Incoming(up_reader), writer, head.method, mark, pressed, streams)
+    up_writer.write(request)
+    flow = _Flow(Incoming(up_reader), writer, method, mark, pressed, streams, script)
     receiving = asyncio.create_task(flow.run())
     leaving = asyncio.create_task(left(client))
     try:
@@ -111,8 +114,8 @@ async def _watch(
                     return "gone"
             if signalled.done():
                 watched.discard(signalled)
-                if broken() and (flow.unseen or resumes):
-                    return await _break_off(flow, receiving)
+                if broken() and (flow.unseen or resumes or flow.has_rest):
+                    return await _break_off(flow, receiving, resumes)
                 signal.clear()
                 signalled = asyncio.create_task(signal.wait())
                 watched.add(signalled)
@@ -120,9 +123,11 @@ async def _watch(
         signalled.cancel()
 
 
-async def _break_off(flow: _Flow, receiving: asyncio.Task[Outcome]) -> Outcome:
-    """Stop at the end of a chunk, and tell the client."""
-    if not flow.unseen and not flow.at_edge:
+async def _break_off(flow: _Flow, receiving: asyncio.Task[Outcome], resumes: bool) -> Outcome:
+    """Stop at the end of a chunk, and tell the client unless it need not know."""
+    if flow.ended:  # nothing is left but its last words
+        return await receiving
+    if not flow.untouched and not flow.at_edge:
         flow.stopping = True
         await asyncio.wait({receiving}, timeout=EDGE_S)
         if not flow.at_edge or (receiving.done() and receiving.exception() is not None):
@@ -131,14 +136,17 @@ async def _break_off(flow: _Flow, receiving: asyncio.Task[Outcome]) -> Outcome:
             return receiving.result()
     receiving.cancel()
     await asyncio.wait({receiving})
-    if flow.unseen:
+    if flow.unseen or flow.has_rest:
         return "again"
+    if not resumes:
+        return "cut"
     flow.tell_broken()
     return "broken"
 
 
 class _Flow:
-    """The answer on its way. unseen: nothing of it was passed on; at_edge: between two chunks."""
+    """The answer on its way. unseen: nothing of it was passed on; untouched: nothing of this
+    part of it; at_edge: between two chunks."""
 
     def __init__(
         self,
@@ -148,8 +156,10 @@ class _Flow:
         mark: bytes,
         pressed: Callable[[], bool],
         streams: Callable[[], None],
+        script: Streamed | None,
     ) -> None:
-        self.unseen = True
+        self.unseen = script is None or not script.begun
+        self.untouched = True
         self.stopping = False
         self._upstream = upstream
         self._writer = writer
@@ -157,12 +167,26 @@ class _Flow:
         self._mark = mark
         self._pressed = pressed
         self._streams = streams
+        self._script = script
         self._body: Body = Endless()
         writer.transport.set_write_buffer_limits(high=AHEAD)
 
     @property
     def at_edge(self) -> bool:
-        return isinstance(self._body, Chunked) and self._body.between
+        inside = self._script is not None and self._script.inside
+        return isinstance(self._body, Chunked) and self._body.between and not inside
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether what is left of the answer can be asked for."""
+        if self._script is None or self._script.ended:
+            return False
+        return self.untouched or isinstance(self._body, Chunked)
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of the answer has come, as far as that is known."""
+        return self._script is not None and self._script.ended
 
     async def run(self) -> Outcome:
         """Pass the response back as it comes; its head goes out with the first of its body."""
@@ -177,6 +201,8 @@ class _Flow:
                 break
         first, end, rest = head.raw.partition(b"\r\n")
         waiting = first + end + self._mark + rest
+        if not self.unseen and head.status != 200:
+            return "cut"
         self._body = body = response_body(head, self._method)
         while not body.done:
             try:
@@ -188,14 +214,24 @@ class _Flow:
                 if isinstance(body, Endless):
                     break
                 return "silent" if self.unseen else "cut"
-            self._put(waiting + data[:taken])
+            self._put(self._passed(waiting, data[:taken], body))
             waiting = b""
             await self._room()
             if self.stopping and self.at_edge:
                 return "broken"
-        if waiting:
+        if waiting and self.unseen:
             self._put(waiting)
         return "closed" if head.closes or isinstance(body, Endless) else "done"
+
+    def _passed(self, head: bytes, data: bytes, body: Body) -> bytes:
+        """What goes to the client for these bytes of the engine's."""
+        if self._script is None or not isinstance(body, Chunked):
+            return head + data
+        events = self._script.feed(body.payload)
+        if not self._script.begun:
+            return head + data
+        end = b"0\r\n\r\n" if body.done else b""
+        return (b"%x\r\n%s\r\n" % (len(events), events) if events else b"") + end
 
     def tell_broken(self) -> None:
         """End the stream with the object that says so."""
@@ -204,6 +240,7 @@ class _Flow:
 
     def _put(self, data: bytes) -> None:
         self._writer.write(data)
+        self.untouched = False
         if self.unseen:
             self.unseen = False
             self._streams()

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -227,7 +228,8 @@ class _Connection:
             raise self._error(what if self._got_bytes else "closed the connection") from error
 
     def _odd(self, error: h11.RemoteProtocolError) -> bool:
-        return "closed connection" not in str(error)
+        """Whether bytes were wrong; the other errors are an end that came too early."""
+        return not re.search("closed connection|ConnectionClosed", str(error))
 
     def _error(self, what: str) -> TransportError:
         return TransportError(f"the server {what}", reached=True, got_bytes=self._got_bytes)

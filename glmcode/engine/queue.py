@@ -40,7 +40,8 @@ class Ticket:
     """One request on its way through the queue. Times are of one monotonic clock.
 
     breaks: how often it was broken off for somebody more urgent; returned: it was, and goes
-    to the head of its class. breakable: it may still be broken off as far as it has come.
+    to the head of its class. breakable: it may still be broken off as far as it has come. unseen:
+    nothing of its answer was passed on.
     """
 
     lane: Lane
@@ -55,6 +56,7 @@ class Ticket:
     started_at: float = 0.0
     breakable: bool = True
     breaking: bool = False
+    unseen: bool = True
 
     @property
     def rank(self) -> int:

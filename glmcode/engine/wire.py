@@ -94,6 +94,7 @@ class Chunked:
 
     def __init__(self) -> None:
         self.done = False
+        self.payload = b""
         self._left = 0
         self._line = b""
         self._trailer = False
@@ -104,11 +105,16 @@ class Chunked:
         return not (self._left or self._line or self._trailer or self.done)
 
     def feed(self, data: bytes) -> int:
-        """Take bytes; returns how many belong to the body. Raises WireError."""
+        """Take bytes; returns how many belong to the body. Raises WireError.
+
+        payload then holds what they carried, without sizes.
+        """
         at = 0
+        self.payload = b""
         while at < len(data) and not self.done:
             if self._left:
                 step = min(self._left, len(data) - at)
+                self.payload += data[at : at + min(step, max(0, self._left - 2))]
                 self._left -= step
                 at += step
                 continue

@@ -120,6 +120,9 @@ class Server:
                 if made < sampling["max_tokens"]:
                     await asyncio.wait({gone}, timeout=self._gap)
             if not gone.done():
+                usage = {"prompt_tokens": len(ids) - made, "completion_tokens": made}
+                event = b"data: %s\n\n" % json.dumps({"choices": [], "usage": usage}).encode()
+                writer.write(b"%x\r\n%s\r\n" % (len(event), event))
                 event = b"data: [DONE]\n\n"
                 writer.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(event), event))
         finally:

@@ -122,13 +122,13 @@ def order(home: Home) -> list[int]:
     return [int(count) for count in re.findall(r"begin \S+ prompt (\d+)", home.noted())]
 
 
-def body(count: int, prompt: list[int], name: str = "raw") -> bytes:
+def body(count: int, prompt: list[int], name: str = "raw", **more: Any) -> bytes:
     what = {"request_id": name, "token_ids": prompt, "sampling_params": {"max_tokens": count}}
-    return json.dumps(what).encode()
+    return json.dumps({**what, **more}).encode()
 
 
-def request(count: int, headers: dict[str, str], name: str = "raw") -> bytes:
-    data = body(count, [1, 2, 3], name)
+def request(count: int, headers: dict[str, str], name: str = "raw", **more: Any) -> bytes:
+    data = body(count, [1, 2, 3], name, **more)
     lines = "".join(f"{key}: {value}\r\n" for key, value in headers.items())
     head = f"POST /inference/v1/generate HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n"
     return f"{head}{lines}\r\n".encode() + data
@@ -258,7 +258,7 @@ def test_a_request_of_which_nothing_was_seen_is_asked_again_without_a_word(up: H
         person.end()
     answers = data.split(b"HTTP/1.1 ")
     assert [a[:3] for a in answers if a] == [b"102"] * (len(answers) - 2) + [b"200"]
-    assert data.count(b"data: {") == 5
+    assert data.count(b"token_ids") == 5
     assert up.noted().count("begin raw") == 2
 
 
@@ -268,9 +268,47 @@ def test_what_was_seen_of_an_answer_that_can_not_go_on_is_not_broken_off(up: Hom
         connection.sendall(request(40, headers))
         receive(connection, b"data: {")
         person = Front(up, lane("interactive", "person"), cap=3)
-        assert receive(connection, b"0\r\n\r\n").count(b"data: {") >= 39
+        assert receive(connection, b"0\r\n\r\n").count(b"token_ids") >= 39
         person.end()
     assert "closed" not in up.noted()
+
+
+def said(answer: bytes) -> tuple[list[int], list[dict[str, int]]]:
+    """The ids and the usages of a raw answer; its chunks are read as a client reads them."""
+    _, _, rest = answer.partition(b"HTTP/1.1 200 OK")
+    rest = rest.partition(b"\r\n\r\n")[2]
+    text = b""
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        text, rest = text + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
+    events = [e[6:] for e in text.split(b"\n\n") if e.startswith(b"data: {")]
+    values = [json.loads(event) for event in events]
+    ids = [i for value in values for choice in value["choices"] for i in choice["token_ids"]]
+    return ids, [value["usage"] for value in values if "usage" in value]
+
+
+def test_a_program_that_can_not_go_on_by_itself_gets_one_stream_all_the_same(up: Home) -> None:
+    headers = {"x-glmcode-class": "hook"}
+    with raw(up) as connection:
+        connection.sendall(request(100, headers, "whole", stream=True))
+        whole = said(receive(connection, b"\r\n0\r\n\r\n"))
+        assert (len(whole[0]), whole[1]) == (100, [{"prompt_tokens": 3, "completion_tokens": 100}])
+        connection.sendall(request(100, headers, "again", stream=True))
+        data = b""
+        for _ in range(2):
+            data += receive(connection, b"token_ids")
+            person = Front(up, lane("interactive", "person"), cap=5, text="quick")
+            person.end()
+            assert person.first - person.began < 1.0
+            until(lambda: engine_status("fake").running and not engine_status("fake").waiting)
+        data += receive(connection, b"\r\n0\r\n\r\n")
+        assert said(data) == whole
+        connection.sendall(request(2, headers, "next", stream=True))
+        assert len(said(receive(connection, b"\r\n0\r\n\r\n"))[0]) == 2
+    assert up.noted().count(" closed") == 2
+    counts = [int(n) for n in re.findall(r"begin again\S* prompt (\d+)", up.noted())]
+    assert counts == sorted(counts) and len(counts) == 3
+    assert counts[1] > 3, "each part went on from the ids before it"
 
 
 def test_a_client_that_is_killed_while_it_waits_or_is_served_frees_its_place(up: Home) -> None:
@@ -324,7 +362,7 @@ def test_a_client_that_is_stopped_gets_its_answer_when_it_goes_on(up: Home) -> N
         "s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])\n"
         "s.sendall(sys.stdin.buffer.read()); data = b''\n"
         "while not data.endswith(b'0\\r\\n\\r\\n'): data += s.recv(65536)\n"
-        "print(data.count(b'data: {'))"
+        "print(data.count(b'token_ids'))"
     )
     command = [sys.executable, "-S", "-c", script, str(up.paths().socket)]
     client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -502,3 +540,31 @@ def test_commands_of_a_session_know_which_run_they_belong_to(up: Home) -> None:
     options = AgentOptions(workspace=up.folder, lane=mine)
     context = tool_context(options, lambda: 1000, lambda event: None)
     assert context.environment["GLMCODE_PARENT"] == f"outer,{mine.run}"
+
+
+def test_a_supervisor_that_dies_while_one_waits_is_told_as_a_connection_that_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glmcode.engine.retry.FIRST_WAIT_S", 0.01)
+
+    async def dies(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 102 Processing\r\nx-glmcode-queue: nonsense\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async def run() -> Asked:
+        path = tmp_path / "s"
+        async with await asyncio.start_unix_server(dies, str(path)):
+            place = Endpoint(
+                socket=path, model="fake", protocol="tokens", tokenizer=TOKENIZER, window=9000
+            )
+            client = await connect(place, load_specs(), lambda event: None)
+            try:
+                return await ask(client, new_transcript())
+            finally:
+                await client.close()
+
+    fault = asyncio.run(run()).fault
+    assert fault.kind == "unavailable"
+    assert "closed the connection" in str(fault) or "ended too early" in str(fault)
