@@ -1,9 +1,10 @@
 """Permission: one pure function judges an action by mode and rules: deny, then ask, then allow.
 
 rules (as people write them) -> policy; commands and syntax (a command line's parts), wrappers,
-tables, programs, harm and scripts (what parts do), paths (files), matching (patterns), verdicts
-and decide (the judgement), propose (the narrowest rule). docs/permissions.md tells what rules
-mean. This is a convenience; the sandbox is the boundary. Must not ask anyone.
+tables, programs, harm, searches, scripts and arithmetic (what parts do), outputs (what they
+print), paths and trees (files), matching (patterns), denials, verdicts and decide (the judgement),
+propose (the narrowest rule). docs/permissions.md tells what rules mean. This is a convenience;
+the sandbox is the boundary. Must not ask anyone.
 """
 
 from collections.abc import Callable
