@@ -43,6 +43,7 @@ def waste(days: float, session_days: float | None, now: float | None = None) -> 
     found = [_file("saved output", one) for one in outdated(output, moment, days=days)]
     old = outdated(output / "backups", moment, days=max(days, BACKUP_DAYS))
     found += [_file("backups of files", one) for one in old]
+    found += _aside(moment, max(days, CHECKPOINT_DAYS))
     found += _stores(moment, CHECKPOINT_DAYS)
     found += _logs(moment, days)
     if session_days is not None:
@@ -54,7 +55,7 @@ def remove(one: Waste) -> bool:
     """Remove it; False when it is in use by now. Raises OSError."""
     if one.kind == "sessions":
         return _remove_session(one.path)
-    if not one.path.is_dir():
+    if not one.path.is_dir() or one.path.is_symlink():
         one.path.unlink(missing_ok=True)
         return True
     if _in_use(one.path):
@@ -70,6 +71,17 @@ def remove(one: Waste) -> bool:
 
 def _file(kind: str, one: Saved) -> Waste:
     return Waste(kind=kind, path=one.path, size=one.size, age_s=one.age_s)
+
+
+def _aside(now: float, days: float) -> Iterator[Waste]:
+    """What commands had put where the sandbox lets nothing be, and was taken away from there."""
+    with suppress(OSError):
+        for entry in sorted((state_folder() / "aside").iterdir()):
+            age = now - entry.lstat().st_mtime
+            if age > days * DAY_S:
+                parts = [entry, *entry.rglob("*")] if not entry.is_symlink() else [entry]
+                size = sum(part.lstat().st_size for part in parts if not part.is_dir())
+                yield Waste(kind="put aside", path=entry, size=size, age_s=age)
 
 
 def _stores(now: float, days: float) -> Iterator[Waste]:

@@ -71,6 +71,19 @@ def test_only_what_is_old_and_nobody_could_want_back_goes(home: Path) -> None:
     assert not (home / "state" / "checkpoints" / "gone-0123").exists()
 
 
+def test_what_was_put_aside_goes_after_a_month(home: Path) -> None:
+    old = file(home / "state" / "aside" / "old" / "hooks" / "pre-commit", 40)
+    os.utime(home / "state" / "aside" / "old", (1, 1))
+    new = file(home / "state" / "aside" / "new", 20)
+    link = home / "state" / "aside" / "link"
+    link.symlink_to(home / "state")
+    os.utime(link, (1, 1), follow_symlinks=False)
+    done = glmcode(home)
+    assert done.returncode == 0 and "put aside" in done.stdout, done.stderr
+    assert not old.parent.parent.exists() and not link.is_symlink() and new.exists()
+    assert (home / "state").is_dir()
+
+
 def test_a_dry_run_shows_the_same_and_removes_nothing(home: Path) -> None:
     files = filled(home)
     done = glmcode(home, "--dry-run")
