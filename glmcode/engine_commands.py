@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glmcode.bench_command import add_bench
+from glmcode.consent import add_yes, look, refused
 from glmcode.engine.attach import (
     EngineUnavailable,
     all_statuses,
@@ -38,7 +39,7 @@ from glmcode.engine.profile import (
 )
 from glmcode.engine.state import EngineStatus, describe
 from glmcode.exits import Exit
-from glmcode.listen_options import Listen, add_listen, listening, open_door
+from glmcode.listen_options import Listen, add_listen, door_of, listening, open_door
 from glmcode.repl.clean import for_terminal, visible
 from glmcode.setup_commands import add_setup
 from glmcode.status_commands import status_json, status_lines, watch_status
@@ -100,10 +101,12 @@ def _parser() -> argparse.ArgumentParser:
     start = add("start", _start, "start an engine and wait until it is ready")
     start.add_argument("--no-wait", action="store_true", help="do not wait until it is ready")
     add_listen(start)
-    add("stop", _stop, "stop an engine; returns when it is gone")
+    add_yes(start)
+    add_yes(add("stop", _stop, "stop an engine; returns when it is gone"))
     restart = add("restart", _restart, "stop an engine and start it again")
     restart.add_argument("--no-wait", action="store_true", help="do not wait until it is ready")
-    add("sleep", _rest, "lend the GPUs: the weights go to host memory, the cache is lost")
+    add_yes(restart)
+    add_yes(add("sleep", _rest, "lend the GPUs: the weights go to host memory, the cache is lost"))
     add("wake", _rest, "take the GPUs again, in less time than a start")
     status = add("status", _status, "what one engine is doing, or all of them")
     status.add_argument("--json", action="store_true", help="as JSON; with --watch one a line")
@@ -137,7 +140,7 @@ def _chosen(arguments: argparse.Namespace) -> Profile:
             f"no profile named: --profile NAME (known: {', '.join(list_profiles())})"
         )
     profile = load_profile(name)
-    if python and not profile.python:
+    if python:
         from dataclasses import replace
 
         profile = replace(profile, python=python)
@@ -156,6 +159,29 @@ def _startable(profile: Profile) -> Profile:
 def _start(arguments: argparse.Namespace) -> int:
     profile = _startable(_chosen(arguments))
     wanted = listening(arguments)
+    now = asyncio.run(look(profile.name))
+    if now is not None and _differs(now, profile):
+        if (code := refused({profile.name: now}, "reload", yes=arguments.yes)) is not None:
+            return code
+        _say(f"{profile.name}: it runs with other settings and is started again with these")
+        wanted = _end(profile.name, wanted)
+    return _start_now(arguments, profile, wanted)
+
+
+def _differs(status: EngineStatus, profile: Profile) -> bool:
+    """Whether an engine that is there has other settings than those that are wanted."""
+    there = status.up or status.state in ("starting", "sleeping")
+    return there and bool(status.digest) and status.digest != profile.digest()
+
+
+def _end(name: str, wanted: Listen | None) -> Listen | None:
+    """End an engine that is started again at once; where that one is to listen."""
+    was = asyncio.run(door_of(name))
+    asyncio.run(halt(engine_paths(name)))
+    return was if wanted is None else wanted
+
+
+def _start_now(arguments: argparse.Namespace, profile: Profile, wanted: Listen | None) -> int:
     progress = Progress(profile.name)
     try:
         status = asyncio.run(_wake(profile, progress, wanted, wait=not arguments.no_wait))
@@ -183,6 +209,9 @@ async def _wake(
 def _stop(arguments: argparse.Namespace) -> int:
     if arguments.profile or not (names := _running()):
         names = [_named(arguments)]
+    found = {name: asyncio.run(look(name)) for name in names}
+    if (code := refused(found, "stop", yes=arguments.yes)) is not None:
+        return code
     for name in names:
         was = asyncio.run(halt(engine_paths(name)))
         print(f"{name}: stopped" if was else f"{name}: no engine was running")
@@ -209,12 +238,18 @@ def _named(arguments: argparse.Namespace) -> str:
 
 def _restart(arguments: argparse.Namespace) -> int:
     profile = _startable(_chosen(arguments))
-    asyncio.run(halt(engine_paths(profile.name)))
-    return _start(arguments)
+    now = asyncio.run(look(profile.name))
+    if (code := refused({profile.name: now}, "restart", yes=arguments.yes)) is not None:
+        return code
+    return _start_now(arguments, profile, _end(profile.name, None))
 
 
 def _rest(arguments: argparse.Namespace) -> int:
     name = _named(arguments)
+    if arguments.command == "sleep":
+        found = {name: asyncio.run(look(name))}
+        if (code := refused(found, "sleep", yes=arguments.yes)) is not None:
+            return code
     status = asyncio.run(rest(name, sleep=arguments.command == "sleep"))
     _show(f"{name}: {describe(status)}")
     return Exit.DONE

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listen:
-    """Where to listen ("" : nowhere any more), and the key that is asked for."""
+    """Where to listen ("" : nowhere any more), and the key that is asked for, or its digest."""
 
     address: str
     key: str = field(default="", repr=False)
+    digest: str = field(default="", repr=False)
 
 
 def add_listen(start: argparse.ArgumentParser) -> None:
@@ -61,10 +62,21 @@ def listening(arguments: argparse.Namespace) -> Listen | None:
     return Listen(address=arguments.listen, key=key)
 
 
+async def door_of(name: str) -> Listen | None:
+    """Where an engine listens now, for the supervisor that follows; None: nowhere."""
+    try:
+        code, value = await ask(engine_paths(name).socket, "GET", "/glmcode/listen", timeout_s=3.0)
+    except ControlError:
+        return None
+    if code != 200 or not isinstance(value, dict) or not value.get("address"):
+        return None
+    return Listen(address=str(value["address"]), digest=str(value.get("digest", "")))
+
+
 async def open_door(profile: Profile, wanted: Listen) -> EngineStatus:
     """Let the supervisor listen there. Raises EngineUnavailable, ProfileError."""
     paths = engine_paths(profile.name)
-    body = {"address": wanted.address, "key": wanted.key}
+    body = {"address": wanted.address, "key": wanted.key, "digest": wanted.digest}
     try:
         code, value = await ask(paths.socket, "POST", "/glmcode/listen", body)
     except ControlError as error:

@@ -10,15 +10,13 @@ queue.py's; the bytes are passed on by proxy.py.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
-import struct
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from glmcode.engine.guests import stranger
 from glmcode.engine.handover import Outcome, left, pass_on
-from glmcode.engine.lane import CLASSES, Lane, Place, read_lane, read_tokens
+from glmcode.engine.lane import CLASSES, Place, read_lane, read_tokens
 from glmcode.engine.proxy import discard
 from glmcode.engine.queue import Queue, Ticket
 from glmcode.engine.streamed import Streamed, streamed, with_length
@@ -101,7 +99,7 @@ class Desk:
         if body is None:
             return False
         ticket = self.queue.enter(
-            read_lane(head.headers, _stranger(writer)), read_tokens(head.headers)
+            read_lane(head.headers, stranger(writer)), read_tokens(head.headers)
         )
         self._signals[ticket] = asyncio.Event()
         script = _script(head, body, ticket)
@@ -295,23 +293,6 @@ def _tell(writer: asyncio.StreamWriter, place: Place) -> None:
     """An interim response; one that does not read gets no more of them."""
     if not writer.transport.get_write_buffer_size():
         writer.write(b"HTTP/1.1 102 Processing\r\n" + place.line() + b"\r\n")
-
-
-def _stranger(writer: asyncio.StreamWriter) -> Lane:
-    """The lane of a program that says nothing about itself: its process, or where it is."""
-    there = writer.get_extra_info("peername")
-    if isinstance(there, tuple) and len(there) >= 2:
-        return Lane(run=f"{there[0]}:{there[1]}", label=f"a program at {there[0]}")
-    peer = writer.get_extra_info("socket")
-    pid = 0
-    with contextlib.suppress(OSError, AttributeError, struct.error):
-        wanted = struct.calcsize("3i")
-        found = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, wanted)
-        pid = struct.unpack("3i", found)[0]
-    name = "a program"
-    with contextlib.suppress(OSError):
-        name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
-    return Lane(run=f"process-{pid}", label=f"{name} (process {pid})")
 
 
 def _error(kind: str, message: str) -> dict[str, Any]:

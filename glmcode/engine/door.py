@@ -37,7 +37,8 @@ class Door:
         self.address = ""
 
     async def told(self, text: bytes) -> dict[str, object] | None:
-        """Do what a JSON object says: {"address", "key"}; without an address it is closed.
+        """Do what a JSON object says: {"address", "key"} or what `to_json` gave; without an
+        address it is closed.
 
         Returns an error, or None.
         """
@@ -45,7 +46,8 @@ class Door:
             value = json.loads(text)
             if value.get("address"):
                 host, port = parse_address(str(value["address"]))
-                await self.open(host, port, str(value.get("key", "")))
+                digest = bytes.fromhex(str(value.get("digest", "")))
+                await self.open(host, port, str(value.get("key", "")), digest)
             else:
                 await self.close()
         except DoorError as error:
@@ -54,24 +56,34 @@ class Door:
             return _error("bad_request", "not a JSON object")
         return None
 
-    async def open(self, host: str, port: int, key: str) -> None:
-        """Serve there from now on, and nowhere else any more. Raises DoorError."""
-        if not key and not is_loopback(host):
+    def to_json(self) -> dict[str, str]:
+        """Where it is open and what the key is compared with, so that another can take over."""
+        return {"address": self.address, "digest": self._key.hex() if self.address else ""}
+
+    async def open(self, host: str, port: int, key: str, digest: bytes = b"") -> None:
+        """Serve there from now on, and nowhere else any more. Raises DoorError.
+
+        digest: of the key, where the key itself is not known.
+        """
+        if not (key or digest) and not is_loopback(host):
             raise DoorError(
                 f"without a key only this machine can be served (127.0.0.1), not {host}: name the "
                 "variable that holds one with --api-key-env"
             )
         if key and (len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable()):
             raise DoorError(f"the key is too weak: {SHORTEST_KEY} ASCII characters at least")
-        await self.close()
+        key_digest = _digest(key) if key else digest
+        if self._server is not None and self.address == _shown(host, port):
+            self._key = key_digest  # who is connected is asked for it from now on
+            return
         try:
             server = await asyncio.start_server(self._accept, host, port)
         except OSError as error:
             raise DoorError(f"{host}:{port} can't be served: {error.strerror or error}") from error
         except (ValueError, OverflowError, UnicodeError) as error:
             raise DoorError(f"{host}:{port} is no address: {error}") from error
-        self._server = server
-        self._key = _digest(key) if key else b""
+        await self.close()
+        self._server, self._key = server, key_digest
         self.address = _shown(host, server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:

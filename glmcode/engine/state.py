@@ -33,7 +33,8 @@ class EngineStatus:
     tokens of a block of the prefix cache, pool of all of it, 0 when not known. seats: requests
     that it serves at once. running and waiting: those at the engine and in the queue before it
     (class, label, run, since as a Unix time, tokens, breaks; of a waiting one also position and
-    eta_s), as the supervisor adds them. listening: HOST:PORT at which it serves as well.
+    eta_s), as the supervisor adds them. attached: who uses it (guests.py: class, label, run, pid,
+    since, asked, connected). listening: HOST:PORT at which it serves as well.
     """
 
     state: State
@@ -64,6 +65,7 @@ class EngineStatus:
     seats: int = 1
     running: tuple[Mapping[str, Any], ...] = ()
     waiting: tuple[Mapping[str, Any], ...] = ()
+    attached: tuple[Mapping[str, Any], ...] = ()
     listening: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -83,7 +85,7 @@ def status_from_json(value: Mapping[str, Any]) -> EngineStatus:
     """
     known = {f.name for f in fields(EngineStatus)}
     values = {key: item for key, item in value.items() if key in known}
-    for key in ("log", "dropped", "running", "waiting"):
+    for key in ("log", "dropped", "running", "waiting", "attached"):
         values[key] = tuple(values.get(key, ()))
     values["state"], values["profile"] = value["state"], value["profile"]
     return EngineStatus(**values)

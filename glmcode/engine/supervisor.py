@@ -26,8 +26,9 @@ from glmcode.engine.becoming import become
 from glmcode.engine.desk import Desk, queues
 from glmcode.engine.door import Door
 from glmcode.engine.family import adopt_orphans
+from glmcode.engine.guests import Guests, peer_pid, stranger
 from glmcode.engine.idle import IdleStop
-from glmcode.engine.lane import RUN
+from glmcode.engine.lane import read_lane
 from glmcode.engine.mark import GENERATES, EngineMark
 from glmcode.engine.paths import EnginePaths, PathsError, engine_paths
 from glmcode.engine.proxy import discard, is_public, relay
@@ -53,6 +54,7 @@ class Supervisor:
         self._restarting: asyncio.Task[None] | None = None
         self._served = 0
         self._unused = IdleStop()
+        self._guests = Guests()
         self._door = Door(self._accept_from_afar)
         self._runner = Runner(paths, paths.name, python, self._engine_changed)
         self._desk = Desk(
@@ -108,6 +110,7 @@ class Supervisor:
         return {
             **self.status.to_json(),
             **self._desk.to_json(),
+            "attached": self._guests.to_json(),
             "listening": self._door.address,
         }
 
@@ -166,6 +169,7 @@ class Supervisor:
         finally:
             self._connections.discard(task)
             for run in runs:
+                self._guests.leaves(run)
                 self._desk.gone(run)
             writer.close()
 
@@ -182,7 +186,7 @@ class Supervisor:
                 await discard(client, request_body(head))
                 writer.write(refusal)
                 go_on = True
-            elif (head.method, head.path) == ("POST", "/glmcode/listen"):
+            elif head.path == "/glmcode/listen":
                 go_on = await self._listen(client, writer, head)
             elif head.path.startswith("/glmcode/"):
                 await discard(client, request_body(head))
@@ -195,17 +199,28 @@ class Supervisor:
                 await discard(client, request_body(head))
                 writer.write(answer(503, self._why_not()))
                 go_on = True
-            elif queues(head):
-                runs.update(filter(None, [head.headers.get(RUN, "")]))
-                go_on = await self._desk.serve(client, writer, head)
             else:
-                go_on = await self._relay(client, writer, head)
+                self._note(writer, head, runs)
+                passing = self._desk.serve if queues(head) else self._relay
+                go_on = await passing(client, writer, head)
             await writer.drain()
             if not go_on or head.closes:
                 return
 
+    def _note(self, writer: asyncio.StreamWriter, head: Head, runs: set[str]) -> None:
+        """Know who asks. runs: those that asked on this connection."""
+        lane = read_lane(head.headers, stranger(writer))
+        if lane.ours or queues(head):
+            self._guests.asks(lane, peer_pid(writer), first=lane.run not in runs)
+            runs.add(lane.run)
+
     async def _listen(self, client: Incoming, writer: asyncio.StreamWriter, head: Head) -> bool:
-        error = await self._door.told(await small_body(client, head))
+        """POST: serve elsewhere too, or no more. GET: where, for one that takes over."""
+        text = await small_body(client, head)
+        if head.method == "GET":
+            writer.write(answer(200, self._door.to_json()))
+            return True
+        error = await self._door.told(text)
         writer.write(answer(400, error) if error else answer(200, self._to_json()))
         self._notify()
         return True

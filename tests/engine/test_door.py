@@ -152,7 +152,9 @@ def test_a_watched_status_tells_every_state_until_the_engine_is_gone(home: Home)
         stdout=subprocess.PIPE,
         text=True,
     )
+    assert watching.stdout is not None
     try:
+        states = [json.loads(watching.stdout.readline())["state"]]
         home.attach()
         until(lambda: engine_status("fake").state == "ready")
         time.sleep(1.5)
@@ -160,8 +162,7 @@ def test_a_watched_status_tells_every_state_until_the_engine_is_gone(home: Home)
         time.sleep(1.5)
     finally:
         watching.terminate()
-    assert watching.stdout is not None
-    states = [json.loads(line)["state"] for line in watching.stdout.read().splitlines()]
+    states += [json.loads(line)["state"] for line in watching.stdout.read().splitlines()]
     assert states[0] == "absent" and states[-1] == "absent"
     assert "ready" in states and "stopping" in states
 
