@@ -342,7 +342,9 @@ def _moved(part: Part, home: str) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     if swaps or len(words) > 1 or any(not w.known or w.text == "-" for w in words):
         return (), ()
     target = words[0].text if words else home
-    new = tuple(Path(os.path.normpath(folder / target)) for folder in part.folders)
+    physical = any(word.text == "-P" for word in part.words)
+    where = os.path.realpath if physical else os.path.normpath
+    new = tuple(Path(where(folder / target)) for folder in part.folders)
     return new if all(folder.is_dir() for folder in new) else either(part.folders, new), new
 
 

@@ -31,6 +31,9 @@ from glmcode.permissions.rules import Rule
 from glmcode.permissions.variables import harmful_name
 from glmcode.permissions.words import Listing, Word, literal
 
+_COPIES = frozenset(("cp", "mv", "rsync"))
+"""Commands with which links come to stand elsewhere, where others then write through them."""
+
 
 class Verdicts(Denials):
     """One command under one policy."""
@@ -47,7 +50,15 @@ class Verdicts(Denials):
         self._named: set[int] = set()
         self._firm = False
         linking = [part for part in self.found.parts if part.name == "ln"]
-        self._links = bool(linking)
+        copies = [
+            d for p, d in zip(self.found.parts, self._deeds, strict=True) if p.name in _COPIES
+        ]
+        sources = [word for deed in copies for word in deed.reads] if len(self._deeds) > 1 else []
+        self._links = bool(linking) or any(
+            self._files.link_out(one)
+            for word in sources
+            for one in self._spots(word, folders) or ()
+        )
         self._alone = linking[0] if len(linking) == 1 else None
 
     def under(self, policy: Policy) -> Verdicts:

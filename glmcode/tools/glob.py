@@ -8,6 +8,7 @@ naming it. Bounded in number and time; no match is an answer. Must not change an
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,8 @@ async def prepare(ctx: ToolContext, call: Call, *, pattern: str, path: str | Non
         subject=request.place.shown,
         preview=Preview(kind="text", title=title),
         commit=commit,
-        paths=(str(request.place.real),),
-        given=(str(request.place.path),),
+        paths=(os.path.realpath(request.place.real / request.start),),
+        given=(str(request.place.path / request.start),),
     )
 
 

@@ -234,3 +234,27 @@ def test_what_people_type_every_day_runs(work: Work) -> None:
     assert (work.folder / "src" / "a.py").exists()
     code, results = work.bash(["cd sub && echo made > src/f; cd sub && echo x > f"], *rules[:0])
     assert code == 3 and (work.folder / "sub" / "f").read_text() == "f\n"
+
+
+def test_links_that_lead_out_are_seen_before_something_goes_through_them(work: Work) -> None:
+    away = work.folder.parent / "away"
+    away.mkdir()
+    (away / "s").write_text("OUTSIDE\n")
+    (work.folder / "sub" / "out").symlink_to(away)
+    (work.folder / "file").symlink_to(away / "s")
+    work.git("add", ".")
+    commands = [
+        "grep -R OUTSIDE .", "git ls-files | xargs cat", "find . -exec cat {} +", "diff -r sub .",
+        "cp -r sub new; touch new/out/made", "mv sub new; echo x > new/out/made",
+        "x='a.py ../away/s'; cat $x", "(x=sub); cat ${x}../away/s", "f='fil*'; cat $f",
+        "cat fil[^x]", "touch a.py '../away/made'", "sed -i'../away/*' s/x/y/ a.py",
+    ]  # fmt: skip
+    code, results = work.bash(commands, "--permission-mode", "acceptEdits")
+    assert code == 3 and all(told.startswith("not run") for told in results), results
+    calls = [{"name": "Glob", "arguments": {"pattern": "sub/out/*"}}]
+    calls += [{"name": "Write", "arguments": {"file_path": "../away/made", "content": "x"}}]
+    _, results = work.run(
+        calls, "--allowed-tools", "Edit,Write,Read", "--permission-mode", "dontAsk"
+    )
+    assert all(told.startswith("not run") for told in results), results
+    assert [one.name for one in away.iterdir()] == ["s"]
