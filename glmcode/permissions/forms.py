@@ -52,7 +52,8 @@ def quoted_paths(part: Part, hazards: Sequence[tuple[Word, str]] = ()) -> list[W
     """
     texts = [word.text for word, why in hazards if word.known and "run" in why]
     if has_code(part.name):
-        texts = [word.text for word in part.words[1:] if word.known] + [part.stdin or ""]
+        given = [*part.words[1:], *(part.feed.words[1:] if part.feed is not None else ())]
+        texts = [word.text for word in given if word.known] + [part.stdin or ""]
     found = {one for text in texts for one in _CODE.split(text) if "." in one or "/" in one}
     found |= {one[1:] for one in found if one[0] in "rRwW"}  # sed's r.env
     return [literal(one) for one in sorted(found) if one]

@@ -114,5 +114,5 @@ def file_names(text: str, word: Word) -> list[str]:
     """What may be the name of a file in a text, for a word whose value isn't known."""
     plain = re.sub(r"['\"\\]", "", " ".join(braces(text)) if "{" in text else text)
     found = re.findall(r"[\w./~+*?\[\]-]+", plain)[:MOST_WORDS]
-    found += [one.lstrip("-+") for one in found]
+    found += [re.split("[-+]", one, maxsplit=1)[1] for one in found if re.search("[-+]", one)]
     return [one for one in (*found, word.text.strip("/")) if one]
