@@ -225,7 +225,7 @@ def test_a_hook_that_a_person_broke_off_goes_on_and_answers_the_same(up: Home) -
     time.sleep(0.2)
     person = Front(up, lane("interactive", "person"), cap=20, text="quick")
     person.end()
-    assert person.first - person.began < 1.0
+    assert person.first - person.began < 2.5
     assert ids(hook.end()) == whole
     assert not hook.asked.retries
     assert " closed" in up.noted()
@@ -290,16 +290,16 @@ def said(answer: bytes) -> tuple[list[int], list[dict[str, int]]]:
 def test_a_program_that_can_not_go_on_by_itself_gets_one_stream_all_the_same(up: Home) -> None:
     headers = {"x-glmcode-class": "hook"}
     with raw(up) as connection:
-        connection.sendall(request(100, headers, "whole", stream=True))
+        connection.sendall(request(300, headers, "whole", stream=True))
         whole = said(receive(connection, b"\r\n0\r\n\r\n"))
-        assert (len(whole[0]), whole[1]) == (100, [{"prompt_tokens": 3, "completion_tokens": 100}])
-        connection.sendall(request(100, headers, "again", stream=True))
+        assert (len(whole[0]), whole[1]) == (300, [{"prompt_tokens": 3, "completion_tokens": 300}])
+        connection.sendall(request(300, headers, "again", stream=True))
         data = b""
         for _ in range(2):
             data += receive(connection, b"token_ids")
             person = Front(up, lane("interactive", "person"), cap=5, text="quick")
             person.end()
-            assert person.first - person.began < 1.0
+            assert person.first - person.began < 2.5
             until(lambda: engine_status("fake").running and not engine_status("fake").waiting)
         data += receive(connection, b"\r\n0\r\n\r\n")
         assert said(data) == whole
@@ -401,17 +401,17 @@ def test_many_connections_of_one_program_are_one_that_waits(up: Home) -> None:
 
 
 def test_one_that_will_not_wait_is_refused_in_words_and_one_that_waits_so_long(up: Home) -> None:
-    first = Front(up, lane("scripted", "proj"), cap=60)
+    first = Front(up, lane("scripted", "proj"), cap=120)
     running("proj")
     began = time.monotonic()
     refused = Front(up, lane("scripted", "hasty", wait_s=0.0)).end().fault
     assert refused.kind == "unavailable"
     assert "the engine is busy" in str(refused) and "scripted run in /work/proj" in str(refused)
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 3.0
     began = time.monotonic()
     late = Front(up, lane("scripted", "patient", wait_s=1.0)).end().fault
     assert late.kind == "unavailable" and "busy for 1 s" in str(late)
-    assert 0.9 < time.monotonic() - began < 3.0
+    assert 0.9 < time.monotonic() - began < 5.0
     first.end()
     assert len(ids(Front(up, lane("scripted", "hasty", wait_s=0.0), cap=2).end())) == 6
 

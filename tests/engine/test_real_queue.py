@@ -7,9 +7,11 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from glmcode.core.events import Delta, DeltasDiscarded, Event
@@ -120,6 +122,45 @@ def test_a_person_is_served_at_once_while_a_hook_runs_and_its_answer_is_the_same
     monkeypatch.setattr("glmcode.engine.token_reply.RepetitionDetector", NoGuard)
     asyncio.run(campaign(tiny_engine))
     assert not engine_status("tiny").running
+
+
+def streamed_ids(lines: Iterable[str]) -> list[int]:
+    values = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+    return [i for value in values for choice in value["choices"] for i in choice["token_ids"]]
+
+
+def test_a_raw_stream_of_a_hook_is_broken_off_and_gone_on_with_unseen(
+    tiny_engine: TinyEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLMCODE_HOME", str(tiny_engine.home))
+    transport = httpx.HTTPTransport(uds=str(tiny_engine.address.socket))
+    sampling = {"max_tokens": 2_000, "temperature": 0, "ignore_eos": True}
+    body = {"token_ids": list(range(300, 900)), "sampling_params": sampling, "stream": True}
+    body |= {"output_mode": "tokens", "model": "tiny"}
+    headers = {"x-glmcode-class": "hook"}
+
+    async def person() -> float:
+        one = await front(tiny_engine, "interactive", 20, ends=True)
+        seconds, asked = await first_after(one, "quick")
+        assert asked.reply
+        await one.client.close()
+        return seconds
+
+    with httpx.Client(transport=transport, base_url="http://engine", timeout=120.0) as http:
+        idle = max(asyncio.run(person()) for _ in range(2))
+        post = {"url": "/inference/v1/generate", "json": body, "headers": headers}
+        with http.stream("POST", **post) as stream:
+            whole = streamed_ids(stream.iter_lines())
+        assert len(whole) == 2_000
+        with http.stream("POST", **post) as stream:
+            lines = stream.iter_lines()
+            got = [next(lines) for _ in range(300)]
+            late = asyncio.run(person())
+            assert engine_status("tiny").running[0]["breaks"] == 1
+            got += lines
+        assert streamed_ids(got) == whole
+    print(f"first tokens: idle {idle:.3f}, while a raw hook ran {late:.3f}")
+    assert late <= idle + 0.3
 
 
 def test_three_terminals_share_the_engine_and_each_gets_its_answer(

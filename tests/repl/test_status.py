@@ -6,6 +6,7 @@ from glmcode.core.events import (
     CallStarted,
     Delta,
     EngineProgress,
+    Queued,
     Retrying,
     StepStarted,
     TurnFinished,
@@ -46,6 +47,23 @@ def test_a_turn_says_what_it_does_and_for_how_long() -> None:
     assert text(status).startswith("trying again in 2 s")
     status.event(TurnFinished(reason="done", steps=1), 9.0)
     assert text(status).startswith("ready · glm")
+
+
+def test_a_place_in_the_queue_is_shown_until_the_engine_is_at_it() -> None:
+    status = Status(model="glm")
+    status.event(TurnStarted(), 2.0)
+    ahead = (("scripted", "scripted run in ~/pr\x1boj", 40.0, True),)
+    status.event(Queued(position=2, seconds=3.0, eta_s=12.4, ahead=ahead), 5.0)
+    shown = text(status)
+    assert shown.startswith("queue: 2nd, about 12 s, after the scripted run in ~/pr")
+    assert "Esc stops" in shown and "\x1b" not in shown
+    status.event(Queued(position=1, seconds=4.0), 6.0)
+    assert text(status).startswith("queue: 1st · Esc stops")
+    status.event(Waiting(seconds=5.2, prompt_tokens=2101), 7.0)
+    assert "waiting for the engine 5 s" in text(status)
+    status.event(Queued(position=1, seconds=4.0, broken_off=True), 8.0)
+    status.event(Delta(kind="text", text="a"), 9.0)
+    assert text(status).startswith("answering")
 
 
 def test_a_hint_comes_before_everything() -> None:
