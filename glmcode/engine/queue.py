@@ -30,6 +30,9 @@ MOST_BREAKS = 2
 RETURN_S = 15.0
 """How long the place of one that was broken off is kept."""
 FORGET_S = 3600.0
+NESTED_S = 660.0
+"""A run that asked nothing for so long waits for no command of its own any more: none lasts so
+long, but one in the background does, and must not count as urgent for ever."""
 PACE = 0.3
 
 Key: TypeAlias = tuple[int, bool, bool, bool, bool, float, float, int]
@@ -260,7 +263,7 @@ class Queue:
     def _nested(self, ticket: Ticket, now: float) -> bool:
         """Whether a run that it is nested in waits for it: known here, and itself asks nothing."""
         parents = [self._runs[name] for name in ticket.lane.parents if name in self._runs]
-        return any(not parent.open and parent.served > -1e8 for parent in parents)
+        return any(not parent.open and now - parent.ended < NESTED_S for parent in parents)
 
     def _urgency(self, ticket: Ticket, now: float) -> int:
         """Its class, or that of the run which waits for it."""

@@ -17,7 +17,16 @@ from glmcode.engine.lane import (
     read_lane,
     read_place,
 )
-from glmcode.engine.queue import AGE_S, FAIR_S, HOLD_S, MOST_BREAKS, NEXT_S, Queue, Ticket
+from glmcode.engine.queue import (
+    AGE_S,
+    FAIR_S,
+    HOLD_S,
+    MOST_BREAKS,
+    NESTED_S,
+    NEXT_S,
+    Queue,
+    Ticket,
+)
 
 
 class Time:
@@ -191,6 +200,17 @@ def test_a_nested_run_whose_parent_asks_itself_is_a_run_like_others() -> None:
         case.done(1.0)
         case.queue.gone(run)
     assert seen == ["a", "child", "b"], "the child goes first only once its parent waits for it"
+
+
+def test_what_a_session_left_running_in_the_background_does_not_stay_urgent() -> None:
+    case = Case()
+    case.enter(ours("a", "interactive"))
+    case.served()
+    case.done(1.0)
+    case.time.now += NESTED_S
+    case.enter(ours("left", "scripted", "a"))
+    case.enter(ours("b", "interactive"))
+    assert case.served() == "b"
 
 
 def test_a_person_breaks_off_a_hook_and_background_work_and_nothing_else() -> None:
