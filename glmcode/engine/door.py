@@ -9,18 +9,29 @@ not yours put ssh or TLS in front. Must not serve by itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import ipaddress
 import json
+import socket
 from collections.abc import Awaitable, Callable
 
-from glmcode.engine.wire import Head, answer
+from glmcode.engine.wire import Head, Incoming, answer, request_body
 
 SHORTEST_KEY = 16
 _READABLE = ("/glmcode/status", "/glmcode/events")
 
-Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+KNOCKING = 64
+"""Connections that have not shown a key yet; one more, and the oldest of them is closed."""
+KNOCK_S = 10.0
+"""Seconds for the first request's head, by one that may come in."""
+REFUSED, REFUSED_S = 1 << 20, 2.0
+"""Bytes and seconds of a refused request's body that are read, so that the answer is."""
+_BROWSER = {"origin", "sec-fetch-site", "sec-fetch-mode"}
+
+
+Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter, "Gate"], Awaitable[None]]
 
 
 class DoorError(Exception):
@@ -28,12 +39,14 @@ class DoorError(Exception):
 
 
 class Door:
-    """Closed until `open`. accept: serves a connection and asks `refusal` of each request."""
+    """Closed until `open`. accept: serves a connection, with the gate that each request passes."""
 
     def __init__(self, accept: Accept) -> None:
         self._accept = accept
         self._server: asyncio.Server | None = None
         self._key = b""
+        self._knocking: list[Gate] = []
+        self.opened = 0
         self.address = ""
 
     async def told(self, text: bytes) -> dict[str, object] | None:
@@ -77,33 +90,109 @@ class Door:
             self._key = key_digest  # who is connected is asked for it from now on
             return
         try:
-            server = await asyncio.start_server(self._accept, host, port)
+            server = await asyncio.start_server(self._knock, host, port)
         except OSError as error:
             raise DoorError(f"{host}:{port} can't be served: {error.strerror or error}") from error
         except (ValueError, OverflowError, UnicodeError) as error:
             raise DoorError(f"{host}:{port} is no address: {error}") from error
         await self.close()
         self._server, self._key = server, key_digest
+        self.opened += 1
         self.address = _shown(host, server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
-        """Serve there no more; who is served is served to the end."""
+        """Serve there no more; what is being answered is answered to the end."""
         server, self._server, self.address = self._server, None, ""
+        self.opened += 1
         if server is not None:
             server.close()
+
+    async def _knock(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        gate = Gate(self, writer)
+        _notice_dead(writer)
+        self._knocking.append(gate)
+        if len(self._knocking) > KNOCKING:
+            self._knocking.pop(0).abort()
+        try:
+            await self._accept(reader, writer, gate)
+        finally:
+            self.passed(gate)
+
+    def passed(self, gate: Gate) -> None:
+        """A connection has shown that it may come in, or has gone."""
+        if gate in self._knocking:
+            self._knocking.remove(gate)
 
     def refusal(self, head: Head) -> bytes | None:
         """The answer to a request that may not pass, or None."""
         if self._key:
-            said = head.headers.get("authorization", "").removeprefix("Bearer ").strip()
-            if not hmac.compare_digest(_digest(said), self._key):
+            kind, _, said = head.headers.get("authorization", "").partition(" ")
+            right = hmac.compare_digest(_digest(said.strip()), self._key)
+            if kind.lower() != "bearer" or not right:
                 text = "this engine wants its key (Authorization: Bearer ..., --api-key-env)"
-                return answer(401, _error("unauthorized", text))
+                return answer(401, _error("unauthorized", text), close=True)
+        elif _BROWSER & head.headers.keys():
+            text = "a page in a browser is served with a key only (--api-key-env)"
+            return answer(403, _error("forbidden", text), close=True)
         own = head.path.startswith("/glmcode/")
         if own and not (head.method == "GET" and head.path in _READABLE):
             text = "from another machine an engine is used, not started, stopped or opened"
-            return answer(403, _error("forbidden", text))
+            return answer(403, _error("forbidden", text), close=True)
         return None
+
+
+class Gate:
+    """What one connection from afar passes. Who shows no key has little time and no memory."""
+
+    def __init__(self, door: Door, writer: asyncio.StreamWriter) -> None:
+        self._door = door
+        self._writer = writer
+        self._opened = door.opened
+        self._known = False
+
+    def abort(self) -> None:
+        """Make room for another."""
+        self._writer.transport.abort()
+
+    async def head(self, client: Incoming) -> Head | None:
+        """The next request that may pass; None: the connection ends, an answer is given.
+
+        Raises WireError.
+        """
+        try:
+            async with asyncio.timeout(None if self._known else KNOCK_S):
+                head = await client.head()
+        except TimeoutError:
+            return None
+        if head is None or self._opened != self._door.opened:  # closed meanwhile, or elsewhere
+            return None
+        refusal = self._door.refusal(head)
+        if refusal is None:
+            self._known = True
+            self._door.passed(self)
+            return head
+        self._writer.write(refusal)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REFUSED_S):  # one who still sends would not read it
+                await self._writer.drain()
+                await _drop(client, head)
+        return None
+
+
+async def _drop(client: Incoming, head: Head) -> None:
+    body, left = request_body(head), REFUSED
+    while not body.done and left > 0 and (data := await client.some()):
+        left -= len(data)
+        body.feed(data)
+
+
+def _notice_dead(writer: asyncio.StreamWriter) -> None:
+    """A machine that was switched off does not keep its connection for ever."""
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def is_loopback(host: str) -> bool:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from glmcode.engine.becoming import become
 from glmcode.engine.desk import Desk, queues
-from glmcode.engine.door import Door
+from glmcode.engine.door import Door, Gate
 from glmcode.engine.family import adopt_orphans
 from glmcode.engine.guests import Guests, peer_pid, stranger
 from glmcode.engine.idle import IdleStop
@@ -55,7 +55,7 @@ class Supervisor:
         self._served = 0
         self._unused = IdleStop()
         self._guests = Guests()
-        self._door = Door(self._accept_from_afar)
+        self._door = Door(self._accept)
         self._runner = Runner(paths, paths.name, python, self._engine_changed)
         self._desk = Desk(
             paths.engine_socket,
@@ -145,23 +145,18 @@ class Supervisor:
             ):
                 self._leave.set()
 
-    async def _accept_from_afar(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        await self._accept(reader, writer, self._door)
-
     async def _accept(
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        door: Door | None = None,
+        gate: Gate | None = None,
     ) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
         runs: set[str] = set()
         try:
-            await self._serve(Incoming(reader), writer, runs, door)
+            await self._serve(Incoming(reader), writer, runs, gate)
         except WireError as error:
             writer.write(answer(400, _error("bad_request", str(error)), close=True))
         except ConnectionError:
@@ -178,15 +173,11 @@ class Supervisor:
         client: Incoming,
         writer: asyncio.StreamWriter,
         runs: set[str],
-        door: Door | None,
+        gate: Gate | None,
     ) -> None:
-        """door: what a connection came in by that is not the socket."""
-        while (head := await client.head()) is not None:
-            if door is not None and (refusal := door.refusal(head)) is not None:
-                await discard(client, request_body(head))
-                writer.write(refusal)
-                go_on = True
-            elif head.path == "/glmcode/listen":
+        """gate: what a connection passes that came in by the door."""
+        while (head := await (gate.head(client) if gate else client.head())) is not None:
+            if head.path == "/glmcode/listen":
                 go_on = await self._listen(client, writer, head)
             elif head.path.startswith("/glmcode/"):
                 await discard(client, request_body(head))

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,9 +16,10 @@ import httpx
 import pytest
 
 from glmcode.engine.attach import engine_status
-from glmcode.engine.door import DoorError, is_loopback, parse_address
+from glmcode.engine.door import KNOCKING, Door, DoorError, Gate, is_loopback, parse_address
 from glmcode.engine.gauges import read_gauges
 from glmcode.engine.halt import halt
+from glmcode.engine.wire import Incoming, answer
 from tests.engine.engine_kit import Home, new_home, until
 
 STATUS = [sys.executable, "-m", "glmcode", "engine", "status", "--profile", "fake"]
@@ -76,6 +79,157 @@ def test_with_a_key_the_engine_is_used_but_not_ruled_from_afar(home: Home) -> No
     assert start(home, "--listen", "off").returncode == 0
     with pytest.raises(httpx.TransportError):
         code(port, "/v1/models", KEY)
+
+
+def listen(home: Home, *more: str, key: str = KEY) -> int:
+    """Listen on a free port of this machine, with the key unless it is ""."""
+    port = free_port()
+    words = ["--listen", f"127.0.0.1:{port}", *more]
+    words += ["--api-key-env", "THE_KEY"] if key else []
+    done = start(home, *words, key=key)
+    assert done.returncode == 0, done.stderr
+    return port
+
+
+def connect(port: int) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.settimeout(20.0)
+    return connection
+
+
+def ask(connection: socket.socket, key: str = "", more: str = "") -> bytes:
+    """The first bytes of the whole answer; b"" where the connection is over."""
+    allowed = f"Authorization: Bearer {key}\r\n" if key else ""
+    with contextlib.suppress(ConnectionError):
+        connection.sendall(f"GET /v1/models HTTP/1.1\r\n{allowed}{more}\r\n".encode())
+        data = b""
+        while not data.endswith((b"]}", b"}}")) and (piece := connection.recv(4096)):
+            data += piece
+        return data[:12]
+    return b""
+
+
+def descriptors(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def test_many_who_show_no_key_take_neither_memory_nor_the_place_of_others(home: Home) -> None:
+    port = listen(home)
+    supervisor = home.supervisor()
+    before = descriptors(supervisor)
+    with contextlib.ExitStack() as stack:
+        for _ in range(300):
+            one = stack.enter_context(connect(port))
+            with contextlib.suppress(ConnectionError):
+                one.sendall(b"GET /v1/models HTTP/1.1\r\nx: ")  # and never more
+        until(lambda: descriptors(supervisor) <= before + KNOCKING)
+        assert engine_status("fake").state == "ready"
+        assert code(port, "/v1/models", KEY) == 200
+    until(lambda: descriptors(supervisor) <= before)
+
+
+def test_who_says_nothing_has_little_time_and_who_was_let_in_has_all_of_it(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def both() -> None:
+        served: list[bool] = []
+
+        async def accept(
+            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: Gate
+        ) -> None:
+            while (await gate.head(Incoming(reader))) is not None:
+                served.append(True)
+                writer.write(answer(200, {}))
+            writer.close()
+
+        monkeypatch.setattr("glmcode.engine.door.KNOCK_S", 0.3)
+        door, port = Door(accept), free_port()
+        await door.open("127.0.0.1", port, KEY)
+        silent, _ = await asyncio.open_connection("127.0.0.1", port)
+        known, writer = await asyncio.open_connection("127.0.0.1", port)
+        request = f"GET / HTTP/1.1\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode()
+        writer.write(request)
+        assert await asyncio.wait_for(silent.read(), 10) == b""
+        await asyncio.sleep(0.5)
+        writer.write(request)
+        while len(served) < 2:
+            assert await asyncio.wait_for(known.read(4096), 10)
+        writer.close()
+        await door.close()
+
+    asyncio.run(both())
+
+
+def test_who_is_refused_is_told_even_with_a_body_and_sends_no_more(home: Home) -> None:
+    port = listen(home)
+    address = f"http://127.0.0.1:{port}/v1/completions"
+    assert httpx.post(address, content=b"x" * 300_000, timeout=10).status_code == 401
+    with connect(port) as connection:
+        connection.sendall(b"POST /v1/completions HTTP/1.1\r\nContent-Length: 9999999999\r\n\r\n")
+        with pytest.raises(ConnectionError):
+            for _ in range(1000):
+                connection.sendall(b"x" * 65536)
+
+
+@pytest.mark.parametrize(
+    "said", [b"\xff\xfe\x00", b"Bearer \xed\xa0\x80" * 9, b"Bearer", b"\0" * 50]
+)
+def test_odd_bytes_for_a_key_are_a_wrong_key(home: Home, said: bytes) -> None:
+    port = listen(home)
+    with connect(port) as connection:
+        connection.sendall(b"GET /v1/models HTTP/1.1\r\nAuthorization: " + said + b"\r\n\r\n")
+        assert connection.recv(12) == b"HTTP/1.1 401"
+    assert home.paths().supervisor_log.read_text() == ""
+
+
+def test_a_new_key_counts_at_once_and_a_closed_door_is_closed_to_all(home: Home) -> None:
+    port = listen(home)
+    other = "another-key-that-is-long"
+    with connect(port) as first, connect(port) as second:
+        assert ask(first, KEY) == ask(second, KEY) == b"HTTP/1.1 200"
+        words = ("--listen", f"127.0.0.1:{port}", "--api-key-env", "THE_KEY")
+        assert start(home, *words, key=other).returncode == 0
+        assert ask(first, KEY) == b"HTTP/1.1 401"
+        assert ask(second, other) == b"HTTP/1.1 200"
+        # Elsewhere without a key: who came in by the old address has none of that.
+        elsewhere = listen(home, key="")
+        assert ask(second) == b""
+        with connect(elsewhere) as third:
+            assert ask(third) == b"HTTP/1.1 200"
+            assert start(home, "--listen", "off").returncode == 0
+            assert ask(third) == b""
+
+
+def test_an_address_that_cannot_be_had_leaves_the_old_one_open(home: Home) -> None:
+    port = listen(home)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = start(home, "--listen", f"127.0.0.1:{taken.getsockname()[1]}")
+        assert done.returncode == 2 and "can't be served" in done.stderr
+    assert code(port, "/v1/models", KEY) == 200 and code(port, "/v1/models") == 401
+
+
+def test_without_a_key_no_page_in_a_browser_gets_at_the_engine(home: Home) -> None:
+    port = listen(home, key="")
+    for more in ("Origin: http://evil.example\r\n", "Sec-Fetch-Site: same-origin\r\n"):
+        with connect(port) as connection:
+            assert ask(connection, more=more) == b"HTTP/1.1 403"
+    port = listen(home)
+    with connect(port) as connection:
+        assert ask(connection, KEY, more="Origin: http://ours.example\r\n") == b"HTTP/1.1 200"
+
+
+def test_an_engine_that_dies_and_comes_back_is_still_reached_there(home: Home) -> None:
+    port = listen(home)
+    os.kill(home.child(), signal.SIGKILL)
+    until(lambda: engine_status("fake").state == "failed")
+    address, headers = f"http://127.0.0.1:{port}/v1/models", {"authorization": f"Bearer {KEY}"}
+    said = httpx.get(address, headers=headers, timeout=10)
+    assert said.status_code == 503 and "died" in said.text
+    home.attach()
+    assert code(port, "/v1/models", KEY) == 200
+    assert engine_status("fake").listening == f"127.0.0.1:{port}"
 
 
 def test_requests_from_afar_pass_the_queue(home: Home) -> None:
