@@ -276,10 +276,20 @@ def configures(rest: Sequence[Word], deed: Deed) -> None:
 def git_runs_more(rest: Sequence[Word], deed: Deed) -> None:
     """Add what git's own commands run, serve or set."""
     name = rest[0].text
-    if name in ("daemon", "instaweb", "shell", "http-backend", "imap-send", "credential"):
+    if name in (
+        "daemon",
+        "instaweb",
+        "shell",
+        "http-backend",
+        "imap-send",
+        "credential",
+        "maintenance",
+    ):
         deed.hazards.append((rest[0], "it serves others or hands out passwords"))
     if name == "config":
         configures(rest, deed)
+    if name == "bundle" and len(rest) > 2 and rest[1].text == "create":
+        deed.writes += [word for word in rest[2:] if not word.prefix.startswith("-")][:1]
     runs = {("submodule", "foreach"), ("bisect", "run"), ("filter-branch", rest[-1].text)}
     if (name, rest[1].text if len(rest) > 1 else "") in runs or name == "filter-branch":
         deed.hazards.append((rest[-1], "it runs a command"))

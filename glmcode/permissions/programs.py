@@ -143,8 +143,7 @@ def after_globals(words: Sequence[Word]) -> int:
     index = 1
     while index < len(words) and words[index].known and words[index].text.startswith("-"):
         text = words[index].text
-        valued = ("-C", "-c", "--git-dir", "--work-tree", "--namespace", "--config-env")
-        index += 2 if text in (*valued, "--super-prefix") else 1
+        index += 2 if text in tables_git.GIT_VALUED else 1
     return min(index, len(words))
 
 

@@ -210,3 +210,11 @@ GIT_HARMFUL: Mapping[str, str] = {
 
 REFLOG = ("expire", "delete", "drop", "write")
 """What `git reflog` changes; other words are revisions."""
+
+GIT_VALUED = frozenset(
+    [
+        *("-C", "-c", "--git-dir", "--work-tree", "--namespace", "--config-env"),
+        *("--attr-source", "--super-prefix"),
+    ]
+)
+"""Options in front of a subcommand whose value is the next word."""
