@@ -5,8 +5,10 @@ Kept apart from the agent, which only asks. Must not ask a person or run anythin
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 from glmcode.agent_head import denial
 from glmcode.agent_options import AgentOptions
@@ -31,10 +33,22 @@ def first_policy(options: AgentOptions, context: ToolContext) -> Policy:
         folders=(context.workspace, *options.extra_folders),
         readable=(context.spill_folder, *temporary),
         protected=(state_folder(), config_folder(), short_root()),
+        searched=_searched(context),
     )
     if any(rule.tool == "Read" for rule in options.deny):
         context.hidden = lambda path: bool(denial(policy, path))
     return policy
+
+
+def _searched(context: ToolContext) -> tuple[Path, ...]:
+    """The folders of a command's PATH that lie where the agent may write."""
+    inside = (context.workspace, *context.extra_folders)
+    found = []
+    for entry in context.environment.get("PATH", os.defpath).split(os.pathsep):
+        folder = Path(os.path.realpath(context.workspace / entry))
+        if any(folder.is_relative_to(one) for one in inside):
+            found.append(folder)
+    return tuple(dict.fromkeys(found))
 
 
 def judged(policy: Policy, name: str, action: Action) -> Judgement:

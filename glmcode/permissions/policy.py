@@ -18,6 +18,8 @@ class Policy:
 
     folders: real paths, the workspace first. readable: folders that may be read besides.
     protected: folders of glmcode and its engine, which are asked about whatever the rules allow.
+    searched: folders of PATH in which an agent may write: what stands there under the name of a
+    harmless program is not that program.
     """
 
     mode: Mode = "default"
@@ -27,6 +29,7 @@ class Policy:
     folders: tuple[Path, ...] = ()
     readable: tuple[Path, ...] = ()
     protected: tuple[Path, ...] = ()
+    searched: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -180,9 +180,16 @@ class Verdicts(Denials):
         hazards = [reason for word, reason in deed.hazards if not is_write(word, deed)]
         if hazards:
             return f"{shown} needs a rule of its own ({hazards[0]})"
+        if own := self._own_program(part.name):
+            return f"{shown} would run {own}, a program of this workspace"
         if deed.kind == "look" or (deed.kind == "write" and deed.editing and not self._links):
             return ""
         return f"no rule allows {shown}" + (f" ({deed.why})" if deed.why else "")
+
+    def _own_program(self, name: str) -> str:
+        """What stands under a harmless program's name where an agent may write; "" for nothing."""
+        places = [] if "/" in name else [f"{folder}/{name}" for folder in self.policy.searched]
+        return next(filter(os.path.lexists, places), "")
 
     def _strange_repository(self, part: Part, deed: Deed) -> str:
         """A folder that git would take for a repository without `.git`, which is protected.

@@ -258,3 +258,21 @@ def test_links_that_lead_out_are_seen_before_something_goes_through_them(work: W
     )
     assert all(told.startswith("not run") for told in results), results
     assert [one.name for one in away.iterdir()] == ["s"]
+
+
+@pytest.mark.parametrize("mode", ["default", "acceptEdits", "plan"])
+def test_a_program_of_the_workspace_under_a_harmless_name_does_not_run(
+    work: Work, mode: str
+) -> None:
+    own = work.folder / "venv" / "bin"
+    own.mkdir(parents=True)
+    (own / "wc").write_text("#!/bin/sh\ntouch made\n")
+    (own / "wc").chmod(0o755)
+    work.environment["PATH"] = f"{own}{os.pathsep}{work.environment['PATH']}"
+    commands = ["wc a.py", "cat a.py | wc -l", "ls | xargs wc", "env wc a.py", "cat a.py"]
+    code, results = work.bash(commands, "--permission-mode", mode)
+    assert [told.startswith("not run") for told in results] == [True, True, True, True, False]
+    assert "a program of this workspace" in results[0]
+    assert not (work.folder / "made").exists() and code == (0 if mode == "plan" else 3)
+    _, results = work.bash(["wc a.py"], "--allowed-tools", "Bash(wc *)")
+    assert not results[0].startswith("not run"), "a rule names it"
