@@ -20,6 +20,7 @@ from glmcode.agent_ledger import AgentLedger
 from glmcode.agent_mentions import expand
 from glmcode.agent_options import AgentOptions, Answer, Approval, nobody
 from glmcode.agent_outside import Outside
+from glmcode.agent_prefix import Prefix
 from glmcode.agent_resume import Beginning, begin
 from glmcode.agent_rewind import Mark, Marks
 from glmcode.agent_rules import only_looks
@@ -115,6 +116,7 @@ class Agent:
         self.transcript = Transcript(start.preamble, start.record, start.messages)
         self.marks = Marks(self.transcript, self.context, self.past)
         self.requests = AgentLedger(self.options, self.client, self.transcript, start.journal)
+        self._prefix = Prefix(self.client, self._observe, wanted=self.options.engine.warm)
         self._remember_folders()
         self.window = Window(
             self.options,
@@ -173,7 +175,16 @@ class Agent:
             return end
         return task.result()
 
+    def warm(self) -> None:
+        """Have the engine compute what the next prompt begins with, until something is said.
+
+        For front ends with a person who still types; what `submit` answers is the same.
+        """
+        if self._task is None:
+            self._prefix.begin(self.transcript)
+
     async def _turn(self, text: str, attached: str) -> TurnFinished:
+        await self._prefix.stop()
         typed = "\n\n".join(part for part in (text, attached) if part)
         self.past.begin(typed, ahead=self.policy.mode != "plan")
         known = dict(self.context.seen)
@@ -227,7 +238,7 @@ class Agent:
         """
         if self._task is not None:
             raise RuntimeError("a turn runs already: cancel it first")
-        task = asyncio.ensure_future(self.window.asked(focus, self._bring_back))
+        task = asyncio.ensure_future(self._compact(focus))
         self._task = task
         try:
             await settled(task)
@@ -236,6 +247,10 @@ class Agent:
             self._check_engine = True
             self._end_turn()
         return not task.cancelled() and task.result()
+
+    async def _compact(self, focus: str) -> bool:
+        await self._prefix.stop()
+        return await self.window.asked(focus, self._bring_back)
 
     def steer(self, text: str) -> None:
         """Hand text to the running turn: it is appended after the pending tool results."""
@@ -261,6 +276,7 @@ class Agent:
 
     def rewind(self, mark: Mark) -> None:
         """Back to before a turn, in the conversation alone. Raises JournalError."""
+        self._prefix.cancel()
         self._interrupted = self.marks.go_back(mark, self.journal)
         self._remember_folders()
 
@@ -296,6 +312,7 @@ class Agent:
         keep_client: another agent goes on with the client (a new session on one engine).
         """
         try:
+            await self._prefix.stop()
             if self.context.shells:
                 from glmcode.tools.background import close_all
 

@@ -49,13 +49,16 @@ class AgentLedger:
         self._client = client
         self._transcript = transcript
         self._journal = journal
-        self._begun = False
+        self._begun = self._kept = False
 
     def take(self, request: RequestFinished) -> RequestFinished:
         """The request as the ledger judges it; its line is in the journal. Never raises."""
         if not self._begun:
             self._begun = True
             self._begin(request)
+        if not self._kept and (request.whole or request.kind != "warm"):
+            self._kept = True
+            _keep(self._path, self._head(request))
         judged = self.ledger.take(request)
         with contextlib.suppress(JournalError):  # the next message meets the same disk and says so
             self._journal.write("ledger", {**ledger_json(judged), "reasoning": self._policy})
@@ -63,14 +66,15 @@ class AgentLedger:
 
     def _begin(self, request: RequestFinished) -> None:
         stored = self._options.stored
-        path = head_file(self._journal.path.parent.name)
-        head = self._head(request)
         if stored is not None:
             line = stored.conversation.ledger
             self.ledger = Ledger(earlier_line(line or {}, self._policy))
         else:
-            self.ledger = Ledger(earlier_head(_read(path), head))
-        _keep(path, head)
+            self.ledger = Ledger(earlier_head(_read(self._path), self._head(request)))
+
+    @property
+    def _path(self) -> Path:
+        return head_file(self._journal.path.parent.name)
 
     def _head(self, request: RequestFinished) -> Head:
         preamble = self._transcript.preamble

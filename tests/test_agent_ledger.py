@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 from collections.abc import Sequence
@@ -12,9 +13,10 @@ import pytest
 
 from glmcode.agent import Agent, AgentOptions
 from glmcode.agent_ledger import head_file
+from glmcode.agent_prefix import Prefix
 from glmcode.base.config import ContextSettings, EngineSettings
 from glmcode.context.ledger import ledger_rows
-from glmcode.core.events import Delta, Event, RequestFinished
+from glmcode.core.events import Delta, Event, RequestFinished, Warming
 from glmcode.headless import HeadlessOptions, run_headless
 from glmcode.opening import open_agent
 from glmcode.sessions import open_session, read_entries
@@ -287,3 +289,88 @@ def test_a_resumed_prompt_that_is_another_one_under_the_policy_names_the_policy(
         agent, [seen] = converse(again, ["two"])
     assert seen.cause == cause and seen.again > 128
     assert lines(agent)[-1]["cause"] == cause
+
+
+def warmed(
+    work: Path, warming: Reply, *, wait_s: float = 10.0, wanted: bool = True
+) -> tuple[FakeEngine, list[dict[str, Any]], list[Event]]:
+    """A session is resumed and warmed, and something is said when that is over or after wait_s."""
+    seen: list[Event] = []
+    script = [
+        reply(0, mark="1-1 served=1 block=16"),
+        warming,
+        reply(1_024, mark="1-1 served=3 block=16"),
+    ]
+    with FakeEngine(script, tokenizer=TOKENIZER, window=100_000) as engine:
+        first, _ = converse(options(engine, work), ["one"])
+        stored = open_session(first.journal.path)
+        again = options(engine, work, stored=stored)
+        again = replace(again, engine=replace(again.engine, warm=wanted))
+
+        async def main() -> Agent:
+            over = asyncio.Event()
+
+            def emit(event: Event) -> None:
+                seen.append(event)
+                if isinstance(event, Warming) and not event.tokens:
+                    over.set()
+
+            agent = await open_agent(again, emit)
+            agent.client._spoken.address = replace(agent.client._spoken.address, ours=True)
+            agent._prefix = Prefix(agent.client, agent._observe, wanted=again.engine.warm)
+            agent.warm()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), wait_s)
+            await agent.submit("two")
+            await agent.close()
+            return agent
+
+        return engine, lines(asyncio.run(main())), seen
+
+
+def test_what_was_warmed_after_a_resume_is_expected_of_the_next_request(work: Path) -> None:
+    engine, told, seen = warmed(work, reply(512, mark="1-1 served=2 block=16"))
+    before, warm, step = told
+    assert [line["kind"] for line in told] == ["step", "warm", "step"]
+    assert warm["expected"] == before["held"] // 16 * 16
+    assert warm["cause"] == "unknown" and warm["again"] == warm["expected"] - 512
+    assert warm["held"] == warm["prompt"]
+    assert step["expected"] == warm["prompt"] // 16 * 16 > 1_000
+    asked = [request.json["token_ids"] for request in engine.steps]
+    assert asked[2][: len(asked[1])] == asked[1] and len(asked[1]) == warm["prompt"]
+    assert asked[1][: before["held"]] == [*asked[0], *asked[1][len(asked[0]) : before["held"]]]
+    assert engine.steps[1].json["sampling_params"]["max_tokens"] == 1
+    assert engine.steps[1].headers["x-glmcode-class"] == "background"
+    assert "x-glmcode-class" not in engine.steps[2].headers
+    assert [type(e).__name__ for e in seen].count("TurnFinished") == 1
+    assert [row[1] for row in ledger_rows(told)] == ["request", "step", "warm", "step", "all"]
+
+
+def test_warming_that_was_given_up_leaves_what_was_expected_before(work: Path) -> None:
+    slow = reply(0, mark="1-1 served=2 block=16", delay=30.0)
+    engine, told, _ = warmed(work, slow, wait_s=0.3)
+    before, warm, step = told
+    assert warm["kind"] == "warm" and warm["cached"] is None and warm["held"] == 0
+    assert step["expected"] == before["held"] // 16 * 16
+    assert step["cause"] == "unknown", "its own request is not taken for somebody else's"
+    aborted = engine.steps[1].aborted
+    assert aborted is not None and aborted - engine.steps[2].at < 0.05
+
+
+def test_a_session_goes_on_from_the_last_line_that_tells_what_the_engine_has(work: Path) -> None:
+    slow = reply(0, mark="1-1 served=2 block=16", delay=30.0)
+    _, told, _ = warmed(work, slow, wait_s=0.3)
+    (path,) = (work.parent / "home").rglob("sessions/**/*.jsonl")
+    entries = path.read_text().splitlines()
+    at = next(n for n, line in enumerate(entries) if '"kind":"warm"' in line.replace(" ", ""))
+    path.write_text("\n".join(entries[: at + 1]) + "\n")
+    stored = open_session(path)
+    assert stored.conversation.ledger is not None
+    assert stored.conversation.ledger["held"] == told[0]["held"] > 0
+    stored.journal.close()
+
+
+def test_one_setting_switches_warming_off(work: Path) -> None:
+    _, told, seen = warmed(work, reply(0), wait_s=0.3, wanted=False)
+    assert [line["kind"] for line in told] == ["step", "step"]
+    assert not any(isinstance(event, Warming) for event in seen)

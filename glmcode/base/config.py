@@ -50,7 +50,8 @@ class EngineSettings:
 
     queue_class: how urgently this run asks an engine that others use, too: interactive,
     scripted, hook or background; "": interactive on a terminal, else scripted. queue_timeout:
-    the longest wait in its queue in seconds, 0: as long as it takes.
+    the longest wait in its queue in seconds, 0: as long as it takes. warm: a session that is
+    resumed or was compacted is computed ahead by an engine of ours while the person types.
     """
 
     profile: str = ""
@@ -61,6 +62,7 @@ class EngineSettings:
     tokenizer: str = ""
     python: str = ""
     idle_stop: float = 0.0
+    warm: bool = True
     queue_class: str = ""
     queue_timeout: int = 0
 

@@ -173,6 +173,7 @@ class Ledger:
         self._earlier = earlier
         self._before: RequestFinished | None = None
         self._own: RequestFinished | None = None
+        self._strays = 0
         self._speeds: deque[tuple[int, float]] = deque(maxlen=64)
 
     def take(self, request: RequestFinished) -> RequestFinished:
@@ -185,8 +186,11 @@ class Ledger:
         speed = self.speed()
         again_s = round(again / speed, 3) if again and speed else None
         judged = replace(request, expected=expected, cause=cause, again=again, again_s=again_s)
-        self._before = request
-        self._own = self._own if request.kind == "compaction" else request
+        if request.kind == "warm" and not request.whole:
+            self._strays += request.tries  # how far it came is not known: nothing is built on it
+        else:
+            self._before, self._strays = request, 0
+            self._own = self._own if request.kind == "compaction" else request
         self._add(judged)
         return judged
 
@@ -212,7 +216,7 @@ class Ledger:
             return (self._earlier.cause if new_head else ""), 0
         if request.segment != own.segment:
             return COMPACTED, new
-        if prefix + block < own.held and request.kind != "compaction":
+        if prefix + block < own.held and request.kind not in ("compaction", "warm"):
             return REASONING, new
         return "", 0
 
@@ -225,7 +229,7 @@ class Ledger:
         if resumed and self._earlier.cause:
             return self._earlier.cause
         if request.engine and before.engine:
-            others = request.served - before.served - request.tries
+            others = request.served - before.served - request.tries - self._strays
             return EVICTED if others > 0 else UNKNOWN
         return RESUMED if resumed else UNKNOWN
 
@@ -298,7 +302,8 @@ def request_line(request: RequestFinished) -> str:
     if not request.cause or request.cause == NOT_REPORTED:
         return ""
     tokens = f"{request.again:,} tokens computed again" if request.again else "cache"
-    return f"{tokens}{_about(request.again_s)}: {request.cause}"
+    ahead = "warmed: " if request.kind == "warm" else ""
+    return f"{ahead}{tokens}{_about(request.again_s)}: {request.cause}"
 
 
 def summary_rows(ledger: Ledger | None) -> list[tuple[str, str]]:

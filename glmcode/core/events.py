@@ -165,6 +165,16 @@ class Queued:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Warming:
+    """The engine computes what the next prompt will begin with, while nobody waits for it.
+
+    tokens: of that beginning; 0: it is over, done or not.
+    """
+
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Retrying:
     """A request failed and is sent again after `wait_s` seconds."""
 
@@ -224,7 +234,7 @@ class RequestFinished:
     its seconds, None: unknown), and why.
     """
 
-    kind: Literal["step", "go_on", "compaction"]
+    kind: Literal["step", "go_on", "compaction", "warm"]
     prompt_tokens: int
     cached_tokens: int | None
     output_tokens: int
@@ -273,6 +283,7 @@ Progress: TypeAlias = (
     | EngineProgress
     | Waiting
     | Queued
+    | Warming
     | Retrying
     | RequestFinished
     | StepFinished

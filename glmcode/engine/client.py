@@ -28,6 +28,7 @@ from glmcode.engine.http import Transport
 if TYPE_CHECKING:
     from glmcode.engine.chat import ChatProtocol
     from glmcode.engine.tokens import TokensProtocol
+    from glmcode.engine.warming import Warmed
     from glmcode.glm.tokenizer import GlmTokenizer
 
 __all__ = ["Client", "Endpoint", "connect"]
@@ -104,6 +105,20 @@ class Client:
                 emit(event)
 
         return await self._spoken.ask(transcript, question, max_tokens, quiet)
+
+    @property
+    def warms(self) -> bool:
+        """Whether `warm` does anything: an engine of ours, in `tokens`."""
+        return getattr(self._spoken, "warms", False)
+
+    async def warm(self, transcript: Transcript, emit: Emit) -> Warmed:
+        """Have the engine compute what the next prompt begins with, if nobody needs it.
+
+        "busy": somebody does, another time may be better; "failed": it cannot be had. Tells
+        Warming and RequestFinished. Cancelling it frees the engine at once.
+        """
+        warm = getattr(self._spoken, "warm", None)
+        return await warm(transcript, emit) if warm is not None else "failed"
 
     def leave_free(self, tokens: int) -> None:
         """Answers leave this many tokens of the window free, where they can."""

@@ -20,7 +20,15 @@ from glmcode.core.events import DeltasDiscarded, Queued, Waiting
 from glmcode.core.messages import AssistantMessage
 from glmcode.core.model import Emit
 from glmcode.engine.faults import Fault, Judge
-from glmcode.engine.http import Body, Response, Told, Transport, TransportError, read_refusal
+from glmcode.engine.http import (
+    CONNECT_S,
+    Body,
+    Response,
+    Told,
+    Transport,
+    TransportError,
+    read_refusal,
+)
 from glmcode.engine.lane import QUEUED, TOKENS, read_place
 from glmcode.engine.mark import HEADER, EngineMark, read_mark
 from glmcode.engine.retry import Patience
@@ -196,6 +204,12 @@ class Exchange:
                 if sink.streamed:
                     emit(DeltasDiscarded(why=str(fault)))
                 await patience.wait(fault, wait)
+
+    async def single(
+        self, path: str, body: Body, sink: Sink, clock: Clock, extra: Mapping[str, str]
+    ) -> None:
+        """One try and no more: nothing is shown, nothing waited for. Raises Fault."""
+        await self._once(path, body, sink, clock, CONNECT_S, extra)
 
     async def get(self, path: str, emit: Emit) -> bytes:
         """The body of a 200 for a GET, with patience. Raises Fault when it cannot be had."""

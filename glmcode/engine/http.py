@@ -89,8 +89,8 @@ class Transport(Protocol):
     ) -> Response:
         """Send and wait for the head of the answer. Raises TransportError.
 
-        extra: headers of this request alone. told: gets interim responses, where the transport
-        sees them.
+        extra: headers of this request alone, in place of those of the same name. told: gets
+        interim responses, where the transport sees them.
         """
         ...
 
@@ -120,7 +120,9 @@ class HttpTransport:
         told: Told | None = None,
     ) -> Response:
         """See Transport. A kept connection that proves dead is replaced once, silently."""
-        headers = [*self._headers, *(extra or {}).items()]
+        own = extra or {}
+        headers = [pair for pair in self._headers if pair[0] not in own]
+        headers += own.items()
         if body:
             headers += [
                 ("content-type", "application/json"),

@@ -60,7 +60,7 @@ class Lane:
             CLASS: self.kind,
             RUN: self.run,
             PARENTS: ",".join(self.parents),
-            LABEL: quote(self.label, safe=" /~:().,+-_"),
+            LABEL: _quoted(self.label),
             WAIT: "" if self.wait_s is None else f"{self.wait_s:g}",
             RESUMES: "ids" if self.resumes else "",
         }
@@ -69,6 +69,20 @@ class Lane:
     def chain(self) -> str:
         """The value of GLMCODE_PARENT for what this run starts."""
         return ",".join([*self.parents, self.run][-DEEPEST:])
+
+
+def beside(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers of work that a run has done ahead of its need: it waits for nobody, gives way to
+    all, and counts as a run of its own, so that the run's place among its equals stays."""
+    label = unquote(headers.get(LABEL, "")) or _WORDS["background"]
+    return {
+        CLASS: "background",
+        RUN: f"{headers.get(RUN) or os.urandom(8).hex()}-ahead",
+        PARENTS: "",
+        LABEL: _quoted(f"warming for the {label}"),
+        WAIT: "0",
+        RESUMES: "",
+    }
 
 
 def new_lane(
@@ -172,6 +186,10 @@ def ordinal(number: int) -> str:
     """1st, 2nd, 3rd, 4th, ..."""
     teen = 10 <= number % 100 < 20
     return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+
+
+def _quoted(label: str) -> str:
+    return quote(label, safe=" /~:().,+-_")
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from glmcode.core.messages import Usage
 from glmcode.engine.exchange import Clock, Exchange
 from glmcode.engine.usage import reported_cache
 
-Kind = Literal["step", "go_on", "compaction"]
+Kind = Literal["step", "go_on", "compaction", "warm"]
 
 
 class Meter:

@@ -12,7 +12,7 @@ import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 from glmcode.core.messages import AssistantMessage, Message, Usage, UserMessage
@@ -27,6 +27,9 @@ from glmcode.engine.token_reply import TokenSink
 from glmcode.engine.usage import read_usage
 from glmcode.glm.prompt import TokenPrompt, reasoning_span
 from glmcode.glm.tokenizer import GlmTokenizer
+
+if TYPE_CHECKING:
+    from glmcode.engine.warming import Warmed
 
 MAX_GO_ON = 2
 REPETITION = {"min_pattern_size": 16, "max_pattern_size": 200, "min_count": 32}
@@ -134,6 +137,20 @@ class TokensProtocol:
         sink, usage = await self._part(dialect, emit, lambda message: None)
         return sink.message(usage)
 
+    @property
+    def warms(self) -> bool:
+        """Whether the next prompt's beginning is known, and an engine of ours may compute it."""
+        return self.address.ours and self.endpoint.reasoning == "keep"
+
+    async def warm(self, transcript: Transcript, emit: Emit) -> Warmed:
+        """See warming.warm."""
+        from glmcode.engine.warming import warm
+
+        if not self.warms:
+            return "failed"
+        state = self._state(transcript)
+        return await warm(self, state.prompt, state.segment, emit)
+
     def prompt_tokens(self, transcript: Transcript) -> int:
         """The tokens of the next prompt, exactly."""
         return self._state(transcript).prompt.request_count
@@ -182,6 +199,19 @@ class TokensProtocol:
             options |= {"return_token_ids": True, "skip_special_tokens": False, **sampling}
         head = json.dumps(self._wanted(options), separators=(",", ":"))
         return path, (f'{head[:-1]},"{key}":'.encode(), *ids, b"}")
+
+    def adapt(self, fault: Fault) -> bool:
+        """Whether a request was refused for something it can do without, now left out."""
+        if self.route == "generate" and fault.status in _NO_ROUTE:
+            if "does not exist" in fault.body:
+                return False
+            self.route = "completions"
+            return True
+        if fault.status not in (400, 422):
+            return False
+        named = {name for name in _OPTIONAL if name in fault.body} - self.dropped
+        self.dropped |= named
+        return bool(named)
 
     def max_tokens(self, prompt: TokenPrompt, base: Sequence[int]) -> int:
         """What may be generated. Raises ModelError when nothing may."""
@@ -336,17 +366,7 @@ class _Dialect:
         )
 
     def adapt(self, fault: Fault) -> bool:
-        protocol = self._protocol
-        if protocol.route == "generate" and fault.status in _NO_ROUTE:
-            if "does not exist" in fault.body:
-                return False
-            protocol.route = "completions"
-            return True
-        if fault.status not in (400, 422):
-            return False
-        named = {name for name in _OPTIONAL if name in fault.body} - protocol.dropped
-        protocol.dropped |= named
-        return bool(named)
+        return self._protocol.adapt(fault)
 
 
 def _both(first: Usage, then: Usage) -> Usage:

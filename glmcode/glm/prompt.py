@@ -131,6 +131,12 @@ class TokenPrompt:
         end = b"".join((self._end, _json([*self._generation, *partial])[:-1], b"]"))
         return (*self._sealed, end)
 
+    def ids_json(self) -> tuple[bytes, ...]:
+        """The ids of the base as a JSON array in parts: what the next request will begin with,
+        whatever is said next (while nothing is cut)."""
+        *parts, last = (*self._sealed, bytes(self._end)) if self._end else self._sealed
+        return (*parts, last[:-1], b"]")
+
     def extend(self, messages: Sequence[Message]) -> None:
         """Append messages that are new since the last call, and encode only them.
 

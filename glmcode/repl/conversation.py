@@ -15,7 +15,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from glmcode.agent import Agent, AgentOptions, Approval
-from glmcode.core.events import ApprovalAsked, Delta, EngineProgress, Event, ToolOutput
+from glmcode.core.events import (
+    ApprovalAsked,
+    Delta,
+    EngineProgress,
+    Event,
+    ToolOutput,
+    Warming,
+)
 from glmcode.core.model import ModelError
 from glmcode.exits import Exit
 from glmcode.opening import OpenError, open_agent
@@ -27,7 +34,7 @@ from glmcode.repl.paint import Painter, Spans
 from glmcode.repl.replay import going_on, replay
 from glmcode.repl.screen import Hands, Live, Screen
 from glmcode.repl.slash import NO_SHELL, Unknown, argument, find_command
-from glmcode.repl.status import Status, progress_text
+from glmcode.repl.status import Status, progress_text, warming_text
 from glmcode.repl.undoing import UNDOES, take_back
 from glmcode.repl.view import View
 from glmcode.sessions import JournalError, SessionError
@@ -150,8 +157,10 @@ class Conversation:
                 continue
             text = self._inbox.pop(0)
             works = {"/compact": self._compact, **dict.fromkeys(UNDOES, self._undo)}
-            work = works.get(str(find_command(text)), self._turn)
-            await self._edge.run(work(self.agent, text))
+            command = str(find_command(text))
+            await self._edge.run(works.get(command, self._turn)(self.agent, text))
+            if command in ("/compact", "/rewind"):
+                self._warm(self.agent)
 
     async def close(self) -> None:
         """Say where the session lies, and let go of the agent."""
@@ -187,6 +196,7 @@ class Conversation:
             self.say([("dim", told)])
             if self.options.stored is not None:
                 self.say([("dim", going_on(self.options.stored))])
+                self._warm(agent)
 
     def _begin(self, agent: Agent) -> None:
         self.agent = agent
@@ -223,6 +233,11 @@ class Conversation:
 
     async def _undo(self, agent: Agent, text: str) -> None:
         await self._run(agent, text, take_back(self, agent, text))
+
+    def _warm(self, agent: Agent) -> None:
+        """The person has the word: the engine may compute what the next prompt begins with."""
+        if not self._inbox:
+            agent.warm()
 
     async def confirm(self, asked: ApprovalAsked) -> Approval | None:
         """Show something that the person asked for, and ask once more (undoing.Host)."""
@@ -335,6 +350,8 @@ class Conversation:
         if not stopping:
             self._status.event(event, now)
         lines += self._view.event(event)
+        if self._plain and isinstance(event, Warming) and event.tokens:
+            lines += self._view.note([("dim", warming_text(event.tokens))])
         if self._plain and isinstance(event, EngineProgress):
             phase, told = self._progress
             if event.phase != phase or now - told >= PROGRESS_LINE_S:

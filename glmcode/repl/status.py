@@ -24,6 +24,7 @@ from glmcode.core.events import (
     TurnFinished,
     TurnStarted,
     Waiting,
+    Warming,
 )
 from glmcode.engine.lane import ordinal
 from glmcode.repl.clean import visible
@@ -47,12 +48,13 @@ class Status:
     progress: EngineProgress | None = None
     waiting: Waiting | None = None
     queued: Queued | None = None
+    warming: int = 0
 
     def enter(self, state: State, now: float) -> None:
         """Change the state; what belonged to the one before is forgotten."""
         self.state, self.since = state, now
         self.doing, self.hint, self.progress, self.waiting = "", "", None, None
-        self.queued = None
+        self.queued, self.warming = None, 0
 
     def event(self, event: Event, now: float) -> None:
         """Take what an event says about the state."""
@@ -65,6 +67,9 @@ class Status:
                 return
             case Queued():
                 self.queued, self.waiting = event, None
+                return
+            case Warming():
+                self.warming = event.tokens
                 return
             case TurnStarted():
                 self.enter("working", now)
@@ -123,7 +128,7 @@ class Status:
         if self.state == "opening":
             return f"connecting {seconds}"
         if self.state == "idle":
-            return "ready"
+            return warming_text(self.warming) if self.warming else "ready"
         if self.queued is not None:
             return f"{queue_text(self.queued)} · Esc stops"
         if self.waiting is not None and self.waiting.seconds >= WAITING_SHOWN_S:
@@ -142,6 +147,11 @@ def progress_text(progress: EngineProgress) -> str:
     percent = "" if progress.percent is None else f" {progress.percent:.0f} %"
     left = "" if progress.eta_s is None else f", about {progress.eta_s:.0f} s left"
     return f"engine: {progress.phase}{percent}{left}"
+
+
+def warming_text(tokens: int) -> str:
+    """ "ready, warming 12,345 tokens": what is said next may be said at once."""
+    return f"ready, warming {tokens:,} tokens"
 
 
 def queue_text(queued: Queued) -> str:

@@ -164,7 +164,7 @@ class _Fold:
                 told.grants.append(str(entry["rule"]))
             case "note" if isinstance(entry.get("engine"), dict):
                 self._writer(entry["engine"])
-            case "ledger" if entry.get("kind") != "compaction":
+            case "ledger" if _tells_the_prefix(entry):
                 told.ledger = entry
             case "compaction":
                 self._restart([message_from_json(value) for value in entry["messages"]])
@@ -284,6 +284,13 @@ class _Fold:
         told.seen = {p: d for p, d in told.seen.items() if self._known_at[p] < keep}
         self._todos_at = [(at, todos) for at, todos in self._todos_at if at < keep]
         told.todos = self._todos_at[-1][1] if self._todos_at else []
+
+
+def _tells_the_prefix(entry: Mapping[str, Any]) -> bool:
+    """Whether a ledger line tells what the engine has of this conversation: not a question on a
+    fork, and not what was warmed and broken off, of which that is not known."""
+    kind = entry.get("kind")
+    return kind != "compaction" and not (kind == "warm" and entry.get("cached") is None)
 
 
 def _intent(entry: Mapping[str, Any]) -> Intent:

@@ -1,4 +1,5 @@
 """An engine for a profile of its own: loads for a while, then answers from a script.
+What it was asked is beside the script (.seen), a line for each request.
 
     python own_engine.py SCRIPT.json SOCKET
 
@@ -18,6 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.fake_engine import FakeEngine, Reply, Seen
 
+TOKENIZER = Path(__file__).resolve().parents[2] / "models" / "tiny" / "tokenizer.json"
+
 
 class OwnEngine(FakeEngine):
     def _route(self, seen: Seen) -> Reply:
@@ -34,7 +37,13 @@ def load() -> None:
 
 
 async def main() -> None:
-    engine = OwnEngine(json.loads(Path(sys.argv[1]).read_text()), socket=Path(sys.argv[2]))
+    script = Path(sys.argv[1])
+    engine = OwnEngine(
+        json.loads(script.read_text()),
+        socket=Path(sys.argv[2]),
+        tokenizer=TOKENIZER,
+        record=script.with_suffix(".seen"),
+    )
     server = await engine.listen()
     print("the last words of the engine", flush=True)
     async with server:
