@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     ) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--profile", metavar="NAME", help="the profile to serve")
-        command.set_defaults(run=run, command=name)
+        command.set_defaults(run=run, verb=name)
         return command
 
     start = add("start", _start, "start an engine and wait until it is ready")
@@ -246,11 +246,11 @@ def _restart(arguments: argparse.Namespace) -> int:
 
 def _rest(arguments: argparse.Namespace) -> int:
     name = _named(arguments)
-    if arguments.command == "sleep":
+    if arguments.verb == "sleep":
         found = {name: asyncio.run(look(name))}
         if (code := refused(found, "sleep", yes=arguments.yes)) is not None:
             return code
-    status = asyncio.run(rest(name, sleep=arguments.command == "sleep"))
+    status = asyncio.run(rest(name, sleep=arguments.verb == "sleep"))
     _show(f"{name}: {describe(status)}")
     return Exit.DONE
 

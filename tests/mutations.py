@@ -88,7 +88,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="one supervisor holds the lock",
-        file="glmcode/engine/supervisor.py",
+        file="glmcode/engine/becoming.py",
         old="fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)",
         new="pass",
         tests=("tests/engine/test_supervisor.py",),
