@@ -155,6 +155,11 @@ def _dispatch(argv: list[str]) -> int:
 def _command(first: str, argv: list[str]) -> int:
     match first:
         case "engine":
+            if argv[1:2] == ["status"]:
+                from glmcode.status_now import told
+
+                if (text := told(argv[2:])) is not None:
+                    return _print(text)
             from glmcode.engine_commands import run_engine
 
             return run_engine(argv[1:])

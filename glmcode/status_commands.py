@@ -1,7 +1,7 @@
 """What an engine is doing, for people and scripts: `engine status`, once or again and again.
 
-With the state come who has the engine and who waits, the engine's own gauges (how full its cache
-is, how much of the prompts it had already), and where it can be reached. Must not change anything.
+How it is written stands in status_text.py, the quick way for the plain cases in status_now.py. Must
+not change anything.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from glmcode.engine.attach import EngineUnavailable, find_status
 from glmcode.engine.control import ControlError, fetch, follow
 from glmcode.engine.gauges import Gauges, read_gauges
 from glmcode.engine.paths import engine_paths
-from glmcode.engine.state import EngineStatus, describe, queue_lines, status_from_json
+from glmcode.engine.state import EngineStatus, status_from_json
 from glmcode.exits import Exit
 from glmcode.repl.clean import for_terminal
+from glmcode.status_text import lines_of, status_value
 
 GAUGES_S = 1.0
 AGAIN_S = 0.3
@@ -46,34 +47,14 @@ def status_json(item: EngineStatus | EngineUnavailable) -> Mapping[str, Any]:
     """For scripts."""
     if isinstance(item, EngineUnavailable):
         return {"state": "unknown", "reason": str(item)}
-    gauges = gauges_of(item)
-    socket = str(engine_paths(item.profile).socket)
-    return {**item.to_json(), "socket": socket, "gauges": gauges.to_json() if gauges else None}
+    return status_value(item, gauges_of(item), engine_paths(item.profile).socket)
 
 
 def status_lines(item: EngineStatus | EngineUnavailable) -> list[str]:
     """For a person; the engine's words in it are not made harmless yet."""
     if isinstance(item, EngineUnavailable):
         return [str(item)]
-    return _lines(item, gauges_of(item))
-
-
-def _lines(item: EngineStatus, gauges: Gauges | None) -> list[str]:
-    lines = [f"{item.profile}: {describe(item)}"]
-    if item.up:
-        hours = max(0.0, time.time() - item.since) / 3600
-        lines.append(
-            f"  vLLM {item.vllm or '(own command)'}, process {item.engine_pid}, up for "
-            f"{hours:.1f} h, started in {item.start_s:.1f} s"
-        )
-    if gauges is not None and (said := gauges.words(item.pool)):
-        lines.append(f"  {said}")
-    lines += [f"  {line}" for line in queue_lines(item, time.time())]
-    if item.listening:
-        lines.append(f"  listening on {item.listening}")
-    lines += [f"  not passed: {text}" for text in item.dropped]
-    lines += [f"  | {line}" for line in item.log]
-    return lines
+    return lines_of(item, gauges_of(item), time.time())
 
 
 def watch_status(name: str, *, as_json: bool) -> int:
@@ -157,7 +138,7 @@ class _Teller:
         if self._json:
             print(json.dumps(value), flush=True)
             return
-        lines = [for_terminal(line) for line in _lines(status, gauges)]
+        lines = [for_terminal(line) for line in lines_of(status, gauges, time.time())]
         if not self._terminal:
             print("\n".join(lines), flush=True)
             return

@@ -52,7 +52,9 @@ async def _gone(paths: EnginePaths, pid: int, limit_s: float) -> None:
             os.kill(pid, number)
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
-            if holder(paths) != pid:
+            now = holder(paths)
+            # 0: a process that ends has no command line any more, but its lock still.
+            if now is None or (now and now != pid):
                 return
             await asyncio.sleep(0.02)
     raise HaltError(f"the supervisor of profile {paths.name} (process {pid}) does not end")

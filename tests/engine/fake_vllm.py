@@ -129,6 +129,7 @@ class Server:
             self._now -= 1
             self.note(f"end {name} after {made}{' closed' if gone.done() else ''}")
             gone.cancel()
+            await asyncio.wait({gone})  # the next request is read by somebody else
 
     async def _stream(
         self, what: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter

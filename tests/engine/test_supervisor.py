@@ -387,6 +387,25 @@ def test_a_number_in_the_lock_file_that_is_no_supervisor_s_is_never_killed(home:
     other.wait()
 
 
+def test_a_supervisor_whose_lock_outlives_it_for_a_moment_is_not_gone_before(home: Home) -> None:
+    home.profile()
+    paths = home.paths()
+    make_folders(paths)
+    script = (
+        "import fcntl, os, sys, time\n"
+        "f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX)\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid(); time.sleep(2.0); os._exit(0)\n"
+        "f.write(f'{os.getpid()}'); f.flush(); print('held', flush=True); time.sleep(99)\n"
+    )
+    command = [sys.executable, "-S", "-c", script, str(paths.lock), "glmcode.engine.supervisor"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as dying:
+        assert dying.stdout is not None and dying.stdout.readline() == b"held\n"
+        assert asyncio.run(halt(paths)) is True
+        assert holder(paths) is None
+        dying.wait(20)
+
+
 def test_the_supervisor_stays_small(home: Home) -> None:
     home.profile()
     home.attach()
