@@ -70,6 +70,17 @@ def end_engines(folder: Path) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+@pytest.fixture(autouse=True)
+def own_signals() -> Iterator[None]:
+    """What a run in this process did to signals must not reach the next test's processes."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+
+
 @pytest.fixture(scope="session")
 def tiny_engine() -> Iterator[TinyEngine]:
     folder = Path(tempfile.mkdtemp(prefix="glm-tiny-"))
