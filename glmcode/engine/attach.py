@@ -147,10 +147,21 @@ async def find_status(paths: EnginePaths) -> EngineStatus | None:
             if isinstance(error.__cause__, _NOBODY):
                 return None
             if not isinstance(error.__cause__, _LEAVING) or trial == _TRIALS:
-                text = f"the supervisor of profile {paths.name}: {error}"
+                text = f"the supervisor of profile {paths.name}: {error}{_what_to_do(paths, error)}"
                 raise EngineUnavailable(text) from error
             await asyncio.sleep(0.05)
     return None
+
+
+def _what_to_do(paths: EnginePaths, error: ControlError) -> str:
+    """About one that does not answer: it may be stopped, or no supervisor at all."""
+    if not isinstance(error.__cause__, TimeoutError):
+        return ""
+    from glmcode.engine.halt import holder
+
+    if holder(paths) is None:
+        return ": no supervisor is there; end the program that listens on it, or remove the file"
+    return f": glmcode engine stop --profile {paths.name} ends it"
 
 
 def _read(paths: EnginePaths, code: int, value: Any) -> EngineStatus:
@@ -244,7 +255,8 @@ async def start_supervisor(profile: Profile) -> None:
         raise EngineUnavailable(f"the supervisor did not start: {error}") from error
     if done.returncode != 0:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["it said nothing"]
-        raise EngineUnavailable(f"the supervisor did not start: {lines[-1]}", "\n".join(lines))
+        more = "\n".join(lines) if len(lines) > 1 else ""
+        raise EngineUnavailable(f"the supervisor did not start: {lines[-1]}", more)
 
 
 def _environment() -> dict[str, str]:

@@ -17,7 +17,14 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from glmcode.engine.family import MARK, Family, boot, processes
+from glmcode.engine.family import (
+    MARK,
+    Family,
+    boot,
+    processes,
+    remove_shared,
+    shared_memory,
+)
 
 TERM_GRACE_S = 15.0
 _LEFTOVER_GRACE_S = 6.0
@@ -33,15 +40,28 @@ class Child:
         self._family = family
         self._lifeline = lifeline
         self._record = record
+        self._shared: set[str] = set()
         self.pid = process.pid
 
     async def wait(self) -> int:
         """The exit code once the main process has ended (minus the signal's number)."""
         return await asyncio.to_thread(self._process.wait)
 
+    def remember(self) -> None:
+        """Write down what shared memory the engine has now, for whoever has to clear it away."""
+        self._shared |= shared_memory(self._family.living())
+        with contextlib.suppress(OSError, ValueError):
+            note = json.loads(self._record.read_text(encoding="utf-8"))
+            note["shared"] = sorted(self._shared)
+            draft = self._record.with_suffix(".draft")
+            draft.write_text(json.dumps(note), encoding="utf-8")
+            draft.replace(self._record)
+
     async def end(self, grace_s: float = TERM_GRACE_S) -> None:
-        """End the whole family; returns when none is left."""
+        """End the whole family; returns when none is left, nor its shared memory."""
+        self._shared |= shared_memory(self._family.living())
         await self._family.end(grace_s)
+        remove_shared(self._shared)
         if self._lifeline >= 0:
             os.close(self._lifeline)
             self._lifeline = -1
@@ -98,8 +118,10 @@ async def end_leftover(record: Path) -> bool:
     except FileNotFoundError:
         return False
     except (OSError, ValueError, KeyError, TypeError):
-        family = None
+        family, value = None, {}
     found = family is not None and await family.end(_LEFTOVER_GRACE_S)
+    if family is not None and isinstance(names := value.get("shared"), list):
+        remove_shared(map(str, names))
     with contextlib.suppress(OSError):
         record.unlink()
     return found

@@ -118,6 +118,30 @@ def processes() -> dict[int, Kin]:
     return found
 
 
+def shared_memory(pids: Iterable[int]) -> set[str]:
+    """Names of the shared memory (files of /dev/shm) that processes have mapped.
+
+    Python's trackers remove what a program leaves, but not always after kill -9, and it would take
+    memory until the machine starts anew.
+    """
+    found: set[str] = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            lines = Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
+            paths = (line.partition(" /dev/shm/")[2] for line in lines)
+            found |= {name for name in paths if name and "/" not in name and " " not in name}
+    return found
+
+
+def remove_shared(names: Iterable[str]) -> None:
+    """Remove what dead processes left in shared memory; what is gone or not ours stays so."""
+    for name in names:
+        path = Path("/dev/shm") / Path(name).name
+        with contextlib.suppress(OSError):
+            if path.stat().st_uid == os.getuid():
+                path.unlink()
+
+
 def boot() -> str:
     """Tells one run of the machine from the next, because process numbers start anew."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

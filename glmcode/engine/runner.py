@@ -254,6 +254,8 @@ class Runner:
         if window is None:
             return
         block, pool = await self._cache()
+        if self._child is not None:
+            await asyncio.to_thread(self._child.remember)
         now = time.monotonic()
         _keep_start(self._paths.last_start, tracker.durations(now))
         self._set(

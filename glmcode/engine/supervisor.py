@@ -323,7 +323,9 @@ def main(argv: list[str]) -> int:
     except OSError as error:
         more = ": free some and start it again" if error.errno == errno.ENOSPC else ""
         why = f"{error.strerror or error}{more}"
-        print(f"the engine's folder {paths.folder} can't be used: {why}", file=sys.stderr)
+        where = error.filename or paths.folder
+        what = "the engine's folder" if str(where) == str(paths.folder) else "the engine's file"
+        print(f"{what} {where} can't be used: {why}", file=sys.stderr)
     return 1
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import mmap
 import os
 import signal
 import subprocess
@@ -166,12 +167,21 @@ def main() -> None:
         time.sleep(float(options.get("--pause", ["0"])[0]))
     if "--exit" in options:
         sys.exit(int(options["--exit"][0]))
+    shared = [_share(name) for name in options.get("--shared", [])]
     if "--stubborn" in options:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     gap, prefill = (float(options.get(name, ["0"])[0]) for name in ("--gap", "--prefill"))
     server = Server(path, gap, prefill)
     server.rests = "--rests" in options
     asyncio.run(_serve(server, path))
+    del shared
+
+
+def _share(name: str) -> mmap.mmap:
+    """Shared memory that nobody removes when this process is killed."""
+    with Path("/dev/shm", name).open("wb+") as file:
+        file.truncate(4096)
+        return mmap.mmap(file.fileno(), 4096)
 
 
 async def _serve(fake: Server, path: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from glmcode.engine.attach import EngineUnavailable, engine_status, wake
-from glmcode.engine.family import processes
+from glmcode.engine.family import processes, shared_memory
 from glmcode.engine.halt import halt, holder
 from glmcode.engine.paths import engine_paths
 from glmcode.engine.profile import load_profile
@@ -73,6 +73,7 @@ class Load:
         self.ended: list[Asker] = []
         self.askers = [Asker(profile, f"asker-{number}") for number in range(count)]
         self.slowest = 0.0
+        self.shared: set[str] = set()
 
     def all_go_on(self, moment: float, but: Asker | None = None) -> None:
         """Wait until everybody was answered a question that is younger than that."""
@@ -109,6 +110,7 @@ class Load:
             self.askers.append(Asker(self.profile, f"asker-{len(self.ended) + 100}"))
         else:
             living = self.family()
+            self.shared |= shared_memory(living)
             os.kill(self._pid(victim), signal.SIGKILL)
             if victim != "core" or self.core_is_vital:
                 self.until(lambda: not living & processes().keys())
@@ -169,11 +171,13 @@ class Load:
         return counts
 
     def nothing_is_left(self) -> None:
-        """After the end no process lives and no lock is held."""
+        """After the end no process lives, no lock is held, no shared memory lies there."""
         living = self.family()
+        self.shared |= shared_memory(living)
         asyncio.run(halt(engine_paths(self.profile)))
         assert holder(engine_paths(self.profile)) is None
         until(lambda: not living & processes().keys())
+        assert not [name for name in self.shared if Path("/dev/shm", name).exists()]
 
     def abandon(self) -> None:
         """End what is left of a campaign that failed."""

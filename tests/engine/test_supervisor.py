@@ -21,6 +21,7 @@ import pytest
 from glmcode.core.events import EngineProgress, Notice
 from glmcode.engine.attach import EngineUnavailable, engine_status, wake
 from glmcode.engine.control import ask, follow
+from glmcode.engine.family import processes
 from glmcode.engine.halt import halt, holder
 from glmcode.engine.paths import make_folders
 from glmcode.engine.profile import load_profile
@@ -385,6 +386,53 @@ def test_a_number_in_the_lock_file_that_is_no_supervisor_s_is_never_killed(home:
     assert other.poll() is None
     other.kill()
     other.wait()
+
+
+def test_a_program_that_listens_on_our_socket_and_is_silent_is_told_with_what_to_do(
+    home: Home,
+) -> None:
+    home.profile()
+    paths = home.paths()
+    make_folders(paths)
+    with socket.socket(socket.AF_UNIX) as strange:
+        strange.bind(str(paths.socket))
+        strange.listen(8)
+        with pytest.raises(EngineUnavailable, match="no supervisor is there; end the program"):
+            home.attach()
+
+
+@pytest.mark.parametrize("name", ["supervisor.sock", "lock"])
+def test_a_folder_in_the_place_of_a_file_is_named_once(home: Home, name: str) -> None:
+    home.profile()
+    make_folders(home.paths())
+    odd = home.paths().folder / name
+    odd.mkdir()
+    with pytest.raises(EngineUnavailable, match=f"file {odd} can't be used: Is a dir") as caught:
+        home.attach()
+    assert caught.value.log == ""
+    odd.rmdir()
+    home.attach()
+
+
+@pytest.mark.parametrize("victim", ["engine", "supervisor", "nobody"])
+def test_no_shared_memory_outlives_an_engine_however_it_ended(home: Home, victim: str) -> None:
+    name = f"glm-test-{os.urandom(6).hex()}"
+    home.profile("fake", "--shared", name)
+    shared = Path("/dev/shm", name)
+    home.attach()
+    assert shared.exists()
+    child = home.child()
+    if victim == "engine":
+        os.kill(child, signal.SIGKILL)
+        until(lambda: engine_status("fake").state == "failed")
+    elif victim == "supervisor":
+        os.kill(home.supervisor(), signal.SIGKILL)
+        until(lambda: child not in processes())
+        home.profile()  # the next engine has other memory
+        home.attach()
+    else:
+        asyncio.run(halt(home.paths()))
+    assert not shared.exists()
 
 
 def test_a_supervisor_whose_lock_outlives_it_for_a_moment_is_not_gone_before(home: Home) -> None:
