@@ -31,6 +31,8 @@ from glmcode.engine.lane import ordinal
 from glmcode.repl.clean import visible
 
 WAIT_SAID_S = 10.0
+PREFILL_SAID_S = 3.0
+"""With --verbose, where it is known how far a prompt is."""
 LOG_LINES = 8
 
 
@@ -155,9 +157,12 @@ class Notes:
         self.say(f"engine: {event.phase}{percent}{left}")
 
     def _waiting(self, event: Waiting) -> None:
-        if event.seconds < WAIT_SAID_S:
+        often = WAIT_SAID_S if event.percent is None or not self.verbose else PREFILL_SAID_S
+        if event.seconds < max(often, self._last_wait):
             self._last_wait = 0.0
-        elif event.seconds - self._last_wait >= WAIT_SAID_S:
+        elif event.seconds - self._last_wait >= often:
             self._last_wait = event.seconds
             held = f" ({event.prompt_tokens:,} tokens)" if event.prompt_tokens else ""
-            self.say(f"waiting for the engine: {event.seconds:.0f} s{held}")
+            left = "" if event.eta_s is None else f", about {event.eta_s:.0f} s left"
+            done = "" if event.percent is None else f", {event.percent:.0f} % computed{left}"
+            self.say(f"waiting for the engine: {event.seconds:.0f} s{held}{done}")

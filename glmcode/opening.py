@@ -18,7 +18,7 @@ from glmcode.agent import Agent, AgentOptions, Answer, nobody
 from glmcode.agent_head import Ahead
 from glmcode.base.config import ContextSettings, EngineSettings, Reasoning
 from glmcode.core.model import Emit, ModelError
-from glmcode.engine.attach import EngineUnavailable, attach
+from glmcode.engine.attach import EngineAddress, EngineUnavailable, attach
 from glmcode.engine.client import Client, Endpoint, connect
 from glmcode.engine.lane import Lane
 from glmcode.engine.profile import Profile, ProfileError, find_tokenizer, load_profile
@@ -119,7 +119,18 @@ async def open_client(
         address = await attach(profile, emit)
     except EngineUnavailable as error:
         raise ModelError(str(error), kind="unavailable", detail=error.log) from error
-    endpoint = Endpoint(
+    endpoint = _our_endpoint(address, profile, engine, context, lane)
+    return await connect(endpoint, load_specs(), emit), ready, profile
+
+
+def _our_endpoint(
+    address: EngineAddress,
+    profile: Profile,
+    engine: EngineSettings,
+    context: ContextSettings,
+    lane: Lane | None,
+) -> Endpoint:
+    return Endpoint(
         socket=address.socket,
         model=address.model,
         protocol=_protocol(engine.protocol or profile.protocol),
@@ -127,10 +138,11 @@ async def open_client(
         window=min(address.window, context.window or address.window),
         sampling=profile.sampling,
         step_cap=profile.step_cap,
-        reasoning=reasoning,
+        reasoning="template" if context.reasoning == "template" else "keep",
         headers=_lane_headers(lane, engine.protocol or profile.protocol),
+        stall_s=engine.stall,
+        gives_up=lane is None or lane.kind != "interactive",
     )
-    return await connect(endpoint, load_specs(), emit), ready, profile
 
 
 async def _server_client(

@@ -52,6 +52,8 @@ class EngineSettings:
     scripted, hook or background; "": interactive on a terminal, else scripted. queue_timeout:
     the longest wait in its queue in seconds, 0: as long as it takes. warm: a session that is
     resumed or was compacted is computed ahead by an engine of ours while the person types.
+    stall: seconds without a token and without progress of its scheduler after which an engine
+    of ours is said to stand still, 0: never.
     """
 
     profile: str = ""
@@ -63,6 +65,7 @@ class EngineSettings:
     python: str = ""
     idle_stop: float = 0.0
     warm: bool = True
+    stall: int = 60
     queue_class: str = ""
     queue_timeout: int = 0
 
@@ -310,6 +313,8 @@ def _build(merged: dict[str, dict[str, Any]]) -> Config:
         raise ConfigError("context.window must be 0 (all there is) or at least 4096")
     if not 0 <= config.engine.idle_stop < 1e6:
         raise ConfigError("engine.idle_stop must be 0 (never) or minutes")
+    if config.engine.stall and config.engine.stall < 5:
+        raise ConfigError("engine.stall must be 0 (never) or at least 5 seconds")
     if config.tools.result_chars < 200:
         raise ConfigError("tools.result_chars must be at least 200")
     return config

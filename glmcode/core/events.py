@@ -142,10 +142,15 @@ class EngineProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """No token yet, or none for a while; seconds since the request or the last token."""
+    """No token yet, or none for a while; seconds since the request or the last token.
+
+    percent: of the prompt that is computed, eta_s: seconds until all of it is; None: unknown.
+    """
 
     seconds: float
     prompt_tokens: int
+    percent: float | None = None
+    eta_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,8 +19,9 @@ from glmcode.core.model import Emit, Keep
 from glmcode.core.transcript import Preamble, Transcript
 from glmcode.engine.chat_messages import ChatMessages, encode, message_object
 from glmcode.engine.chat_reply import ChatSink
+from glmcode.engine.clock import Clock
 from glmcode.engine.endpoint import Address, Endpoint
-from glmcode.engine.exchange import Clock, Exchange
+from glmcode.engine.exchange import Exchange
 from glmcode.engine.faults import Fault, Judge
 from glmcode.engine.meter import Kind, Meter
 

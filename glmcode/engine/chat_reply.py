@@ -15,7 +15,7 @@ from glmcode.core.messages import AssistantMessage, Stop, Usage
 from glmcode.core.model import Emit, ModelError
 from glmcode.engine.chat_calls import CallCollector
 from glmcode.engine.chat_messages import split_think
-from glmcode.engine.exchange import Clock
+from glmcode.engine.clock import Clock
 from glmcode.engine.faults import Fault, Judge
 from glmcode.engine.repetition import RepetitionDetector
 from glmcode.engine.text import Mender

@@ -24,6 +24,7 @@ from glmcode.engine.endpoint import Address, Endpoint, ProtocolName, address_of
 from glmcode.engine.exchange import Exchange
 from glmcode.engine.faults import Fault, Judge
 from glmcode.engine.http import Transport
+from glmcode.engine.watch import Rules
 
 if TYPE_CHECKING:
     from glmcode.engine.chat import ChatProtocol
@@ -208,7 +209,7 @@ class _Opening:
 
         endpoint = self._endpoint
         transport = transport or self._chat_transport()
-        exchange = Exchange(transport, self._judge)
+        exchange = Exchange(transport, self._judge, self._rules())
         try:
             if endpoint.model is None and not entry:
                 entry = await self._entry(exchange)
@@ -227,7 +228,7 @@ class _Opening:
         endpoint, asked = self._endpoint, self._endpoint.protocol == "tokens"
         loading = asyncio.ensure_future(asyncio.to_thread(GlmTokenizer.load, path))
         transport = self._plain_transport()
-        exchange = Exchange(transport, self._judge)
+        exchange = Exchange(transport, self._judge, self._rules())
         try:
             if not entry and (endpoint.model is None or endpoint.window is None):
                 entry = await self._entry(exchange, needed=endpoint.model is None)
@@ -252,6 +253,13 @@ class _Opening:
             exchange, endpoint, self._address, self._judge, model, window, tokenizer, schemas
         )
         return Client(spoken, "tokens", probed.reason, window, transport)
+
+    def _rules(self) -> Rules | None:
+        if not self._address.ours:
+            return None
+        endpoint = self._endpoint
+        path = f"{self._address.root}/metrics"
+        return Rules(path=path, stall_s=endpoint.stall_s, gives_up=endpoint.gives_up)
 
     def _chat_transport(self) -> Transport:
         if self._address.socket is not None:

@@ -29,7 +29,8 @@ class Endpoint:
     asks the server. sampling: temperature, top_p, top_k, min_p, repetition_penalty, ...
     step_cap: the most tokens of one reply. headers ride on every request. key_name: the
     variable that holds the key, for messages. reasoning: "template" does not send that of
-    earlier turns again.
+    earlier turns again. stall_s: how long an engine of ours may stand still before that is said, 0:
+    for ever; gives_up: it then ends the answer (nobody is there who could).
     """
 
     socket: Path | None = None
@@ -44,6 +45,8 @@ class Endpoint:
     step_cap: int = STEP_CAP
     reasoning: Literal["keep", "template"] = "keep"
     headers: Mapping[str, str] = field(default_factory=dict)
+    stall_s: float = 0.0
+    gives_up: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from types import TracebackType
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol, TypeVar
 
-from glmcode.core.events import DeltasDiscarded, Queued, Waiting
+from glmcode.core.events import DeltasDiscarded
 from glmcode.core.messages import AssistantMessage
 from glmcode.core.model import Emit
+from glmcode.engine.clock import Clock
 from glmcode.engine.faults import Fault, Judge
 from glmcode.engine.http import (
     CONNECT_S,
@@ -29,14 +28,14 @@ from glmcode.engine.http import (
     TransportError,
     read_refusal,
 )
-from glmcode.engine.lane import QUEUED, TOKENS, read_place
+from glmcode.engine.lane import TOKENS
 from glmcode.engine.mark import HEADER, EngineMark, read_mark
 from glmcode.engine.retry import Patience
 from glmcode.engine.sse import DONE, ObjectStream, StreamError
+from glmcode.engine.watch import Rules, Watch
 
-QUIET_S = 2.0
-TICK_S = 1.0
 LINGER_S = 2.0
+LOOK_S = 5.0
 SMALL_S = 30.0
 SMALL_BODY = 4 * 1024 * 1024
 
@@ -85,90 +84,16 @@ class Dialect(Protocol[S_co]):
         ...
 
 
-class Clock:
-    """Times of one try, and the ticks that show silence. Seconds of time.monotonic()."""
-
-    def __init__(self, emit: Emit, prompt_tokens: int, *, goes_on: bool = False) -> None:
-        self._emit = emit
-        self._prompt_tokens = prompt_tokens
-        self._goes_on = goes_on
-        self._queued: Queued | None = None
-        self._told = 0.0
-        self.began = self._last = time.monotonic()
-        self.first: float | None = None
-        self.mark = EngineMark()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def __enter__(self) -> Clock:
-        self._schedule()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def touch(self) -> None:
-        """A token has come."""
-        self._last = time.monotonic()
-        if self.first is None:
-            self.first = self._last
-
-    def queued(self, headers: Mapping[str, str]) -> None:
-        """An interim response told the request's place in the queue."""
-        place = read_place(headers.get(QUEUED))
-        if place is None:
-            return
-        self._told = time.monotonic()
-        self._queued = Queued(
-            position=place.position,
-            seconds=place.seconds,
-            eta_s=place.eta_s,
-            ahead=tuple((a.kind, a.label, a.seconds, a.running) for a in place.ahead),
-            broken_off=self._goes_on,
-        )
-        self._emit(self._queued)
-
-    def answered(self, mark: EngineMark) -> None:
-        """The head of the answer has come: the engine is at it."""
-        self.mark = mark
-        if self._queued is not None:
-            self._queued, self._last = None, time.monotonic()
-
-    def _schedule(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
-
-    def _tick(self) -> None:
-        silent = time.monotonic() - self._last
-        if self._queued is not None:
-            self._emit(_later(self._queued, time.monotonic() - self._told))
-        elif silent > QUIET_S:
-            self._emit(Waiting(seconds=round(silent, 1), prompt_tokens=self._prompt_tokens))
-        self._schedule()
-
-
-def _later(queued: Queued, since: float) -> Queued:
-    """The same place, some seconds after it was told."""
-    return replace(
-        queued,
-        seconds=queued.seconds + since,
-        eta_s=None if queued.eta_s is None else max(0.0, queued.eta_s - since),
-        ahead=tuple((k, label, s + since, running) for k, label, s, running in queued.ahead),
-    )
-
-
 class Exchange:
     """Replies of one server. tries: requests for one; mark: which engine took the last of them."""
 
-    def __init__(self, transport: Transport, judge: Judge) -> None:
+    def __init__(self, transport: Transport, judge: Judge, rules: Rules | None = None) -> None:
+        """rules: how an engine of ours is looked at while nothing comes; None: a foreign server."""
         self.tries = 0
         self.mark = EngineMark()
         self._transport = transport
         self._judge = judge
+        self._rules = rules
 
     async def reply(
         self,
@@ -189,7 +114,8 @@ class Exchange:
             try:
                 with Clock(emit, dialect.prompt_tokens, goes_on=goes_on) as clock:
                     tokens = {TOKENS: str(dialect.prompt_tokens)}
-                    await self._once(path, body, sink, clock, patience.connect_s, tokens)
+                    once = self._once(path, body, sink, clock, patience.connect_s, tokens)
+                    await self._watched(once, clock, dialect.prompt_tokens, emit)
                 return sink, clock
             except asyncio.CancelledError:
                 _keep(sink, keep)
@@ -204,6 +130,35 @@ class Exchange:
                 if sink.streamed:
                     emit(DeltasDiscarded(why=str(fault)))
                 await patience.wait(fault, wait)
+
+    async def _watched(
+        self, work: Coroutine[Any, Any, None], clock: Clock, prompt_tokens: int, emit: Emit
+    ) -> None:
+        """The work, with an eye on the engine; a Fault when that stands still for too long."""
+        if self._rules is None:
+            await work
+            return
+        try:
+            async with asyncio.timeout(None) as limit:
+                watch = Watch(self._rules, clock, prompt_tokens, self._look, emit, limit)
+                watching = asyncio.ensure_future(watch.run())
+                try:
+                    await work
+                finally:
+                    watching.cancel()
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise self._judge.stalled(self._rules.stall_s) from error
+
+    async def _look(self, path: str) -> str:
+        """The text of a GET in a moment; "" where it does not come."""
+        try:
+            async with asyncio.timeout(LOOK_S):
+                body = await self._body(await self._open("GET", path, (), LOOK_S))
+        except (Fault, TimeoutError):
+            return ""
+        return body.decode("utf-8", "replace")
 
     async def single(
         self, path: str, body: Body, sink: Sink, clock: Clock, extra: Mapping[str, str]

@@ -80,6 +80,15 @@ class Judge:
         text = f"{self._shown} ended its answer before it was whole ({why})"
         return Fault(ModelError(text, kind="unavailable"), tries=tries, cut=True)
 
+    def stalled(self, seconds: float) -> Fault:
+        """No token came, and the engine's scheduler stood still all the while."""
+        text = (
+            f"{self._shown} stands still: no token and no progress of its scheduler for "
+            f"{seconds:.0f} s. `glmcode engine logs` shows what it said last, `glmcode engine "
+            "restart` starts it again"
+        )
+        return Fault(ModelError(text, kind="unavailable"), cut=True)
+
     def status(self, status: int, headers: Mapping[str, str], body: bytes) -> Fault:
         """An answer whose status is not 200."""
         text = body.decode("utf-8", "replace")

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from glmcode.core.events import RequestFinished
 from glmcode.core.messages import Usage
-from glmcode.engine.exchange import Clock, Exchange
+from glmcode.engine.clock import Clock
+from glmcode.engine.exchange import Exchange
 from glmcode.engine.usage import reported_cache
 
 Kind = Literal["step", "go_on", "compaction", "warm"]

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from glmcode.core.events import Delta
 from glmcode.core.messages import AssistantMessage, Stop, Usage
 from glmcode.core.model import Emit, ModelError
-from glmcode.engine.exchange import Clock
+from glmcode.engine.clock import Clock
 from glmcode.engine.faults import Fault, Judge
 from glmcode.engine.repetition import RepetitionDetector
 from glmcode.engine.sse import StreamError

@@ -18,8 +18,9 @@ from weakref import WeakKeyDictionary
 from glmcode.core.messages import AssistantMessage, Message, Usage, UserMessage
 from glmcode.core.model import Emit, Keep, ModelError
 from glmcode.core.transcript import Preamble, Transcript
+from glmcode.engine.clock import Clock
 from glmcode.engine.endpoint import Address, Endpoint
-from glmcode.engine.exchange import Clock, Exchange
+from glmcode.engine.exchange import Exchange
 from glmcode.engine.faults import Fault, Judge
 from glmcode.engine.meter import Kind, Meter
 from glmcode.engine.profile import CARD_SAMPLING

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from glmcode.core.messages import Usage
-from glmcode.engine.exchange import Clock
+from glmcode.engine.clock import Clock
 
 
 def read_usage(usage: Mapping[str, Any], metrics: Mapping[str, Any], clock: Clock) -> Usage:

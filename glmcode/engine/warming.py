@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from glmcode.core.events import Event, Queued, Warming
 from glmcode.core.model import Emit
-from glmcode.engine.exchange import Clock
+from glmcode.engine.clock import Clock
 from glmcode.engine.faults import Fault
 from glmcode.engine.lane import TOKENS, beside
 from glmcode.engine.token_reply import TokenSink

@@ -132,7 +132,7 @@ class Status:
         if self.queued is not None:
             return f"{queue_text(self.queued)} · Esc stops"
         if self.waiting is not None and self.waiting.seconds >= WAITING_SHOWN_S:
-            return f"waiting for the engine {self.waiting.seconds:.0f} s · Esc stops"
+            return f"{waiting_text(self.waiting)} · Esc stops"
         return f"{self.doing or 'working'} {seconds} · Esc stops"
 
     def _meter(self) -> tuple[str, str]:
@@ -152,6 +152,14 @@ def progress_text(progress: EngineProgress) -> str:
 def warming_text(tokens: int) -> str:
     """ "ready, warming 12,345 tokens": what is said next may be said at once."""
     return f"ready, warming {tokens:,} tokens"
+
+
+def waiting_text(waiting: Waiting) -> str:
+    """ "prompt of 120,000 tokens: 43 %, about 40 s left", or how long it took so far."""
+    if waiting.percent is None:
+        return f"waiting for the engine {waiting.seconds:.0f} s"
+    left = "" if waiting.eta_s is None else f", about {waiting.eta_s:.0f} s left"
+    return f"prompt of {waiting.prompt_tokens:,} tokens: {waiting.percent:.0f} %{left}"
 
 
 def queue_text(queued: Queued) -> str:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from glmcode.core.events import Delta, Waiting
 from glmcode.core.messages import AssistantMessage, Usage
-from glmcode.engine import exchange, retry
+from glmcode.engine import clock, retry
 from glmcode.engine.client import Client, Endpoint, connect
 from glmcode.engine.sse import DONE, ObjectStream, StreamError
 from glmcode.engine.text import Mender, mended
@@ -210,8 +210,8 @@ def test_waiting_for_another_try_ends_at_once_when_cancelled(
 def test_silence_is_shown_and_never_ends_a_reply(
     endpoint_of: EndpointOf, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "QUIET_S", 0.2)
-    monkeypatch.setattr(exchange, "TICK_S", 0.1)
+    monkeypatch.setattr(clock, "QUIET_S", 0.2)
+    monkeypatch.setattr(clock, "TICK_S", 0.1)
     seconds = 0.3 if where == "gap" else 0.8
     slow = Reply(text="one two", chunk=100, **{where: seconds})  # type: ignore[arg-type]
     with FakeEngine([slow], tokenizer=TOKENIZER) as engine:

@@ -12,6 +12,7 @@ from glmcode.core.events import (
     TurnFinished,
     TurnStarted,
     Waiting,
+    Warming,
 )
 from glmcode.core.tool import Preview
 from glmcode.repl.status import Status
@@ -47,6 +48,27 @@ def test_a_turn_says_what_it_does_and_for_how_long() -> None:
     assert text(status).startswith("trying again in 2 s")
     status.event(TurnFinished(reason="done", steps=1), 9.0)
     assert text(status).startswith("ready · glm")
+
+
+def test_how_far_a_long_prompt_is_is_shown_with_the_seconds_left() -> None:
+    status = Status(model="glm")
+    status.event(TurnStarted(), 2.0)
+    status.event(Waiting(seconds=9.0, prompt_tokens=120_000, percent=43.2, eta_s=81.4), 7.0)
+    shown = "prompt of 120,000 tokens: 43 %, about 81 s left · Esc stops"
+    assert text(status).startswith(shown)
+    status.event(Waiting(seconds=10.0, prompt_tokens=120_000), 8.0)
+    assert text(status).startswith("waiting for the engine 10 s")
+
+
+def test_warming_is_shown_until_it_is_over_or_something_is_said() -> None:
+    status = Status(model="glm", state="idle")
+    status.event(Warming(tokens=12_345), 3.0)
+    assert text(status).startswith("ready, warming 12,345 tokens · glm")
+    status.event(Warming(tokens=0), 4.0)
+    assert text(status).startswith("ready · glm")
+    status.event(Warming(tokens=12_345), 5.0)
+    status.event(TurnStarted(), 6.0)
+    assert "warming" not in text(status)
 
 
 def test_a_place_in_the_queue_is_shown_until_the_engine_is_at_it() -> None:
