@@ -79,6 +79,6 @@ others:
   -h, --help                   print this
 
 exit codes: 0 done; 1 error; 2 usage; 3 an action needed an answer that nobody could give;
-53 turn or time budget used up; 75 engine busy, loading or unreachable (try again later);
+53 turn or time budget used up; 75 engine busy, loading, unreachable or stuck (try later);
 130 interrupted; 143 terminated
 """
