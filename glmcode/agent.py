@@ -311,6 +311,7 @@ class Agent:
 
         keep_client: another agent goes on with the client (a new session on one engine).
         """
+        self._warmer.close()
         try:
             await self._prefix.stop()
             if self.context.shells:

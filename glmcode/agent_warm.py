@@ -30,6 +30,13 @@ class Warmer:
         self._awaited = Event()
         self._answered = Event()
         self._begun = False
+        self._closed = False
+
+    def close(self) -> None:
+        """The conversation is over: nothing more is got ready, and the thread ends."""
+        self._closed = True
+        self._answered.clear()
+        self._awaited.set()
 
     def watched(self, model: Model) -> Model:
         """The same model, whose answers are used to get things ready."""
@@ -54,7 +61,9 @@ class Warmer:
 
     def _run(self, work: Sequence[Callable[[], object]]) -> None:
         for piece in work:
-            while self._awaited.wait() and self._answered.wait(PATIENCE_S):
+            while self._awaited.wait() and not self._closed and self._answered.wait(PATIENCE_S):
                 pass
+            if self._closed:
+                return
             with suppress(*_NO_FAULT):
                 piece()

@@ -124,3 +124,23 @@ def test_an_answer_comes_where_no_thread_can_be_started(monkeypatch: pytest.Monk
     talk = Talk(monkeypatch, [])
     talk.run(0.0)
     assert len(talk.awaited) == 1
+
+
+def test_the_thread_ends_with_its_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent_warm, "pieces", lambda: [lambda: None] * 3)
+    before = set(threading.enumerate())
+    warmer = Warmer()
+
+    async def model(transcript: Transcript, emit: Any, keep: Keep) -> AssistantMessage:
+        return says("ok")
+
+    async def main() -> None:
+        watched = warmer.watched(cast(Model, model))
+        await watched(Transcript(EMPTY), lambda event: None, lambda message: None)
+
+    asyncio.run(main())
+    made = [one for one in threading.enumerate() if one not in before and one.name == "warm"]
+    assert made, "it waits for an answer that takes its time"
+    warmer.close()
+    made[0].join(5.0)
+    assert not made[0].is_alive()

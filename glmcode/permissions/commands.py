@@ -20,7 +20,7 @@ from glmcode.permissions.inner import Inner
 from glmcode.permissions.outputs import lists_files, outcome_of
 from glmcode.permissions.parts import Analysis, Part
 from glmcode.permissions.statements import Statements, either, scope_of
-from glmcode.permissions.syntax import DASH, WORDS, WordReader, parser, readable, token_fault
+from glmcode.permissions.syntax import DASH, WORDS, WordReader, parser, readable, tame, token_fault
 from glmcode.permissions.words import Listing, Word, literal
 from glmcode.permissions.wrappers import inner_of
 
@@ -121,7 +121,7 @@ class Walk(Statements):
             self.found.doubts.append(f"the character {bad.group()!r}")
         if DASH in self._given:
             self.found.doubts.append(f"the character {DASH!r}")
-        tree = parser().parse(self._source)
+        tree = parser().parse(tame(self._source))
         fault = token_fault(tree.root_node, self._source)
         if fault:
             self.found.doubts.append(fault)

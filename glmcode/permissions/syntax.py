@@ -52,12 +52,27 @@ WORDS = frozenset(
 DASH = "\ue000"
 """Stands for a `-` in front of a here-document, which the parser loses."""
 _LOST = re.compile(r"(?<=[ \t])-(?=[ \t]+<<[^<])")
+_WIDE = re.compile("[^\x00-\xff]")
+_LETTERS = {2: "\xe9", 3: "\xe9x", 4: "\xe9\xe9"}
 _ATOMS = frozenset(("string", "raw_string", "ansi_c_string", "heredoc_body", "comment"))
 
 
 def readable(source: str) -> str:
     """A source as the parser can read it."""
     return _LOST.sub(DASH, source)
+
+
+def tame(source: bytes) -> bytes:
+    """The same for the parser alone, byte for byte as long.
+
+    Its scanner looks characters up in a table that ends at 255 and reads whatever lies behind it:
+    one of a high plane after a brace ends the process. To bash all of them are letters of a word.
+    """
+    return _WIDE.sub(_stand_in, source.decode("utf-8", "replace")).encode("utf-8")
+
+
+def _stand_in(wide: re.Match[str]) -> str:
+    return _LETTERS[len(wide.group().encode("utf-8"))]
 
 
 class _Loaded:

@@ -521,5 +521,6 @@ def test_a_process_that_answers_other_things_on_our_socket_is_named(home: Home) 
         with pytest.raises(EngineUnavailable, match="is no supervisor of glmcode's") as caught:
             home.attach()
         assert str(paths.socket) in str(caught.value)
+        strange.shutdown(socket.SHUT_RDWR)
     paths.socket.unlink()
     home.attach()

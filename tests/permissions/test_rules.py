@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -194,3 +195,19 @@ def test_a_search_that_is_denied_says_what_it_would_read_and_what_to_use(tmp_pat
     action = _action(Effect.EXECUTE, "grep -rn x .", str(tmp_path.resolve()))
     why = decide(policy, "Bash", action).why
     assert str(tmp_path.resolve() / ".env") in why and "Grep leaves such files out" in why
+
+
+def test_characters_of_high_planes_are_letters_and_never_end_the_process() -> None:
+    code = (
+        "from pathlib import Path\n"
+        "from glmcode.permissions.commands import analyse\n"
+        "wide = [chr(n) for n in (0x10FFFF, 0xD485D, 0x1F600, 0xFFFD, 0x4E2D, 0x2003, 0x3BB)]\n"
+        "for one in wide:\n"
+        "    for text in ('{%s', 'echo {%s..3}', 'x=$%s', '<<%s', 'cat %s | rm %s', '${%s}'):\n"
+        "        found = analyse(text.replace('%s', one), (Path('/w'),), '/h')\n"
+        "        assert found.command\n"
+        "    (part,) = analyse(f'cat a{one}b', (Path('/w'),), '/h').parts\n"
+        "    assert [word.text for word in part.words] == ['cat', f'a{one}b'], ascii(one)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
