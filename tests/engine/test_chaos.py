@@ -14,5 +14,5 @@ def test_after_random_operations_every_request_has_an_end_and_nothing_is_left(
     chaos = Chaos(home, seed)
     chaos.run(60)
     chaos.finish()
-    # How many are answered before something is killed is a matter of time; none would prove nothing.
+    # How many are answered before a kill is a matter of time; none at all would prove nothing.
     assert chaos.ends["answered"], (chaos.ends, chaos.reasons)
