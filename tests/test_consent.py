@@ -18,7 +18,7 @@ from glmcode.engine.lane import Lane, new_lane
 from tests.engine.engine_kit import Home, new_home, until
 from tests.engine.test_door import KEY, code, free_port, start
 
-PERSON = new_lane("interactive", Path("/work/proj"), {})
+PERSON = new_lane("interactive", Path("/src/proj"), {})
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_where_nobody_can_be_asked_an_engine_in_use_stays(home: Home, doing: str
     with attached(home):
         done = engine(doing)
         assert done.returncode == 2 and done.stdout == ""
-        assert "fake: 1 use this engine:\n  session in /work/proj (interactive), for" in done.stderr
+        assert "fake: 1 use this engine:\n  session in /src/proj (interactive), for" in done.stderr
         assert "asked last" in done.stderr and "what its cache holds is lost" in done.stderr
         assert f"say --yes to {doing} it" in done.stderr
         if doing != "sleep":
@@ -128,7 +128,7 @@ def test_a_person_is_asked_and_no_keeps_it_and_yes_stops_it(home: Home) -> None:
         assert ended == 1 and "Stop it? [y/N]" in shown and "nothing was done" in shown
         assert engine_status("fake").state == "ready"
         ended, shown = on_a_terminal("y\r")
-        assert ended == 0 and "session in /work/proj (interactive)" in shown
+        assert ended == 0 and "session in /src/proj (interactive)" in shown
         assert engine_status("fake").state == "absent"
 
 

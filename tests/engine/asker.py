@@ -57,7 +57,7 @@ async def main(profile: str, name: str, kind: QueueClass = "scripted") -> None:
     number = 0
     while not stop.is_set():
         # Each question is a run of its own: the next step of the same one would go first.
-        lane = replace(new_lane(kind, Path(f"/work/{name}"), {}), resumes=True)
+        lane = replace(new_lane(kind, Path(f"/src/{name}"), {}), resumes=True)
         _tell(asked=number)
         while True:
             try:

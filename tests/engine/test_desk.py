@@ -53,7 +53,7 @@ def up(shared: Home) -> Home:
 
 
 def lane(kind: QueueClass, name: str = "", **fields: Any) -> Lane:
-    made = new_lane(kind, Path(f"/work/{name or kind}"), {})
+    made = new_lane(kind, Path(f"/src/{name or kind}"), {})
     return replace(made, resumes=True, **fields)
 
 
@@ -186,8 +186,8 @@ def test_who_waits_is_told_its_place_who_is_ahead_and_for_how_long(up: Home) -> 
     first.end()
     assert told[0].position == 2
     assert [(kind, label) for kind, label, _, _ in told[0].ahead] == [
-        ("scripted", "scripted run in /work/proj"),
-        ("scripted", "scripted run in /work/second"),
+        ("scripted", "scripted run in /src/proj"),
+        ("scripted", "scripted run in /src/second"),
     ]
     assert [at_it for _, _, _, at_it in told[0].ahead] == [True, False]
     assert told[0].eta_s is not None
@@ -204,7 +204,7 @@ def test_the_status_shows_who_has_the_engine_and_who_waits(up: Home) -> None:
     status = engine_status("fake")
     assert (status.state, status.requests, status.seats) == ("busy", 1, 1)
     (holder,), (waiter,) = status.running, status.waiting
-    assert (holder["class"], holder["label"]) == ("scripted", "scripted run in /work/proj")
+    assert (holder["class"], holder["label"]) == ("scripted", "scripted run in /src/proj")
     assert 0 <= time.time() - holder["since"] < 20
     assert (waiter["position"], waiter["class"]) == (1, "hook")
     done = subprocess.run(
@@ -212,8 +212,8 @@ def test_the_status_shows_who_has_the_engine_and_who_waits(up: Home) -> None:
         capture_output=True,
         text=True,
     )
-    assert "running: scripted run in /work/proj (scripted), for " in done.stdout
-    assert "waiting 1: git hook in /work/repo (hook), for " in done.stdout
+    assert "running: scripted run in /src/proj (scripted), for " in done.stdout
+    assert "waiting 1: git hook in /src/repo (hook), for " in done.stdout
     first.end()
     second.end()
 
@@ -406,7 +406,7 @@ def test_one_that_will_not_wait_is_refused_in_words_and_one_that_waits_so_long(u
     began = time.monotonic()
     refused = Front(up, lane("scripted", "hasty", wait_s=0.0)).end().fault
     assert refused.kind == "unavailable"
-    assert "the engine is busy" in str(refused) and "scripted run in /work/proj" in str(refused)
+    assert "the engine is busy" in str(refused) and "scripted run in /src/proj" in str(refused)
     assert time.monotonic() - began < 3.0
     began = time.monotonic()
     late = Front(up, lane("scripted", "patient", wait_s=1.0)).end().fault
@@ -515,8 +515,8 @@ def test_a_headless_run_shows_its_place_and_counts_its_time_in_the_queue(up: Hom
     lines = [json.loads(line) for line in out.splitlines()]
     (told, *_) = [line for line in lines if line.get("subtype") == "queued"]
     assert (told["position"], told["ahead"][0]["class"]) == (1, "scripted")
-    assert told["ahead"][0]["label"] == "scripted run in /work/proj"
-    assert "queue: 1st after the scripted run in /work/proj (for " in err
+    assert told["ahead"][0]["label"] == "scripted run in /src/proj"
+    assert "queue: 1st after the scripted run in /src/proj (for " in err
     assert lines[-1]["type"] == "result" and lines[-1]["engine"]["queue_s"] > 0.3
     first.end()
 
@@ -528,7 +528,7 @@ def test_no_wait_and_queue_timeout_end_with_75_and_a_sentence(up: Home) -> None:
     for run, words in ((hasty, "waiting was ruled out"), (late, "busy for 1 s")):
         _, err = run.communicate(timeout=60)
         assert run.returncode == 75, err
-        assert words in err and "scripted run in /work/proj" in err and "Traceback" not in err
+        assert words in err and "scripted run in /src/proj" in err and "Traceback" not in err
     first.end()
 
 

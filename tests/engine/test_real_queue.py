@@ -61,7 +61,7 @@ async def front(
 
     window: of the conversation, 0: all that the engine has.
     """
-    lane = replace(new_lane(kind, Path("/work/real"), {}), resumes=True)
+    lane = replace(new_lane(kind, Path("/src/real"), {}), resumes=True)
     endpoint = Endpoint(
         socket=engine.address.socket,
         model=engine.address.model,

@@ -41,7 +41,7 @@ def idle(home: Home) -> Home:
 
 
 def session(name: str) -> Lane:
-    return new_lane("interactive", Path(f"/work/{name}"), {})
+    return new_lane("interactive", Path(f"/src/{name}"), {})
 
 
 class Front:
@@ -114,7 +114,7 @@ def test_what_is_warmed_is_what_the_next_prompt_begins_with_and_one_token_is_ask
 
     outcome, seen, before = asyncio.run(main())
     assert outcome == "done"
-    assert seen == ["warming for the session in /work/mine"]
+    assert seen == ["warming for the session in /src/mine"]
     warm, step = front.told
     assert (warm.kind, step.kind) == ("warm", "step")
     assert warm.prompt_tokens == before - 1 == begun(idle)[0], "no generation prompt goes with it"
