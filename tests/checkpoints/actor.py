@@ -2,7 +2,10 @@
 
 `python -m tests.checkpoints.actor turn WORKSPACE SESSION SEED` makes one turn of edits, commands
 and, in between, changes of a person (told on stdout before they happen); `undo WORKSPACE SESSION
-COUNT` undoes by force. Each prints "ready" first and "done" last.
+COUNT` undoes by force. Each prints "ready" first and "done" last. Two more words, NUMBER and
+SECONDS, end it by a signal that many seconds after it opened or changed files that many times:
+at once for 0, else wherever it is then, inside the database too. So how busy the machine is
+does not say whether it gets that far.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import hashlib
 import os
 import random
 import shutil
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +26,30 @@ NAMES = (
     "a.txt", "b.py", "README", "src/main.c", "src/util.c", "src/deep/x.txt", "docs/one.md",
     "docs/two.md", "bin/run.sh", "odd\udcff.bin", "with space", "new\nline", "Case", "case",
 )  # fmt: skip
+
+
+DEEDS = {
+    "open", "os.chmod", "os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink",
+    "sqlite3.connect",
+}  # fmt: skip
+"""Names of Python's audit events."""
+
+
+def mortal(number: int, seconds: float) -> None:
+    """Die after so many deeds, and so many seconds later."""
+    left = number
+
+    def deed(name: str, arguments: object) -> None:
+        nonlocal left
+        if name not in DEEDS:
+            return
+        left -= 1
+        if left == 0 and seconds:
+            signal.setitimer(signal.ITIMER_REAL, seconds)  # nobody handles it: it ends the process
+        elif left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(deed)
 
 
 def tell(word: str) -> None:
@@ -214,7 +242,9 @@ def undo(root: Path, session: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    what, folder, name, number = sys.argv[1:]
+    what, folder, name, number, *moment = sys.argv[1:]
     tell("ready")
+    if moment:
+        mortal(int(moment[0]), float(moment[1]))
     {"turn": turn, "undo": undo}[what](Path(folder), name, int(number))
     tell("done")

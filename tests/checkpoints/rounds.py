@@ -12,11 +12,11 @@ import ast
 import hashlib
 import os
 import random
+import signal
 import sqlite3
 import stat
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing, redirect_stdout
@@ -34,6 +34,8 @@ from tests.checkpoints.actor import Changes, user_change
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 State = dict[str, tuple[Any, ...]]
+MOST_DEEDS = 60
+"""Files opened or changed after which an actor dies at the latest; a turn takes 25 to 190."""
 
 
 def state_of(root: Path, *, inside_git: bool = False) -> State:
@@ -140,21 +142,17 @@ class Campaign:
         return {row[0] for row in rows}
 
     def act(self, what: str, session: str, number: int, *, mortal: bool = True) -> bool:
-        """Run the actor, or kill it at some moment; whether it came to its end."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.checkpoints.actor", what, str(self.root), session,
-             str(number)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
-            bufsize=0,  # what readline took too much of, communicate would not see
-        )  # fmt: skip
-        assert process.stdout is not None
-        process.stdout.readline()
-        killed = mortal and self.chance.random() < 0.4
-        if killed:
-            time.sleep(self.chance.uniform(0, 0.06))
-            process.kill()
-        out, err = process.communicate()
-        assert process.returncode in (0, -9), err.decode()
+        """Run the actor, which may die at some step of its work; whether it came to its end."""
+        command = [sys.executable, "-m", "tests.checkpoints.actor", what, str(self.root), session]
+        command.append(str(number))
+        dies = mortal and self.chance.random() < 0.4
+        if dies:
+            later = self.chance.choice((0.0, self.chance.uniform(0.0001, 0.003)))
+            command += [str(self.chance.randrange(1, MOST_DEEDS)), str(later)]
+        done = subprocess.run(command, capture_output=True, cwd=ROOT)
+        ends = (0, -signal.SIGKILL, -signal.SIGALRM) if dies else (0,)
+        assert done.returncode in ends, done.stderr.decode()
+        out = done.stdout
         words = [ast.literal_eval(line) for line in out.decode().splitlines() if line.endswith("'")]
         self.heard(words)
         self.partly = self.partly or any("not whole" in word for word in words)
