@@ -33,7 +33,7 @@ from typing import Any
 from results import keep
 
 from glmcode.agent import Agent, AgentOptions
-from glmcode.base.config import EngineSettings
+from glmcode.base.settings import EngineSettings
 from glmcode.context.compaction import instruction
 from glmcode.core.events import Appended, Delta, Event
 from glmcode.core.messages import AssistantMessage, Message, ToolMessage, UserMessage

@@ -28,7 +28,7 @@ from glmcode.agent_setup import follow_mode, tool_context
 from glmcode.agent_unasked import Offer, carry
 from glmcode.agent_undo import Past
 from glmcode.agent_warm import Warmer
-from glmcode.base.config import Mode
+from glmcode.base.settings import Mode
 from glmcode.context.compaction import carried_from
 from glmcode.context.environment import environment
 from glmcode.context.folders import FolderInstructions

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from glmcode.base.config import ContextSettings, EngineSettings, Mode, SandboxMode
+from glmcode.base.settings import ContextSettings, EngineSettings, Mode, SandboxMode
 from glmcode.core.events import ApprovalAsked
 from glmcode.engine.lane import Lane
 from glmcode.permissions import Rule

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from glmcode.agent_options import AgentOptions
 from glmcode.base.answers import AUTO_ALLOW, CHOICES, answers
-from glmcode.base.config import Mode, sandbox_for
+from glmcode.base.config import sandbox_for
 from glmcode.base.data import prompt_text
 from glmcode.base.paths import cache_folder, config_folder, state_folder
+from glmcode.base.settings import Mode
 from glmcode.core.events import Notice
 from glmcode.core.model import Emit
 from glmcode.core.tool import Action, Effect

@@ -13,18 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from glmcode.base.config import (
+from glmcode.base.config import ConfigError, load_config, parse_mode, parse_sandbox
+from glmcode.base.settings import (
     PROTOCOLS,
     Config,
-    ConfigError,
     ContextSettings,
     EngineSettings,
     Mode,
     PermissionSettings,
     SandboxMode,
-    load_config,
-    parse_mode,
-    parse_sandbox,
 )
 from glmcode.core.model import ModelError
 from glmcode.engine.endpoint import Endpoint, address_of

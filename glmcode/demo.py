@@ -19,7 +19,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from glmcode.base.config import ContextSettings, EngineSettings
+from glmcode.base.settings import ContextSettings, EngineSettings
 from glmcode.demo_task import DemoTask, make_task
 from glmcode.engine.lane import new_lane
 from glmcode.exits import Exit

@@ -16,7 +16,7 @@ from typing import Literal
 
 from glmcode.agent import Agent, AgentOptions, Answer, nobody
 from glmcode.agent_head import Ahead
-from glmcode.base.config import ContextSettings, EngineSettings, Reasoning
+from glmcode.base.settings import ContextSettings, EngineSettings, Reasoning
 from glmcode.core.model import Emit, ModelError
 from glmcode.engine.attach import EngineAddress, EngineUnavailable, attach
 from glmcode.engine.client import Client, Endpoint, connect

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from glmcode.agent import Agent, AgentOptions, Approval
-from glmcode.base.config import EngineSettings
+from glmcode.base.settings import EngineSettings
 from glmcode.core.events import (
     Appended,
     ApprovalAnswered,

@@ -14,7 +14,7 @@ import pytest
 
 from glmcode.agent import Agent, AgentOptions
 from glmcode.agent_resume import preamble_to_json
-from glmcode.base.config import ContextSettings
+from glmcode.base.settings import ContextSettings
 from glmcode.core.events import Notice
 from glmcode.core.messages import UserMessage
 from glmcode.permissions import parse_rules

@@ -14,7 +14,7 @@ import pytest
 from glmcode.agent import Agent, AgentOptions
 from glmcode.agent_ledger import head_file
 from glmcode.agent_prefix import Prefix
-from glmcode.base.config import ContextSettings, EngineSettings
+from glmcode.base.settings import ContextSettings, EngineSettings
 from glmcode.context.ledger import ledger_rows
 from glmcode.core.events import Delta, Event, RequestFinished, Warming
 from glmcode.headless import HeadlessOptions, run_headless

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from glmcode.agent import Agent, AgentOptions
-from glmcode.base.config import ContextSettings, EngineSettings
+from glmcode.base.settings import ContextSettings, EngineSettings
 from glmcode.checkpoints.undo import Undo
 from glmcode.core.messages import AssistantMessage, ToolCall, ToolMessage, UserMessage
 from glmcode.core.transcript import Preamble, Transcript, TranscriptError

@@ -17,8 +17,8 @@ import pytest
 from glmcode import agent_map
 from glmcode.agent_head import Ahead, Head
 from glmcode.agent_options import AgentOptions
-from glmcode.base.config import ContextSettings
 from glmcode.base.data import prompt_text
+from glmcode.base.settings import ContextSettings
 from glmcode.context.sources import source_files
 from glmcode.core.events import Event, Notice
 from glmcode.core.messages import UserMessage

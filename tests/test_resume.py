@@ -14,7 +14,7 @@ from typing import Any, Literal
 import pytest
 
 from glmcode.agent import AgentOptions
-from glmcode.base.config import ContextSettings, EngineSettings
+from glmcode.base.settings import ContextSettings, EngineSettings
 from glmcode.core.messages import AssistantMessage, ToolMessage, UserMessage
 from glmcode.opening import open_agent
 from glmcode.sessions import fold, open_session, read_entries

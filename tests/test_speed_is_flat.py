@@ -11,7 +11,7 @@ import pytest
 
 import glmcode
 from glmcode.agent import Agent, AgentOptions
-from glmcode.base.config import EngineSettings
+from glmcode.base.settings import EngineSettings
 from glmcode.core.events import Event, StepStarted
 from glmcode.core.messages import AssistantMessage, Message, ToolCall, ToolMessage, UserMessage
 from glmcode.core.transcript import Preamble

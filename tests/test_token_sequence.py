@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from glmcode.agent import Agent, AgentOptions
-from glmcode.base.config import EngineSettings
+from glmcode.base.settings import EngineSettings
 from glmcode.core import words
 from glmcode.core.events import Delta, Event, StepFinished
 from glmcode.core.messages import AssistantMessage, RejectedCall, ToolMessage

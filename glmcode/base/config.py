@@ -10,15 +10,25 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 from glmcode.base.files import FileFault, FileMissing, load
 from glmcode.base.paths import config_folder
+from glmcode.base.settings import (
+    CLASSES,
+    MAP,
+    MODES,
+    PROTOCOLS,
+    REASONING,
+    SANDBOXES,
+    TABLES,
+    Config,
+    Mode,
+    SandboxMode,
+)
 
-Mode: TypeAlias = Literal["plan", "default", "acceptEdits", "dontAsk", "bypassPermissions"]
-MODES: tuple[Mode, ...] = get_args(Mode)
 MODE_ALIASES: Mapping[str, Mode] = {
     "accept-edits": "acceptEdits",
     "auto-edit": "acceptEdits",
@@ -26,14 +36,8 @@ MODE_ALIASES: Mapping[str, Mode] = {
     "bypass": "bypassPermissions",
     "yolo": "bypassPermissions",
 }
-SandboxMode: TypeAlias = Literal["read-only", "workspace-write", "danger-full-access"]
-SANDBOXES: tuple[SandboxMode, ...] = get_args(SandboxMode)
 GRANTS = "grants"
 """[[grants]] in the person's own file: rules that hold in one folder, as "always" writes them."""
-PROTOCOLS = ("tokens", "chat")
-Reasoning: TypeAlias = Literal["keep", "template"]
-REASONING: tuple[Reasoning, ...] = get_args(Reasoning)
-MAP = ("on", "off", "auto")
 LISTS = ("allow", "deny", "ask", "sandbox_writable", "environment")
 MOST_BYTES = 1 << 20
 LOOSENING = ("sandbox_writable", "sandbox_network", "sandbox_auto_allow", "environment")
@@ -44,108 +48,47 @@ class ConfigError(Exception):
     """A setting that cannot be used; the text names it and says what would be right."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineSettings:
-    """[engine]: which engine answers. Empty strings mean "not set".
-
-    queue_class: how urgently this run asks an engine that others use, too: interactive,
-    scripted, hook or background; "": interactive on a terminal, else scripted. queue_timeout:
-    the longest wait in its queue in seconds, 0: as long as it takes. warm: a session that is
-    resumed or was compacted is computed ahead by an engine of ours while the person types.
-    stall: seconds without a token and without progress of its scheduler after which an engine
-    of ours is said to stand still, 0: never.
-    """
-
-    profile: str = ""
-    base_url: str = ""
-    api_key_env: str = ""
-    model: str = ""
-    protocol: str = ""
-    tokenizer: str = ""
-    python: str = ""
-    idle_stop: float = 0.0
-    warm: bool = True
-    stall: int = 60
-    queue_class: str = ""
-    queue_timeout: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PermissionSettings:
-    """[permissions]: the mode, and rules in the form Tool(pattern).
-
-    sandbox: of commands, one of SANDBOXES; "": workspace-write, or danger-full-access in the
-    mode bypassPermissions. sandbox_writable: further folders that commands may write (caches).
-    sandbox_network: whether they reach the network. sandbox_auto_allow: whether they run
-    unasked where the sandbox is complete; None: not set. environment: variables that look
-    like secrets, by name or pattern, and are handed to commands all the same.
-    """
-
-    mode: str = "default"
-    allow: tuple[str, ...] = ()
-    ask: tuple[str, ...] = ()
-    deny: tuple[str, ...] = ()
-    sandbox: str = ""
-    sandbox_writable: tuple[str, ...] = ()
-    sandbox_network: bool = False
-    sandbox_auto_allow: bool | None = None
-    environment: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContextSettings:
-    """[context]: what the window holds, and what leaves it.
-
-    reasoning: "keep" (verbatim until compaction) or "template" (that of earlier turns is cut
-    when a new message arrives, as the model's own template does). compact: automatically,
-    when the window is nearly full. instructions: whether AGENTS.md files are read. map: the
-    repository map in the preamble: "on", "off", or "auto" (as the engine's profile says).
-    window: use at most so many tokens; 0: all that the engine or server has (for a server that
-    does not say how many, it is learned from the first prompt that is too long).
-    """
-
-    reasoning: str = "keep"
-    compact: bool = True
-    instructions: bool = True
-    map: str = "auto"
-    window: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolSettings:
-    """[tools]: result_chars is the most characters of one tool result; checkpoints: whether the
-    workspace is recorded before it is changed, so that it can be undone."""
-
-    result_chars: int = 30_000
-    checkpoints: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UiSettings:
-    """[ui]: verbose prints tokens and cache hits per step."""
-
-    verbose: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """All settings, table by table."""
-
-    engine: EngineSettings = EngineSettings()
-    permissions: PermissionSettings = PermissionSettings()
-    context: ContextSettings = ContextSettings()
-    tools: ToolSettings = ToolSettings()
-    ui: UiSettings = UiSettings()
-
-
-_TABLES: Mapping[str, type[Any]] = {
-    "engine": EngineSettings,
-    "permissions": PermissionSettings,
-    "context": ContextSettings,
-    "tools": ToolSettings,
-    "ui": UiSettings,
-}
 _RESERVED = ("GLMCODE_HOME", "GLMCODE_PARENT", "GLMCODE_HOOK")
+
+
+class Layers:
+    """Settings on their way: what was set so far, by whom, and what is to be told.
+
+    values: table -> key -> value. sources: "table.key" -> who set it, the last one last (of a
+    list, each of them is part of the value).
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[str, dict[str, Any]] = {table: {} for table in TABLES}
+        self.sources: dict[str, list[str]] = {}
+        self.notices: list[str] = []
+
+    def put(self, table: str, name: str, value: Any, source: str) -> None:
+        """Set one, as a TOML file holds it. Raises ConfigError."""
+        default = _default(table, name, source)
+        told = self.sources.setdefault(f"{table}.{name}", [])
+        if isinstance(default, tuple):
+            if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+                raise ConfigError(f"{source}: {table}.{name} must be a list of strings")
+            if name not in LISTS:
+                told.clear()
+            earlier = self.values[table].get(name, ()) if name in LISTS else ()
+            self.values[table][name] = (*earlier, *value)
+        else:
+            if isinstance(default, float) and type(value) is int:
+                value = float(value)
+            if type(value) is not type(default):
+                kind = type(default).__name__
+                raise ConfigError(f"{source}: {table}.{name} must be of type {kind}, not {value!r}")
+            told.clear()
+            self.values[table][name] = value
+        told.append(source)
+
+    def build(self) -> Config:
+        """All of them as one value. Raises ConfigError."""
+        config = Config(**{table: kind(**self.values[table]) for table, kind in TABLES.items()})
+        _judge(config)
+        return config
 
 
 def load_config(
@@ -160,23 +103,56 @@ def load_config(
     repository is the folder that may hold `.glmcode/`; flags are (key, value) of --set.
     Raises ConfigError.
     """
-    merged: dict[str, dict[str, Any]] = {table: {} for table in _TABLES}
-    notices: list[str] = []
-    _layer(merged, settings_file(), notices, repository=False, folder=repository)
+    layers = fold_layers(repository, environment, flags, trusted=trusted)
+    return layers.build(), layers.notices
+
+
+def fold_layers(
+    repository: Path | None,
+    environment: Mapping[str, str],
+    flags: Iterable[tuple[str, str]] = (),
+    *,
+    trusted: bool = False,
+) -> Layers:
+    """All layers, one over the other. Raises ConfigError."""
+    layers = Layers()
+    _layer(layers, settings_file(), repository=False, folder=repository)
     if repository is not None:
         for name in ("config.toml", "config.local.toml"):
             path = repository / ".glmcode" / name
             if path.is_file() and not trusted:
-                notices.append(f"{path} was not read: the folder is not trusted (use --trust)")
+                text = f"{path} was not read: the folder is not trusted (use --trust)"
+                layers.notices.append(text)
             elif trusted:
-                _layer(merged, path, notices, repository=True)
+                _layer(layers, path, repository=True)
     for name, value in sorted(environment.items()):
         if name.startswith("GLMCODE_") and "__" in name and name not in _RESERVED:
             key = name.removeprefix("GLMCODE_").lower().replace("__", ".", 1)
-            _set(merged, key, value, f"the variable {name}")
+            _set(layers, key, value, f"the variable {name}")
     for key, value in flags:
-        _set(merged, key, value, f"--set {key}")
-    return _build(merged), notices
+        _set(layers, key, value, f"--set {key}")
+    return layers
+
+
+def parse_setting(key: str, text: str, source: str) -> Any:
+    """A setting's value from one word of a command line. Raises ConfigError."""
+    table, _, name = key.partition(".")
+    if table not in TABLES or not name:
+        known = [f"{t}.{f.name}" for t, kind in TABLES.items() for f in fields(kind)]
+        raise ConfigError(f"{source}: unknown setting {key!r}{_nearest(key, known)}")
+    default = _default(table, name, source)
+    if isinstance(default, bool):
+        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        if text.lower() not in words:
+            raise ConfigError(f"{source}: {text!r} is neither true nor false")
+        return words[text.lower()]
+    if isinstance(default, int | float):
+        kind = "a whole number" if isinstance(default, int) else "a number"
+        try:
+            return type(default)(text)
+        except ValueError as error:
+            raise ConfigError(f"{source}: {text!r} is not {kind}") from error
+    return [text] if isinstance(default, tuple) else text
 
 
 def settings_file() -> Path:
@@ -184,14 +160,7 @@ def settings_file() -> Path:
     return config_folder() / "config.toml"
 
 
-def _layer(
-    merged: dict[str, dict[str, Any]],
-    path: Path,
-    notices: list[str],
-    *,
-    repository: bool,
-    folder: Path | None = None,
-) -> None:
+def _layer(layers: Layers, path: Path, *, repository: bool, folder: Path | None = None) -> None:
     try:
         tables = tomllib.loads(load(path, MOST_BYTES).data.decode("utf-8"))
     except FileMissing:
@@ -202,20 +171,20 @@ def _layer(
         raise ConfigError(f"{path} cannot be read: {error}") from error
     grants = tables.pop(GRANTS, [])
     if repository and grants:
-        notices.append(f"{path}: [[{GRANTS}]] is never read from a repository")
+        layers.notices.append(f"{path}: [[{GRANTS}]] is never read from a repository")
     elif rules := _granted(path, grants, folder):
-        _put(merged, "permissions", "allow", rules, str(path))
+        layers.put("permissions", "allow", rules, str(path))
     for table, values in tables.items():
-        if table not in _TABLES or not isinstance(values, dict):
-            raise ConfigError(f"{path}: unknown table [{table}]{_nearest(table, _TABLES)}")
+        if table not in TABLES or not isinstance(values, dict):
+            raise ConfigError(f"{path}: unknown table [{table}]{_nearest(table, TABLES)}")
         if repository and table == "engine":
-            notices.append(f"{path}: [engine] is never read from a repository")
+            layers.notices.append(f"{path}: [engine] is never read from a repository")
             continue
         for key, value in values.items():
             if repository and table == "permissions" and (what := _loosening(key, value)):
-                notices.append(f"{path}: {what} is never read from a repository")
+                layers.notices.append(f"{path}: {what} is never read from a repository")
                 continue
-            _put(merged, table, key, value, str(path))
+            layers.put(table, key, value, str(path))
 
 
 def _granted(path: Path, grants: Any, folder: Path | None) -> list[str]:
@@ -245,62 +214,29 @@ def _loosening(key: str, value: Any) -> str:
     return f"permissions.{key}" if key in LOOSENING else ""
 
 
-def _set(merged: dict[str, dict[str, Any]], key: str, text: str, source: str) -> None:
+def _set(layers: Layers, key: str, text: str, source: str) -> None:
+    value = parse_setting(key, text, source)
     table, _, name = key.partition(".")
-    if table not in _TABLES or not name:
-        known = [f"{t}.{f.name}" for t, kind in _TABLES.items() for f in fields(kind)]
-        raise ConfigError(f"{source}: unknown setting {key!r}{_nearest(key, known)}")
-    default = _default(table, name, source)
-    value: Any = text
-    if isinstance(default, bool):
-        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-        if text.lower() not in words:
-            raise ConfigError(f"{source}: {text!r} is neither true nor false")
-        value = words[text.lower()]
-    elif isinstance(default, int):
-        try:
-            value = int(text)
-        except ValueError as error:
-            raise ConfigError(f"{source}: {text!r} is not a whole number") from error
-    elif isinstance(default, float):
-        try:
-            value = float(text)
-        except ValueError as error:
-            raise ConfigError(f"{source}: {text!r} is not a number") from error
-    elif isinstance(default, tuple):
-        value = [text]
-    _put(merged, table, name, value, source)
+    layers.put(table, name, value, source)
 
 
 def _default(table: str, name: str, source: str) -> Any:
     """What a setting is if nobody sets it, for its type: of a switch that may be unset, False."""
-    known = {f.name: False if f.default is None else f.default for f in fields(_TABLES[table])}
+    known = {f.name: False if f.default is None else f.default for f in fields(TABLES[table])}
     if name not in known:
         raise ConfigError(f"{source}: unknown setting {table}.{name}{_nearest(name, known)}")
     return known[name]
 
 
-def _put(merged: dict[str, dict[str, Any]], table: str, name: str, value: Any, source: str) -> None:
-    default = _default(table, name, source)
-    if isinstance(default, tuple):
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise ConfigError(f"{source}: {table}.{name} must be a list of strings")
-        earlier = merged[table].get(name, ()) if name in LISTS else ()
-        merged[table][name] = (*earlier, *value)
-        return
-    if isinstance(default, float) and type(value) is int:
-        value = float(value)
-    if type(value) is not type(default):
-        kind = type(default).__name__
-        raise ConfigError(f"{source}: {table}.{name} must be of type {kind}, not {value!r}")
-    merged[table][name] = value
-
-
-def _build(merged: dict[str, dict[str, Any]]) -> Config:
-    config = Config(**{table: kind(**merged[table]) for table, kind in _TABLES.items()})
+def _judge(config: Config) -> None:
+    """What types alone don't say. Raises ConfigError."""
     parse_mode(config.permissions.mode)
     if config.permissions.sandbox:
         parse_sandbox(config.permissions.sandbox)
+    if config.engine.queue_class and config.engine.queue_class not in CLASSES:
+        raise ConfigError(
+            f"engine.queue_class: {config.engine.queue_class!r} is none of {', '.join(CLASSES)}"
+        )
     if config.engine.protocol and config.engine.protocol not in PROTOCOLS:
         raise ConfigError(f"engine.protocol must be tokens or chat, not {config.engine.protocol!r}")
     if config.context.reasoning not in REASONING:
@@ -317,7 +253,6 @@ def _build(merged: dict[str, dict[str, Any]]) -> Config:
         raise ConfigError("engine.stall must be 0 (never) or at least 5 seconds")
     if config.tools.result_chars < 200:
         raise ConfigError("tools.result_chars must be at least 200")
-    return config
 
 
 def parse_mode(text: str) -> Mode:

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from glmcode import __version__
-from glmcode.base.config import ConfigError, EngineSettings, load_config
+from glmcode.base.config import ConfigError, load_config
+from glmcode.base.settings import EngineSettings
 from glmcode.doctor.line import Asked, Line, fault, ok
 from glmcode.engine.profile import Profile, ProfileError, load_profile, machine_profile
 from glmcode.exits import Exit

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from glmcode.base.config import Mode
+from glmcode.base.settings import Mode
 from glmcode.permissions.rules import Rule
 
 Decision: TypeAlias = Literal["allow", "ask", "deny"]

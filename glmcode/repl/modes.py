@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from glmcode.agent import Agent
-from glmcode.base.config import MODES, ConfigError, Mode, parse_mode
+from glmcode.base.config import ConfigError, parse_mode
+from glmcode.base.settings import MODES, Mode
 from glmcode.repl.paint import Spans
 from glmcode.repl.slash import argument
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from glmcode.base.config import SandboxMode
+from glmcode.base.settings import SandboxMode
 from glmcode.sandbox.bubblewrap import CLOSED, PRIVATE_TMP, bubblewrap_argv, other_sockets
 from glmcode.sandbox.explain import explain, lifted
 from glmcode.sandbox.folder import planned_folder, private_folder

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from glmcode.base.config import SandboxMode
+from glmcode.base.settings import SandboxMode
 from glmcode.sandbox.gitfolders import GitFolders, git_folders
 from glmcode.sandbox.looking import exists, is_link
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from glmcode.agent import Agent, AgentOptions
-from glmcode.base.config import ContextSettings, EngineSettings
+from glmcode.base.settings import ContextSettings, EngineSettings
 from glmcode.core.events import Compacted, Event, Notice
 from glmcode.core.messages import ToolMessage
 from glmcode.opening import open_agent

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from glmcode.agent import Agent, AgentOptions
-from glmcode.base.config import ContextSettings
+from glmcode.base.settings import ContextSettings
 from glmcode.core.events import Appended, Compacted, Compacting, Event
 from glmcode.core.messages import AssistantMessage, ToolMessage, UserMessage
 from glmcode.core.model import ModelError

@@ -8,7 +8,7 @@ import pytest
 
 from glmcode.agent import Agent
 from glmcode.agent_context import Holdings, holdings
-from glmcode.base.config import ContextSettings
+from glmcode.base.settings import ContextSettings
 from glmcode.repl.context import BAR, context_rows
 from tests.context.compaction_kit import SummingEngine, Talk, read
 from tests.fake_engine import Reply

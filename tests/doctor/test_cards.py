@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from glmcode.base.config import EngineSettings
+from glmcode.base.settings import EngineSettings
 from glmcode.doctor.cards import card_lines, fit_line
 from glmcode.doctor.line import Asked, Line
 from glmcode.doctor.numeric import numeric_line

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from glmcode.agent import Agent, AgentOptions
-from glmcode.base.config import EngineSettings
+from glmcode.base.settings import EngineSettings
 from glmcode.core.events import Event, RequestFinished, Warming
 from glmcode.engine.attach import engine_status
 from glmcode.opening import open_agent

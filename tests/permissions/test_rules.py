@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from glmcode.base.config import Mode
+from glmcode.base.settings import Mode
 from glmcode.core.tool import Action, Effect, Preview, ToolResult
 from glmcode.permissions import Policy, RuleError, decide, parse_rule, parse_rules, split_rules
 

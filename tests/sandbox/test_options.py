@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from glmcode.agent_options import CommandOptions
-from glmcode.base.config import ConfigError, SandboxMode, load_config, sandbox_for
+from glmcode.base.config import ConfigError, load_config, sandbox_for
+from glmcode.base.settings import SandboxMode
 from glmcode.cli_options import UsageError, parse_arguments
 from glmcode.permissions import parse_rules
 from tests.fake_engine import FakeEngine, Reply
