@@ -15,8 +15,8 @@ from glmcode.engine.profile import Profile
 def launch_text(plan: LaunchPlan) -> str:
     """The command line by line, and its notes."""
     lines = [f"the command, for vLLM {plan.vllm}"]
-    lines += [f"{name}={value} \\" for name, value in plan.env.items()]
-    lines += [f"{plan.python} -m {plan.module} \\\n  {_one_a_line(plan)}", ""]
+    lines += [f"{name}={shlex.quote(value)} \\" for name, value in plan.env.items()]
+    lines += [f"{shlex.quote(plan.python)} -m {plan.module} \\\n  {_one_a_line(plan)}", ""]
     return "\n".join([*lines, *launch_notes(plan)])
 
 

@@ -11,19 +11,34 @@ import hashlib
 import json
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from glmcode.base.data import DataMissing, data_folder
 from glmcode.base.paths import config_folder
+from glmcode.engine.profile_file import TABLES, ProfileError, near, read_profile
+
+__all__ = [
+    "CARD_SAMPLING",
+    "GPU_PROFILE",
+    "Deviation",
+    "Profile",
+    "ProfileError",
+    "cached_snapshot",
+    "find_tokenizer",
+    "list_profiles",
+    "load_profile",
+    "machine_profile",
+    "own_profiles_folder",
+    "profile_source",
+]
 
 _SHIPPED = Path(__file__).resolve().parent / "profiles"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_TABLES = ("flags", "env", "sampling")
-_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+_DEEPEST = 16
+"""Profiles that extend each other in a row."""
+
 GPU_PROFILE = "reap-268b-8x3090"
 CARD_SAMPLING: Mapping[str, float] = {
     "temperature": 1.0,
@@ -32,10 +47,6 @@ CARD_SAMPLING: Mapping[str, float] = {
     "min_p": 0.0,
     "repetition_penalty": 1.0,
 }
-
-
-class ProfileError(Exception):
-    """A profile that cannot be used; one sentence that names the file, the key and the way out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +117,18 @@ class Profile:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+_KINDS = {f.name: str(f.type) for f in fields(Profile) if f.name != "name"}
+
+
 def load_profile(name: str) -> Profile:
     """The profile called `name`, with what it extends folded in. Raises ProfileError."""
-    values = _folded(name, ())
+    try:
+        values = _folded(name, ())
+    except _NoSuchProfile as error:
+        known = list_profiles()
+        raise ProfileError(
+            f"{error}{near(error.name, known)} (known: {', '.join(known)})"
+        ) from error
     if not values.get("model") and not values.get("base_url"):
         raise ProfileError(
             f"profile {name!r} has no model: it is there to be extended "
@@ -119,7 +139,8 @@ def load_profile(name: str) -> Profile:
 
 def list_profiles() -> list[str]:
     """Names of all profiles that can be started, shipped and the person's own, sorted."""
-    names = {path.stem for folder in _folders() for path in folder.glob("*.toml")}
+    files = (path for folder in _folders() for path in folder.glob("*.toml"))
+    names = {path.stem for path in files if path.is_file()}
     return sorted(name for name in names if _has_model(name))
 
 
@@ -183,6 +204,14 @@ def _has_model(name: str) -> bool:
         return True  # listed, so that loading it can say what is wrong
 
 
+class _NoSuchProfile(ProfileError):
+    """Nobody wrote one of that name."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(text)
+        self.name = name
+
+
 def _folded(name: str, chain: tuple[str, ...]) -> dict[str, Any]:
     """The values of a profile over those that it extends."""
     if not _NAME.fullmatch(name):
@@ -193,7 +222,7 @@ def _folded(name: str, chain: tuple[str, ...]) -> dict[str, Any]:
     for path in (shipped, own):
         if not path.is_file():
             continue
-        layer = _read(path)
+        layer = read_profile(path, _KINDS)
         base = layer.get("extends", "" if not found else name)
         if base == name and found:
             values = _merge(values, layer)  # a person's file over the shipped one
@@ -202,107 +231,30 @@ def _folded(name: str, chain: tuple[str, ...]) -> dict[str, Any]:
         else:
             if base in (*chain, name):
                 raise ProfileError(f"{path}: profiles extend each other in a circle")
-            values = _merge(_folded(base, (*chain, name)), layer)
+            if len(chain) >= _DEEPEST:
+                raise ProfileError(f"{path}: more than {_DEEPEST} profiles extend each other")
+            values = _merge(_base(path, base, (*chain, name)), layer)
         found = True
     if not found:
-        known = ", ".join(list_profiles())
-        raise ProfileError(
-            f"unknown profile {name!r}{_near(name, list_profiles())} (known: {known})"
-        )
+        raise _NoSuchProfile(name, f"unknown profile {name!r}")
     return values
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _base(path: Path, name: str, chain: tuple[str, ...]) -> dict[str, Any]:
+    """The values of what a file extends."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ProfileError(f"{path} cannot be read: {error}") from error
-    for key, value in values.items():
-        _check(path, key, value)
-    for key in ("model", "tokenizer", "python", "shape"):
-        if key in values:
-            values[key] = _resolve(path, values[key])
-    return values
-
-
-def _check(path: Path, key: str, value: Any) -> None:
-    kinds = {f.name: str(f.type) for f in fields(Profile) if f.name != "name"}
-    if key not in kinds:
-        raise ProfileError(f"{path}: unknown key {key!r}{_near(key, kinds)}")
-    kind = kinds[key]
-    if key == "window":
-        good, kind = value == "auto" or _is_size(value), 'a positive whole number or "auto"'
-    elif key == "protocol":
-        good, kind = value in ("tokens", "chat"), '"tokens" or "chat"'
-    elif key == "deviations":
-        good, kind = _is_deviations(value), "a list of tables with card, ours and why"
-    elif key in _TABLES:
-        good, kind = isinstance(value, dict), "a table"
-    elif kind == "bool":
-        good, kind = isinstance(value, bool), "true or false"
-    elif kind == "int":
-        good, kind = isinstance(value, int) and not isinstance(value, bool), "a whole number"
-    elif kind == "float":
-        good, kind = isinstance(value, int | float) and not isinstance(value, bool), "a number"
-    elif kind.startswith("tuple"):
-        good = isinstance(value, list) and all(isinstance(item, str) for item in value)
-        kind = "a list of strings"
-    else:
-        good, kind = isinstance(value, str), "a string"
-    if not good:
-        raise ProfileError(f"{path}: {key} must be {kind}, not {value!r}")
-    _check_table(path, key, value)
-
-
-def _check_table(path: Path, key: str, value: Any) -> None:
-    if key == "sampling":
-        for name, number in value.items():
-            if name not in _SAMPLING:
-                raise ProfileError(f"{path}: unknown key sampling.{name}{_near(name, _SAMPLING)}")
-            if not isinstance(number, int | float) or isinstance(number, bool):
-                raise ProfileError(f"{path}: sampling.{name} must be a number, not {number!r}")
-    if key == "flags":
-        try:
-            json.dumps(value)
-        except TypeError as error:
-            raise ProfileError(f"{path}: a flag cannot be a date or a time: {error}") from error
-    if key == "env":
-        for name, text in value.items():
-            if not isinstance(text, str):
-                raise ProfileError(f"{path}: env.{name} must be a string, not {text!r}")
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _is_deviations(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(item, dict)
-        and set(item) == {"card", "ours", "why"}
-        and all(isinstance(text, str) for text in item.values())
-        for item in value
-    )
-
-
-def _resolve(path: Path, value: str) -> str:
-    """`@models/x` is shipped; `~` and `./` are files; everything else stays (a hub id)."""
-    if value.startswith("@"):
-        name, _, rest = value[1:].partition("/")
-        try:
-            return str(data_folder(name) / rest)
-        except DataMissing as error:
-            raise ProfileError(f"{path}: {error}") from error
-    if value.startswith("~"):
-        return str(Path(value).expanduser())
-    if value.startswith(("./", "../")):
-        return str((path.parent / value).resolve())
-    return value
+        return _folded(name, chain)
+    except _NoSuchProfile as error:
+        if error.name != name:
+            raise
+        raise _NoSuchProfile(
+            name, f"{path} extends {name!r}, and there is no such profile"
+        ) from error
 
 
 def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = {**under, **over}
-    for table in _TABLES:
+    for table in TABLES:
         merged[table] = {**under.get(table, {}), **over.get(table, {})}
     again = {(d["card"], d["ours"]) for d in over.get("deviations", [])}
     kept = [d for d in under.get("deviations", []) if (d["card"], d["ours"]) not in again]
@@ -318,10 +270,3 @@ def _build(name: str, values: dict[str, Any]) -> Profile:
     if not values.get("base_url"):  # a server's own name is asked of it
         values["served_name"] = values.get("served_name") or name
     return Profile(name=name, **values)
-
-
-def _near(word: str, known: Any) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f": did you mean {near[0]!r}?" if near else ""

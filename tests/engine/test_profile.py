@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,40 @@ def test_profiles_in_a_circle_are_refused(own: Path) -> None:
         ("deviations = [{card = 1}]\n", "card, ours and why"),
         ("flags = 5\n", "flags must be a table"),
         ("window = = 3\n", "cannot be read"),
+        ("window = 99999999999999999999\n", "positive whole number"),
+        ("tensor_parallel = 0\n", "tensor_parallel must be 1 to "),
+        ("tensor_parallel = -3\n", "not -3"),
+        ('tensor_parallel = "8"\n', "must be a whole number, not '8'"),
+        ("max_seqs = -1\n", "max_seqs must be 1 to"),
+        ("window_cap = -1\n", "window_cap must be 0 to"),
+        ("results = -5\n", "results must be 1 to"),
+        ("step_cap = 0\n", "step_cap must be 1 to"),
+        ("gpu_memory = 92\n", "gpu_memory must be a share .* such as 0.92 .* not 92"),
+        ("gpu_memory = -0.5\n", "must be a share"),
+        ("gpu_memory = inf\n", "must be a share"),
+        ("gpu_memory = nan\n", "must be a share"),
+        ('gpus = "lots"\n', "'lots' is no set of GPUs"),
+        ('served_name = "a\\u0000b"\n', "zero byte"),
+        ('python = "~nobody99/bin/python"\n', "home directory"),
+        ("extends = 3\n", "extends must be a string"),
+        ('extends = "../tiny"\n', "'../tiny' is not a profile name"),
+        ('extends = "tinny"\n', "extends 'tinny', and there is no such profile: did you mean"),
+        ("[sampling]\ntemperature = nan\n", "temperature must lie between 0 and 2, not nan"),
+        ("[sampling]\ntop_p = 7\n", "top_p must lie between 0 and 1"),
+        ('[env]\n"A=B" = "c"\n', "'A=B' under env is no name of a variable"),
+        ('[env]\n"$(id)" = "c"\n', "no name of a variable"),
+        ('[env]\nX = "a\\u0000b"\n', "zero byte"),
+        ('[flags]\n"--enforce-eager" = true\n', "written without dashes in front"),
+        ('[flags]\n"a b; rm -rf x" = true\n', "no name of a flag"),
+        ('[flags]\nx = "a\\u0000b"\n', "zero byte"),
+        ("[flags]\nx = inf\n", "inf or nan"),
+        ("[flags]\ntensor-parallel-size = 4\n", "a key of its own: write tensor_parallel"),
+        ("[flags]\nmax_model_len = 4\n", "a key of its own: write window"),
+        ('[flags]\nhost = "0.0.0.0"\n', "--listen HOST:PORT"),
+        ("[flags]\na-b = 1\na_b = 2\n", "twice"),
+        ("flags = " + "{a = " * 3000 + "1" + "}" * 3000 + "\n", "nested too deeply"),
+        ("#" + "x" * (2 << 20) + "\n", "larger than 1 MiB"),
+        ("step_cap = " + "9" * 5000 + "\n", "cannot be read"),
     ],
 )
 def test_a_wrong_key_or_type_is_one_sentence_that_names_the_file(
@@ -107,8 +142,41 @@ def test_a_wrong_key_or_type_is_one_sentence_that_names_the_file(
     (own / "mine.toml").write_text('model = "x/y"\n' + text)
     with pytest.raises(ProfileError, match=said) as caught:
         load_profile("mine")
-    assert "mine.toml" in str(caught.value)
+    assert "mine.toml" in str(caught.value) or "../tiny" in text
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+    assert list_profiles() == ["mine", "reap-268b-8x3090", "tiny"]  # it can still be asked
+
+
+def test_whatever_lies_among_the_profiles_they_can_be_listed(own: Path) -> None:
+    (own / "folder.toml").mkdir()
+    (own / "dangling.toml").symlink_to(own / "nothing")
+    os.mkfifo(own / "fifo.toml")
+    (own / "orphan.toml").write_text('extends = "nobody"\nmodel = "x/y"\n')
+    (own / "latin.toml").write_bytes(b'model = "\xff"\n')
+    (own / "mark.toml").write_bytes(b'\xef\xbb\xbfmodel = "x/y"\n')
+    (own / "two words.toml").write_text('model = "x/y"\n')
+    names = ["latin", "mark", "orphan", "reap-268b-8x3090", "tiny", "two words"]
+    assert list_profiles() == names
+    assert load_profile("mark").model == "x/y"  # an editor's mark at the beginning is no fault
+    for name in ("folder", "dangling", "fifo"):
+        with pytest.raises(ProfileError, match=f"unknown profile '{name}'"):
+            load_profile(name)
+
+
+def test_profiles_extend_each_other_sixteen_deep_and_no_deeper(own: Path) -> None:
+    for number in range(30):
+        base = f"p{number - 1}" if number else "tiny"
+        (own / f"p{number}.toml").write_text(f'extends = "{base}"\n')
+    assert load_profile("p14").dtype == "float32"
+    with pytest.raises(ProfileError, match="more than 16 profiles extend"):
+        load_profile("p29")
+    assert len(list_profiles()) == 32
+
+
+def test_a_flag_may_be_written_with_either_line(own: Path) -> None:
+    (own / "mine.toml").write_text('extends = "tiny"\n[flags]\nenforce_eager = false\n')
+    assert load_profile("mine").flags["enforce-eager"] is False
 
 
 def test_an_unknown_profile_is_answered_with_the_nearest_and_the_list(own: Path) -> None:
