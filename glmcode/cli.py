@@ -272,19 +272,25 @@ def _interactive(arguments: Arguments) -> int:
 
     if not (_is_terminal(0) and _is_terminal(1)):
         raise UsageError("no terminal here: use glmcode -p PROMPT for one turn without one")
-    options = _agent_options(arguments)
-    from glmcode.opening import NO_ENGINE, default_profile
+    from glmcode.engine.default import NO_ENGINE, machine_profile
 
-    if not (arguments.engine.base_url or arguments.engine.profile or default_profile()):
+    if not (arguments.engine.base_url or arguments.engine.profile or machine_profile()):
         return _say(NO_ENGINE, 75)
     for notice in arguments.notices:
         _say(notice, 0)
-    options = _going_on(options, arguments, terminal=True)
+    stored: AgentOptions | None = None
+    if arguments.resume is not None:  # it may ask which: before the screen is ours
+        stored = _going_on(_agent_options(arguments), arguments, terminal=True)
     import asyncio
 
     from glmcode.repl.app import run_repl
 
-    return asyncio.run(run_repl(options, prompt=arguments.prompt, verbose=arguments.verbose))
+    begun = run_repl(
+        lambda: stored or _agent_options(arguments),
+        prompt=arguments.prompt,
+        verbose=arguments.verbose,
+    )
+    return asyncio.run(begun)
 
 
 def _rules(values: Sequence[str], where: str) -> tuple[Rule, ...]:

@@ -28,6 +28,7 @@ from glmcode.engine.attach import (
     rest,
     wake,
 )
+from glmcode.engine.default import machine_profile
 from glmcode.engine.halt import HaltError, halt
 from glmcode.engine.paths import PathsError, engine_paths, known_engines
 from glmcode.engine.profile import (
@@ -35,7 +36,6 @@ from glmcode.engine.profile import (
     ProfileError,
     list_profiles,
     load_profile,
-    machine_profile,
 )
 from glmcode.engine.state import EngineStatus, describe
 from glmcode.exits import Exit

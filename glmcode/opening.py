@@ -20,16 +20,10 @@ from glmcode.base.settings import ContextSettings, EngineSettings, Reasoning
 from glmcode.core.model import Emit, ModelError
 from glmcode.engine.attach import EngineAddress, EngineUnavailable, attach
 from glmcode.engine.client import Client, Endpoint, connect
+from glmcode.engine.default import NO_ENGINE, machine_profile
 from glmcode.engine.lane import Lane
 from glmcode.engine.profile import Profile, ProfileError, find_tokenizer, load_profile
 from glmcode.tools.specs import load_specs
-
-NO_ENGINE = """no engine: this machine has no NVIDIA GPU, and no server is configured.
-  connect to a server:    glmcode --base-url http://HOST:PORT/v1 -m MODEL
-  see a demonstration:    glmcode demo        (a tiny model on the CPU; no assistant)
-  run the engine here:    see "On the GPUs" in the README, then glmcode --profile NAME"""
-
-GPU_PROFILE = "reap-268b-8x3090"
 
 
 class OpenError(Exception):
@@ -97,7 +91,7 @@ async def open_client(
             reasoning=reasoning,
         )
         return await connect(endpoint, load_specs(), emit), None, None
-    name = engine.profile or default_profile()
+    name = engine.profile or machine_profile()
     if name is None:
         raise ModelError(NO_ENGINE, kind="unavailable")
     try:
@@ -174,11 +168,6 @@ def _lane_headers(lane: Lane | None, protocol: str) -> dict[str, str]:
     if lane is None or not lane.run:
         return {}
     return replace(lane, resumes=protocol == "tokens").headers()
-
-
-def default_profile() -> str | None:
-    """The profile to use when none is named: the big one where NVIDIA GPUs are, else none."""
-    return GPU_PROFILE if Path("/proc/driver/nvidia/gpus").is_dir() else None
 
 
 def _protocol(name: str) -> Literal["tokens", "chat"] | None:

@@ -19,7 +19,8 @@ from glmcode import __version__
 from glmcode.base.config import ConfigError, load_config
 from glmcode.base.settings import EngineSettings
 from glmcode.doctor.line import Asked, Line, fault, ok
-from glmcode.engine.profile import Profile, ProfileError, load_profile, machine_profile
+from glmcode.engine.default import machine_profile
+from glmcode.engine.profile import Profile, ProfileError, load_profile
 from glmcode.exits import Exit
 from glmcode.repl.clean import for_terminal, visible
 

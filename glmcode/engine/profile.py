@@ -21,7 +21,6 @@ from glmcode.engine.profile_file import TABLES, ProfileError, near, read_profile
 
 __all__ = [
     "CARD_SAMPLING",
-    "GPU_PROFILE",
     "Deviation",
     "Profile",
     "ProfileError",
@@ -29,7 +28,6 @@ __all__ = [
     "find_tokenizer",
     "list_profiles",
     "load_profile",
-    "machine_profile",
     "own_profiles_folder",
     "profile_source",
 ]
@@ -38,8 +36,6 @@ _SHIPPED = Path(__file__).resolve().parent / "profiles"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _DEEPEST = 16
 """Profiles that extend each other in a row."""
-
-GPU_PROFILE = "reap-268b-8x3090"
 CARD_SAMPLING: Mapping[str, float] = {
     "temperature": 1.0,
     "top_p": 0.95,
@@ -155,11 +151,6 @@ def profile_source(name: str) -> str:
 def own_profiles_folder() -> Path:
     """The folder for a person's own profiles; it need not exist."""
     return _folders()[0]
-
-
-def machine_profile() -> str | None:
-    """The profile that is meant when none is named: the big one where NVIDIA GPUs are."""
-    return GPU_PROFILE if Path("/proc/driver/nvidia/gpus").is_dir() else None
 
 
 def find_tokenizer(profile: Profile) -> Path | None:

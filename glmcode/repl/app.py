@@ -1,9 +1,11 @@
 """`glmcode` alone: joins screen, feed and conversation, and sees every way out.
 
-This is the front end's edge: an unforeseen fault becomes one sentence with its details in a
-file, and the session goes on; a signal, a closed terminal or a way out by key ends it with
-the terminal restored and the journal closed. What libraries print goes to the same file, as
-it would otherwise land in the middle of the screen. Must not know how anything is drawn.
+The prompt stands first; all that is heavy is imported in a thread after it was drawn, and
+what is typed meanwhile waits on the doorstep. This is the front end's edge: an unforeseen
+fault becomes one sentence with its details in a file, and the session goes on; a signal, a
+closed terminal or a way out by key ends it with the terminal restored and the journal closed.
+What libraries print goes to the same file, as it would otherwise land in the middle of the
+screen. Must not know how anything is drawn, nor import the agent.
 """
 
 from __future__ import annotations
@@ -17,15 +19,17 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from glmcode import __version__
-from glmcode.agent import AgentOptions
 from glmcode.base.paths import private_folder, state_folder
 from glmcode.exits import Exit, fault_words
-from glmcode.repl.conversation import Conversation
-from glmcode.repl.paint import Painter
-from glmcode.repl.screen import Hands, Live, Screen
+from glmcode.repl.clean import one_line, visible
+from glmcode.repl.doorstep import Doorstep
+from glmcode.repl.screen import Live, Screen
+
+if TYPE_CHECKING:
+    from glmcode.agent_options import AgentOptions
+    from glmcode.repl.conversation import Conversation
 
 FAULTS = "faults.log"
 MAX_FAULTS = 10
@@ -34,78 +38,137 @@ CLOSE_S = 5.0
 
 
 async def run_repl(
-    options: AgentOptions, *, prompt: str | None = None, verbose: bool = False
+    options: Callable[[], AgentOptions], *, prompt: str | None = None, verbose: bool = False
 ) -> int:
     """Run an interactive session until the person leaves; returns the exit code.
 
-    prompt is sent as the first message. Needs a terminal on stdin and stdout.
+    options is called in a thread once the prompt stands; what it raises is raised here, with
+    the terminal restored. prompt is sent as the first message. Needs a terminal on stdin and
+    stdout.
     """
-    plain = os.environ.get("TERM", "dumb") in ("", "dumb", "unknown")
-    painter = Painter(80, colour=not plain, unicode=_writes_unicode())
-    edge = _Edge()
+    session = _Session(prompt, verbose)
+    with session.edge.installed(), session.signals():
+        return await session.run(options)
 
-    def make_screen(live: Live, hands: Hands) -> Screen:
-        if plain:
+
+class _Session:
+    """Screen, doorstep and edge, from the first picture to the last."""
+
+    def __init__(self, prompt: str | None, verbose: bool) -> None:
+        self.edge = _Edge()
+        self._prompt = prompt
+        self._verbose = verbose
+        self._plain = os.environ.get("TERM", "dumb") in ("", "dumb", "unknown")
+        self._left: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._door = Doorstep(self._left)
+        self._drawn = asyncio.Event()
+        self._live = Live(
+            tail=lambda height: [], status=lambda width: [("status", "starting"[:width])]
+        )
+        self._live.queued = self._door.typed
+        self._screen = self._make_screen()
+        self.edge.tell = lambda sentence: self._screen.commit([visible(sentence)])
+        self.edge.give_up = lambda: self._door.leave(Exit.ERROR)
+
+    def _make_screen(self) -> Screen:
+        if self._plain:
             from glmcode.repl.plain import Plain
 
-            return Plain(live, hands)
+            self._drawn.set()
+            return Plain(self._live, self._door)
         from glmcode.repl.history import FileHistory
         from glmcode.repl.terminal import Terminal
 
-        return Terminal(live, hands, FileHistory(state_folder() / "history"))
+        history = FileHistory(state_folder() / "history")
+        return Terminal(self._live, self._door, history, self._drawn.set)
 
-    conversation = Conversation(options, painter, make_screen, edge, verbose=verbose, plain=plain)
-    edge.tell = lambda sentence: conversation.say([("error", sentence)])
-    edge.give_up = lambda: conversation.leave(Exit.ERROR)
-    with edge.installed(), _signals(conversation):
-        return await _live(conversation, edge, prompt)
+    async def run(self, options: Callable[[], AgentOptions]) -> int:
+        """Until someone leaves. Raises what options raises."""
+        screen = asyncio.ensure_future(self.edge.run(self._screen.run()))
+        talk = asyncio.ensure_future(self._talk(options))
+        ends: set[asyncio.Future[Any]] = {screen, talk, self._left}
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            talk.cancel()
+            await asyncio.wait({talk})
+            for text in self._door.typed:
+                self._screen.commit([f"not sent: {one_line(text)}"])
+            self._screen.close()
+            await asyncio.wait({screen})
+        if not talk.cancelled() and (error := talk.exception()) is not None:
+            raise error
+        return self._left.result() if self._left.done() else Exit.ERROR
+
+    async def _talk(self, options: Callable[[], AgentOptions]) -> None:
+        """Make the conversation, as soon as the screen stands, and hold it until cancelled."""
+        await self._drawn.wait()
+        conversation = self._conversation(await asyncio.to_thread(_loaded, options))
+        self.edge.tell = lambda sentence: conversation.say([("error", sentence)])
+        conversation.greet(self._prompt)
+        feed = asyncio.ensure_future(conversation.feed.run())
+        work = asyncio.ensure_future(conversation.work())
+        self._door.let_in(conversation)
+        try:
+            await asyncio.wait({feed, work}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            work.cancel()
+            await asyncio.wait({work})
+            feed.cancel()
+            self.edge.call(conversation.feed.drain)
+            await self.edge.run(_in_time(conversation.close()))
+            await asyncio.wait({feed})
+        for task in (work, feed):
+            if not task.cancelled() and (error := task.exception()) is not None:
+                conversation.say([("error", self.edge.sentence(error))])
+        self._door.leave(Exit.ERROR)
+
+    def _conversation(self, options: AgentOptions) -> Conversation:
+        from glmcode.repl.conversation import Conversation
+        from glmcode.repl.paint import Painter
+
+        painter = Painter(80, colour=not self._plain, unicode=_writes_unicode())
+        return Conversation(
+            options,
+            painter,
+            self._live,
+            self._screen,
+            self._left,
+            self.edge,
+            verbose=self._verbose,
+            plain=self._plain,
+        )
+
+    @contextlib.contextmanager
+    def signals(self) -> Iterator[None]:
+        """Those that end a session, and the one that means Ctrl-C."""
+        loop = asyncio.get_running_loop()
+        handlers: dict[signal.Signals, Callable[[], None]] = {
+            signal.SIGINT: self._screen.ctrl_c,
+            signal.SIGTERM: lambda: self._door.leave(Exit.TERMINATED),
+            signal.SIGHUP: lambda: self._door.leave(Exit.TERMINATED),
+        }
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
+        try:
+            yield
+        finally:
+            for number in handlers:
+                loop.remove_signal_handler(number)
 
 
-async def _live(conversation: Conversation, edge: _Edge, prompt: str | None) -> int:
-    """Screen, feed and work side by side, until someone leaves; then all of it is undone."""
-    conversation.say([("bold", f"glmcode {__version__}"), ("dim", "  /help")])
-    screen = asyncio.ensure_future(edge.run(conversation.screen.run()))
-    feed = asyncio.ensure_future(conversation.feed.run())
-    work = asyncio.ensure_future(conversation.work(prompt))
-    try:
-        ends: set[asyncio.Future[Any]] = {screen, feed, work, conversation.left}
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        work.cancel()
-        await asyncio.wait({work})
-        feed.cancel()
-        edge.call(conversation.feed.drain)
-        await edge.run(_in_time(conversation.close()))
-        conversation.screen.close()
-        await asyncio.wait({screen, feed})
-    for task in (work, feed):
-        if not task.cancelled() and (error := task.exception()) is not None:
-            conversation.say([("error", edge.sentence(error))])
-            return Exit.ERROR
-    return conversation.left.result() if conversation.left.done() else Exit.ERROR
+def _loaded(options: Callable[[], AgentOptions]) -> AgentOptions:
+    """Import what a conversation needs, in a thread: keys are taken meanwhile."""
+    import glmcode.repl.conversation
+
+    assert glmcode.repl.conversation
+    return options()
 
 
 async def _in_time(closing: Coroutine[Any, Any, None]) -> None:
     """A close that hangs must not hold the terminal."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(closing, CLOSE_S)
-
-
-@contextlib.contextmanager
-def _signals(conversation: Conversation) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    handlers: dict[signal.Signals, Callable[[], None]] = {
-        signal.SIGINT: conversation.screen.ctrl_c,
-        signal.SIGTERM: lambda: conversation.leave(Exit.TERMINATED),
-        signal.SIGHUP: lambda: conversation.leave(Exit.TERMINATED),
-    }
-    for number, handler in handlers.items():
-        loop.add_signal_handler(number, handler)
-    try:
-        yield
-    finally:
-        for number in handlers:
-            loop.remove_signal_handler(number)
 
 
 class _Edge:

@@ -11,18 +11,12 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
+from glmcode import __version__
 from glmcode.agent import Agent, AgentOptions, Approval
-from glmcode.core.events import (
-    ApprovalAsked,
-    Delta,
-    EngineProgress,
-    Event,
-    ToolOutput,
-    Warming,
-)
+from glmcode.core.events import ApprovalAsked
 from glmcode.core.model import ModelError
 from glmcode.exits import Exit
 from glmcode.opening import OpenError, open_agent
@@ -32,36 +26,35 @@ from glmcode.repl.commands import run_command
 from glmcode.repl.feed import Feed
 from glmcode.repl.paint import Painter, Spans
 from glmcode.repl.replay import going_on, replay
-from glmcode.repl.screen import Hands, Live, Screen
+from glmcode.repl.screen import Live, Screen
+from glmcode.repl.showing import Edge as Caller
+from glmcode.repl.showing import Showing
 from glmcode.repl.slash import NO_SHELL, Unknown, argument, find_command
-from glmcode.repl.status import Status, progress_text, warming_text
+from glmcode.repl.status import Status
 from glmcode.repl.undoing import UNDOES, take_back
-from glmcode.repl.view import View
 from glmcode.sessions import JournalError, SessionError
 
 TWICE_S = 2.0
-PROGRESS_LINE_S = 10.0
 LOG_LINES = 12
 
 
-class Edge(Protocol):
+class Edge(Caller, Protocol):
     """Where unforeseen faults end: as one sentence, with the details in a file."""
-
-    def call(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Call it; a fault is told."""
 
     async def run(self, work: Coroutine[Any, Any, None]) -> bool:
         """Await it; a fault is told and False returned."""
 
 
 class Conversation:
-    """screen.Hands. Made before its screen; `left` gets the exit code."""
+    """screen.Hands, on a screen that is there already; `left` gets the exit code."""
 
     def __init__(
         self,
         options: AgentOptions,
         painter: Painter,
-        make_screen: Callable[[Live, Hands], Screen],
+        live: Live,
+        screen: Screen,
+        left: asyncio.Future[int],
         edge: Edge,
         *,
         verbose: bool,
@@ -71,23 +64,20 @@ class Conversation:
         self.options = options
         self.unicode = painter.unicode
         self.agent: Agent | None = None
-        self.left: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._painter = painter
+        self.left = left
+        self.live = live
+        self.screen = screen
         self._edge = edge
-        self._verbose = verbose
-        self._plain = plain
-        self._view = View(painter, verbose=verbose)
         self._status = Status(mode=options.mode, since=time.monotonic())
-        self._inbox: list[str] = []
         self._arrived = asyncio.Event()
         self._asking = asyncio.Lock()
         self._tasks: set[asyncio.Task[bool]] = set()
         self._interrupted_at = 0.0
-        self._progress = ("", 0.0)
-        self._measured = 0.0
-        self.live = Live(tail=self._view.tail, status=self._status_spans)
-        self.screen = make_screen(self.live, self)
-        self.feed = Feed(self._show, self._tick)
+        self._shown = Showing(
+            painter, live, screen, edge, self._status, verbose=verbose, plain=plain
+        )
+        self._inbox = self._shown.waiting
+        self.feed = Feed(self._shown.events, self._shown.tick)
 
     # What the person does (screen.Hands)
 
@@ -109,7 +99,7 @@ class Conversation:
             return False
         if self.agent is not None and self.agent.cancel():
             self._status.enter("stopping", time.monotonic())
-            self._refresh()
+            self._shown.refresh()
         elif self.live.question is not None:
             self.live.question.choose("no")
         return True
@@ -125,9 +115,9 @@ class Conversation:
             self._interrupted_at = now
             self._status.hint = "Ctrl-C again leaves"
             asyncio.get_running_loop().call_later(TWICE_S, self._forget_hint)
-            if self._plain:
+            if self._shown.plain:
                 self.say([("warning", self._status.hint)])
-            self._refresh()
+            self._shown.refresh()
 
     def leave(self, code: int) -> None:
         """End the session; the first code counts."""
@@ -139,15 +129,19 @@ class Conversation:
         question = self.live.question
         if question is not None and question.cut:
             question.cut = False
-            self._commit(self._view.everything(question.asked))
-            self._refresh()
+            self._shown.commit(self._shown.view.everything(question.asked))
+            self._shown.refresh()
 
     # The work
 
-    async def work(self, prompt: str | None) -> None:
-        """Open the agent, then run one turn after the other until cancelled."""
+    def greet(self, prompt: str | None) -> None:
+        """The first line; prompt is what the session was started with."""
+        self.say([("bold", f"glmcode {__version__}"), ("dim", "  /help")])
         if prompt is not None:
             self._send(prompt)
+
+    async def work(self) -> None:
+        """Open the agent, then run one turn after the other until cancelled."""
         if not await self._edge.run(self._open()):
             self.leave(Exit.ERROR)
         while self.agent is not None:
@@ -172,13 +166,16 @@ class Conversation:
 
     def say(self, spans: Spans) -> None:
         """Print a line of ours."""
-        self.fit()
-        self._commit(self._view.note(spans))
+        self._shown.say(spans)
+
+    def rows(self, rows: Sequence[tuple[str, str]]) -> None:
+        """Print labels and values (commands.Host)."""
+        self._shown.rows(rows)
 
     async def _open(self) -> None:
         if self.options.stored is not None:
-            self.fit()
-            self._commit(replay(self._view, self.options.stored.conversation))
+            self._shown.fit()
+            self._shown.commit(replay(self._shown.view, self.options.stored.conversation))
         try:
             agent = await open_agent(self.options, self.feed.put, self._answer)
         except ModelError as error:
@@ -200,16 +197,13 @@ class Conversation:
 
     def _begin(self, agent: Agent) -> None:
         self.agent = agent
-        self._status.model = agent.client.model
-        self._status.enter("idle", time.monotonic())
-        self._measure()
-        self._refresh()
+        self._shown.begin(agent)
 
     def _cannot_open(self, sentence: str, code: Exit, log: str = "") -> None:
         self.feed.drain()
         self.say([("error", sentence)])
         for line in log.rstrip("\n").split("\n")[-LOG_LINES:] if log else []:
-            self._commit(self._painter.output(f"| {line}"))
+            self._shown.commit(self._shown.painter.output(f"| {line}"))
         for text in self._inbox:
             self.say([("dim", f"not sent: {one_line(text)}")])
         self.leave(code)
@@ -247,8 +241,8 @@ class Conversation:
     async def _run(self, agent: Agent, text: str, work: Coroutine[Any, Any, bool]) -> None:
         """Show what the person said and await what it asks for: whether it went well."""
         self.live.busy = True
-        self._commit(self._view.person(text))
-        self._refresh()
+        self._shown.commit(self._shown.view.person(text))
+        self._shown.refresh()
         done = False
         try:
             done = await work
@@ -258,13 +252,13 @@ class Conversation:
             self.live.question = None
             self._status.enter("idle", time.monotonic())
             self._return_unread(agent, go_on=done)
-            self._measure()
-            self._refresh()
+            self._shown.measure()
+            self._shown.refresh()
 
     def _return_unread(self, agent: Agent, *, go_on: bool) -> None:
         """What the turn never read: the next turn's when it ended well, else the input's."""
         unread = agent.take_back()
-        self._view.queued.clear()
+        self._shown.view.queued.clear()
         if go_on:
             self._inbox[:0] = unread
             return
@@ -276,8 +270,8 @@ class Conversation:
     def _send(self, text: str) -> None:
         if self.agent is not None and self.agent.running:
             self.agent.steer(text)
-            self._view.queued.append(text)
-            self._refresh()
+            self._shown.view.queued.append(text)
+            self._shown.refresh()
         else:
             self.queue(text)
 
@@ -285,7 +279,7 @@ class Conversation:
         """Take it up as soon as nothing else runs (commands.Host)."""
         self._inbox.append(text)
         self._arrived.set()
-        self._refresh()
+        self._shown.refresh()
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run it beside everything else (commands.Host)."""
@@ -299,10 +293,10 @@ class Conversation:
             self.feed.drain()
             agent = self.agent
             asker = Asker(
-                view=self._view,
+                view=self._shown.view,
                 live=self.live,
-                refresh=self._refresh,
-                commit=self._commit,
+                refresh=self._shown.refresh,
+                commit=self._shown.commit,
                 fault=lambda text: agent.approvals.fault(text) if agent is not None else "",
             )
             return await asker.ask(asked)
@@ -321,75 +315,11 @@ class Conversation:
             await fresh.close(keep_client=True)
             self.say([("warning", "not while a turn runs: Esc stops it")])
             return
-        self._view = View(self._painter, verbose=self._verbose)
-        self.live.tail = self._view.tail
+        self._shown.renew()
         self._begin(fresh)
         self.say([("dim", f"new session {fresh.session_id}; the engine stays as it is")])
         await old.close(keep_client=True)
 
-    # What is shown
-
-    def fit(self) -> None:
-        """What is printed from now on fits the screen as it is now."""
-        self._painter.width = self.screen.size[0]
-
-    def _show(self, events: list[Event]) -> None:
-        """feed.Feed's outlet: print what is final, then draw what moves."""
-        self.fit()
-        lines: list[str] = []
-        for event in events:
-            self._edge.call(self._take, event, lines)
-        self._commit(lines)
-        if any(not isinstance(event, Delta | ToolOutput) for event in events):
-            self._edge.call(self._measure)
-        self._edge.call(self._refresh)
-
-    def _take(self, event: Event, lines: list[str]) -> None:
-        now = time.monotonic()
-        stopping = self._status.state == "stopping" and self.live.busy
-        if not stopping:
-            self._status.event(event, now)
-        lines += self._view.event(event)
-        if self._plain and isinstance(event, Warming) and event.tokens:
-            lines += self._view.note([("dim", warming_text(event.tokens))])
-        if self._plain and isinstance(event, EngineProgress):
-            phase, told = self._progress
-            if event.phase != phase or now - told >= PROGRESS_LINE_S:
-                self._progress = (event.phase, now)
-                lines += self._view.note([("dim", progress_text(event))])
-
-    def _tick(self) -> None:
-        self.fit()
-        if self._status.state != "idle":
-            self._edge.call(self._refresh)
-
-    def _refresh(self) -> None:
-        self.live.queued = [*self._view.queued, *self._inbox]
-        self.screen.refresh()
-
-    def _commit(self, lines: Sequence[str]) -> None:
-        self.screen.commit(lines)
-
-    def rows(self, rows: Sequence[tuple[str, str]]) -> None:
-        """Print labels and values (commands.Host)."""
-        self.fit()
-        width = max(len(label) for label, _ in rows) + 2
-        narrow = self._painter.width < width + 20
-        lines: list[str] = []
-        for label, value in rows:
-            between = "\n  " if narrow else " " * (width - len(label))
-            lines += self._view.note([("bold", label), ("", between + value)])
-        self._commit(lines)
-
-    def _measure(self) -> None:
-        if self.agent is not None:
-            self._status.used, self._status.window = self.agent.context_tokens()
-
-    def _status_spans(self, width: int) -> Spans:
-        if self.agent is not None:
-            self._status.mode = self.agent.policy.mode
-        return self._status.spans(time.monotonic(), width)
-
     def _forget_hint(self) -> None:
         self._status.hint = ""
-        self._refresh()
+        self._shown.refresh()

@@ -20,8 +20,7 @@ from prompt_toolkit.key_binding import (
 from prompt_toolkit.keys import Keys
 
 from glmcode.exits import Exit
-from glmcode.repl.modes import NEXT
-from glmcode.repl.screen import Hands, Live
+from glmcode.repl.screen import NEXT_MODE, Hands, Live
 
 if TYPE_CHECKING:
     from glmcode.repl.terminal import Terminal
@@ -65,7 +64,7 @@ def _session_keys(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
 
     @keys.add("s-tab", filter=~is_searching)
     def _mode(event: KeyPressEvent) -> None:
-        hands.submit(NEXT)
+        hands.submit(NEXT_MODE)
 
     @keys.add("c-z")
     def _suspend(event: KeyPressEvent) -> None:

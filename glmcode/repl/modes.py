@@ -12,6 +12,7 @@ from glmcode.agent import Agent
 from glmcode.base.config import ConfigError, parse_mode
 from glmcode.base.settings import MODES, Mode
 from glmcode.repl.paint import Spans
+from glmcode.repl.screen import NEXT_MODE
 from glmcode.repl.slash import argument
 
 MEANS: dict[Mode, str] = {
@@ -21,7 +22,6 @@ MEANS: dict[Mode, str] = {
     "dontAsk": "nobody is asked: only what a rule allows runs",
     "bypassPermissions": "everything runs, but for what a rule denies",
 }
-NEXT = "/mode next"
 ROUND: tuple[Mode, ...] = ("default", "acceptEdits", "plan")
 """What Shift-Tab goes through; the other two must be named."""
 
@@ -44,7 +44,7 @@ def change_mode(host: Host, agent: Agent, text: str) -> None:
         host.rows([*shown, ("/mode NAME, Shift-Tab", "change it")])
         return
     try:
-        mode = _after(now) if text == NEXT else _named(wanted)
+        mode = _after(now) if text == NEXT_MODE else _named(wanted)
     except ConfigError as error:
         host.say([("warning", str(error))])
         return

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from glmcode.core.events import ApprovalAsked
 from glmcode.repl.clean import one_line
+
+if TYPE_CHECKING:
+    from glmcode.core.events import ApprovalAsked
 
 Choice: TypeAlias = Literal["yes", "session", "always", "no", "singly"]
 

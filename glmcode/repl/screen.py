@@ -9,10 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from glmcode.repl.paint import Spans
-from glmcode.repl.question import Question
+
+if TYPE_CHECKING:
+    from glmcode.repl.question import Question
+
+NEXT_MODE = "/mode next"
+"""What Shift-Tab says."""
 
 
 @dataclass(slots=True)

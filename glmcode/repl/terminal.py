@@ -82,9 +82,13 @@ class _Output(Vt100_Output):
 class Terminal:
     """screen.Screen on a terminal that understands cursor movement."""
 
-    def __init__(self, live: Live, hands: Hands, history: History) -> None:
+    def __init__(
+        self, live: Live, hands: Hands, history: History, drawn: Callable[[], None]
+    ) -> None:
+        """drawn is called when the screen stands for the first time."""
         self._live = live
         self._hands = hands
+        self._drawn: Callable[[], None] | None = drawn
         self._draft: Document | None = None
         self._editing = False
         self._tail: list[str] = []
@@ -250,6 +254,9 @@ class Terminal:
     def _release(self) -> None:
         self._output.held = False
         self._output.flush()
+        if self._drawn is not None:
+            drawn, self._drawn = self._drawn, None
+            drawn()
 
     def _layout(self) -> Layout:
         asking = Condition(lambda: self._live.question is not None)

@@ -1,0 +1,139 @@
+"""What a conversation shows: prints what is final, keeps what moves up to date.
+
+The feed's outlet. Holds the view, the status line and the screen together, so that the
+conversation decides and this draws. Must not ask the agent for anything but its numbers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from glmcode.agent import Agent
+from glmcode.core.events import Delta, EngineProgress, Event, ToolOutput, Warming
+from glmcode.repl.paint import Painter, Spans
+from glmcode.repl.screen import Live, Screen
+from glmcode.repl.status import Status, progress_text, warming_text
+from glmcode.repl.view import View
+
+PROGRESS_LINE_S = 10.0
+
+
+class Edge(Protocol):
+    """Where unforeseen faults end: as one sentence, with the details in a file."""
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call it; a fault is told."""
+
+
+class Showing:
+    """The scrollback and the moving part of one session on one screen."""
+
+    def __init__(
+        self,
+        painter: Painter,
+        live: Live,
+        screen: Screen,
+        edge: Edge,
+        status: Status,
+        *,
+        verbose: bool,
+        plain: bool,
+    ) -> None:
+        """plain: the screen has no live part, so progress is told in lines."""
+        self.painter = painter
+        self.live = live
+        self.screen = screen
+        self.status = status
+        self.plain = plain
+        self.agent: Agent | None = None
+        self.waiting: list[str] = []
+        self._edge = edge
+        self._verbose = verbose
+        self._progress = ("", 0.0)
+        self.renew()
+        live.status = self._status_spans
+
+    def renew(self) -> None:
+        """A new session: nothing of the one before is known any more."""
+        self.view = View(self.painter, verbose=self._verbose)
+        self.live.tail = self.view.tail
+
+    def begin(self, agent: Agent) -> None:
+        """The numbers are this agent's from now on."""
+        self.agent = agent
+        self.status.model = agent.client.model
+        self.status.enter("idle", time.monotonic())
+        self.measure()
+        self.refresh()
+
+    def fit(self) -> None:
+        """What is printed from now on fits the screen as it is now."""
+        self.painter.width = self.screen.size[0]
+
+    def say(self, spans: Spans) -> None:
+        """Print a line of ours."""
+        self.fit()
+        self.commit(self.view.note(spans))
+
+    def rows(self, rows: Sequence[tuple[str, str]]) -> None:
+        """Print labels and values."""
+        self.fit()
+        width = max(len(label) for label, _ in rows) + 2
+        narrow = self.painter.width < width + 20
+        lines: list[str] = []
+        for label, value in rows:
+            between = "\n  " if narrow else " " * (width - len(label))
+            lines += self.view.note([("bold", label), ("", between + value)])
+        self.commit(lines)
+
+    def commit(self, lines: Sequence[str]) -> None:
+        """Print finished lines."""
+        self.screen.commit(lines)
+
+    def events(self, events: list[Event]) -> None:
+        """feed.Feed's outlet: print what is final, then draw what moves."""
+        self.fit()
+        lines: list[str] = []
+        for event in events:
+            self._edge.call(self._take, event, lines)
+        self.commit(lines)
+        if any(not isinstance(event, Delta | ToolOutput) for event in events):
+            self._edge.call(self.measure)
+        self._edge.call(self.refresh)
+
+    def tick(self) -> None:
+        """Nothing came for a while: seconds go on."""
+        self.fit()
+        if self.status.state != "idle":
+            self._edge.call(self.refresh)
+
+    def refresh(self) -> None:
+        """Draw what moves."""
+        self.live.queued = [*self.view.queued, *self.waiting]
+        self.screen.refresh()
+
+    def measure(self) -> None:
+        """Ask how full the window is."""
+        if self.agent is not None:
+            self.status.used, self.status.window = self.agent.context_tokens()
+
+    def _take(self, event: Event, lines: list[str]) -> None:
+        now = time.monotonic()
+        stopping = self.status.state == "stopping" and self.live.busy
+        if not stopping:
+            self.status.event(event, now)
+        lines += self.view.event(event)
+        if self.plain and isinstance(event, Warming) and event.tokens:
+            lines += self.view.note([("dim", warming_text(event.tokens))])
+        if self.plain and isinstance(event, EngineProgress):
+            phase, told = self._progress
+            if event.phase != phase or now - told >= PROGRESS_LINE_S:
+                self._progress = (event.phase, now)
+                lines += self.view.note([("dim", progress_text(event))])
+
+    def _status_spans(self, width: int) -> Spans:
+        if self.agent is not None:
+            self.status.mode = self.agent.policy.mode
+        return self.status.spans(time.monotonic(), width)
