@@ -20,11 +20,22 @@ if TYPE_CHECKING:
     from glmcode.permissions import Rule
 
 STARTED = time.monotonic()
+COMMANDS = {
+    "engine": ("engine_commands", "run_engine"),
+    "debug": ("debug", "run_debug"),
+    "map": ("map_command", "run_map"),
+    "sessions": ("sessions_commands", "run_sessions"),
+    "doctor": ("doctor.command", "run_doctor"),
+    "undo": ("undo_command", "run_undo"),
+    "clean": ("clean_command", "run_clean"),
+    "config": ("config_command", "run_config"),
+    "demo": ("demo", "run_demo"),
+}
+"""First word -> module of the package and function, which takes the words after it."""
 LATER = (
     "hook",
     "review",
     "commit-message",
-    "config",
     "completion",
     "batch",
 )
@@ -141,7 +152,17 @@ def _dispatch(argv: list[str]) -> int:
     if first in ("-h", "--help", "help") or "--help" in _before_dashes(argv):
         from glmcode.help_text import HELP
 
-        if first not in ("engine", "demo", "debug", "map", "sessions", "undo", "doctor", "clean"):
+        if first not in (
+            "engine",
+            "demo",
+            "debug",
+            "map",
+            "sessions",
+            "undo",
+            "doctor",
+            "clean",
+            "config",
+        ):
             return _print(HELP)
     if first in LATER:
         return _say(
@@ -153,46 +174,18 @@ def _dispatch(argv: list[str]) -> int:
 
 
 def _command(first: str, argv: list[str]) -> int:
-    match first:
-        case "engine":
-            if argv[1:2] == ["status"]:
-                from glmcode.status_now import told
+    if argv[:2] == ["engine", "status"]:
+        from glmcode.status_now import told
 
-                if (text := told(argv[2:])) is not None:
-                    return _print(text)
-            from glmcode.engine_commands import run_engine
+        if (text := told(argv[2:])) is not None:
+            return _print(text)
+    if first not in COMMANDS:
+        return _conversation(argv)
+    from importlib import import_module
 
-            return run_engine(argv[1:])
-        case "debug":
-            from glmcode.debug import run_debug
-
-            return run_debug(argv[1:])
-        case "map":
-            from glmcode.map_command import run_map
-
-            return run_map(argv[1:])
-        case "sessions":
-            from glmcode.sessions_commands import run_sessions
-
-            return run_sessions(argv[1:])
-        case "doctor":
-            from glmcode.doctor.command import run_doctor
-
-            return run_doctor(argv[1:])
-        case "undo":
-            from glmcode.undo_command import run_undo
-
-            return run_undo(argv[1:])
-        case "clean":
-            from glmcode.clean_command import run_clean
-
-            return run_clean(argv[1:])
-        case "demo":
-            from glmcode.demo import run_demo
-
-            return run_demo(argv[1:])
-        case _:
-            return _conversation(argv)
+    module, function = COMMANDS[first]
+    code: int = getattr(import_module(f"glmcode.{module}"), function)(argv[1:])
+    return code
 
 
 def _before_dashes(argv: list[str]) -> list[str]:

@@ -11,6 +11,8 @@ usage:
   glmcode sessions list|show|export|rm  the conversations that were had
   glmcode undo [N] [--list|--to ID|--redo] [--dry-run] [--yes] [--force]
                                         take back what the last turns changed in this folder
+  glmcode config show|path|set|unset|edit
+                                        what is set, by whom, and changing it
   glmcode clean [--dry-run] [--sessions DAYS]
                                         remove old output, logs and checkpoints of glmcode's
   glmcode engine start|stop|restart|sleep|wake|status|logs|plan|profiles|pull|install|bench

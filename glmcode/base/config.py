@@ -162,11 +162,20 @@ def settings_file() -> Path:
 
 def _layer(layers: Layers, path: Path, *, repository: bool, folder: Path | None = None) -> None:
     try:
-        tables = tomllib.loads(load(path, MOST_BYTES).data.decode("utf-8"))
+        data = load(path, MOST_BYTES).data
     except FileMissing:
         return
     except FileFault as error:  # a repository may put a pipe or a device there
         raise ConfigError(f"{path} cannot be read: it {error}") from error
+    add_layer(layers, data, path, repository=repository, folder=folder)
+
+
+def add_layer(
+    layers: Layers, data: bytes, path: Path, *, repository: bool, folder: Path | None = None
+) -> None:
+    """Lay one file's settings over what is there. path: for messages. Raises ConfigError."""
+    try:
+        tables = tomllib.loads(data.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     grants = tables.pop(GRANTS, [])
