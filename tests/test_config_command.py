@@ -265,8 +265,11 @@ def test_on_a_terminal_a_wrong_text_can_be_edited_again(home: Path, tmp_path: Pa
     script.chmod(0o755)
     environment = {**os.environ, "EDITOR": str(script)}
     command = [sys.executable, "-m", "glmcode", "config", "edit"]
-    with PtySession(command, tmp_path, environment, (80, 24)) as session:
+    session = PtySession(command, tmp_path, environment, (80, 24))
+    try:
         session.wait_for("Edit it again?")
         session.type("\n")
         assert session.wait_exit() == 0
+    finally:
+        session.close()
     assert "nothing was changed" in session.screen.text and file.read_text() == MINE
