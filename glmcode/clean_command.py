@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def run_clean(argv: list[str]) -> int:
     """Clean; `argv` is what follows `clean`. Returns the exit code."""
     try:
-        options = _parser().parse_args(argv)
+        options = build_parser().parse_args(argv)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else Exit.USAGE
     try:
@@ -35,7 +35,8 @@ def run_clean(argv: list[str]) -> int:
         return Exit.INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the words after the command."""
     import argparse
 
     from glmcode.arguments import Parser

@@ -29,6 +29,7 @@ COMMANDS = {
     "undo": ("undo_command", "run_undo"),
     "clean": ("clean_command", "run_clean"),
     "config": ("config_command", "run_config"),
+    "completion": ("completion", "run_completion"),
     "demo": ("demo", "run_demo"),
 }
 """First word -> module of the package and function, which takes the words after it."""
@@ -36,7 +37,6 @@ LATER = (
     "hook",
     "review",
     "commit-message",
-    "completion",
     "batch",
 )
 

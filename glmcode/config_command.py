@@ -42,7 +42,7 @@ class Row:
 def run_config(argv: list[str]) -> int:
     """Run one config command; `argv` is what follows `config`. Returns the exit code."""
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = build_parser().parse_args(argv)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else Exit.USAGE
     if hasattr(sys.stdout, "reconfigure"):
@@ -60,7 +60,8 @@ def run_config(argv: list[str]) -> int:
         return Exit.INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the words after the command."""
     from glmcode.arguments import Parser
 
     parser = Parser(

@@ -32,7 +32,7 @@ class DebugError(Exception):
 def run_debug(argv: list[str]) -> int:
     """Run one debug command; `argv` is what follows `debug`. Returns the exit code."""
     try:
-        options = _arguments(argv)
+        options = build_parser().parse_args(argv)
         output = options.run(options)
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 2
@@ -68,7 +68,8 @@ def _say(text: str) -> None:
     print(f"glmcode debug: {visible(text)}", file=sys.stderr)
 
 
-def _arguments(argv: list[str]) -> argparse.Namespace:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the words after the command."""
     from glmcode.arguments import Parser
 
     parser = Parser(
@@ -85,14 +86,16 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parse.add_argument(
         "--specs", type=Path, metavar="FILE", help="tools as a JSON array; default: our own"
     )
-    parse.add_argument("--finish-reason", choices=("stop", "length"), default="stop")
+    parse.add_argument(
+        "--finish-reason", choices=("stop", "length"), default="stop", help="why it ended (stop)"
+    )
     parse.add_argument("--ids", action="store_true", help="the input is a JSON array of token ids")
     parse.add_argument("--profile", default="tiny", metavar="NAME", help="whose tokenizer (--ids)")
     command("render", _render, "Messages as JSON in, the exact prompt text out.")
     tokens = command("tokens", _tokens, "Text in, the ids of its tokens out.")
     tokens.add_argument("--profile", required=True, metavar="NAME", help="whose tokenizer")
     tokens.add_argument("--raw", action="store_true", help="tags in the text are controls")
-    return parser.parse_args(argv)
+    return parser
 
 
 # parse

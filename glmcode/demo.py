@@ -18,12 +18,16 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from glmcode.base.settings import ContextSettings, EngineSettings
 from glmcode.demo_task import DemoTask, make_task
 from glmcode.engine.lane import new_lane
 from glmcode.exits import Exit
 from glmcode.repl.clean import visible
+
+if TYPE_CHECKING:
+    import argparse
 
 PROFILE = "tiny"
 MAX_STEPS = 14
@@ -69,7 +73,8 @@ def run_demo(argv: list[str]) -> int:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _options(argv: list[str]) -> DemoOptions | int:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the words after `demo`."""
     from glmcode.arguments import Parser
 
     parser = Parser(
@@ -81,8 +86,12 @@ def _options(argv: list[str]) -> DemoOptions | int:
     parser.add_argument("--keep", action="store_true", help="leave the repository behind")
     parser.add_argument("--nonce", default="", help="a word that is mixed into every name")
     parser.add_argument("--verbose", action="store_true", help="tokens and cache hits per step")
+    return parser
+
+
+def _options(argv: list[str]) -> DemoOptions | int:
     try:
-        given = parser.parse_args(argv)
+        given = build_parser().parse_args(argv)
     except SystemExit as stop:
         return int(stop.code or 0)
     if given.nonce and not (given.nonce.isascii() and given.nonce.isalnum()):

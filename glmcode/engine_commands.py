@@ -55,7 +55,7 @@ _FOLLOW_S = 0.1
 def run_engine(argv: list[str]) -> int:
     """Run one engine command; returns the exit code."""
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = build_parser().parse_args(argv)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else Exit.USAGE
     try:
@@ -80,8 +80,8 @@ def run_engine(argv: list[str]) -> int:
         return Exit.INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
-
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the words after the command."""
     from glmcode.arguments import Parser
     from glmcode.plan_commands import add_plan_options
 

@@ -21,6 +21,7 @@ usage:
   glmcode demo [--task-seed N] [--keep] a tiny model on the CPU repairs a failing test
   glmcode map [PATH] [--budget TOKENS] [--focus WORD...]
                                         what a repository defines, the most used first
+  glmcode completion bash|zsh|fish      a script for your shell; its --help says where it goes
   glmcode debug parse|render|tokens     the GLM dialect, for looking closely
   glmcode -- PROMPT                     a prompt that looks like a command or an option
 

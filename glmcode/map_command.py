@@ -32,7 +32,7 @@ class MapError(Exception):
 def run_map(argv: list[str]) -> int:
     """Print a map; `argv` is what follows `map`. Returns the exit code."""
     try:
-        options = _arguments(argv)
+        options = build_parser().parse_args(argv)
         text = _map(options)
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 2
@@ -47,7 +47,8 @@ def estimated_tokens(text: str) -> int:
     return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)
 
 
-def _arguments(argv: list[str]) -> argparse.Namespace:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the words after the command."""
     import argparse
 
     from glmcode.arguments import Parser
@@ -78,7 +79,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
         help="names, files or folders to begin with",
     )
     parser.add_argument("--profile", metavar="NAME", help="count with this profile's tokenizer")
-    return parser.parse_args(argv)
+    return parser
 
 
 def _map(options: argparse.Namespace) -> str:

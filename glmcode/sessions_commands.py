@@ -44,7 +44,7 @@ class _Stop(Exception):
 def run_sessions(argv: list[str]) -> int:
     """Run one sessions command; returns the exit code."""
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = build_parser().parse_args(argv)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else Exit.USAGE
     if hasattr(sys.stdout, "reconfigure"):
@@ -67,8 +67,8 @@ def run_sessions(argv: list[str]) -> int:
         return Exit.INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
-
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the words after the command."""
     from glmcode.arguments import Parser
 
     parser = Parser(
@@ -93,7 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--ledger", action="store_true", help="what each request cost, and why")
     export = add("export", _export, "a conversation as markdown or JSON, whole")
     export.add_argument("session", metavar="ID")
-    export.add_argument("--format", choices=("markdown", "json"), default="markdown")
+    export.add_argument(
+        "--format", choices=("markdown", "json"), default="markdown", help="what it is written as"
+    )
     export.add_argument("-o", "--output", metavar="FILE", help="write it to FILE")
     remove = add("rm", _remove, "remove sessions for good")
     remove.add_argument("sessions", metavar="ID", nargs="+")

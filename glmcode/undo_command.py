@@ -27,7 +27,7 @@ NOTHING = "nothing was recorded in {folder}: no session changed a file here"
 def run_undo(argv: list[str]) -> int:
     """Undo; `argv` is what follows `undo`. Returns the exit code."""
     try:
-        options = _arguments(argv)
+        options = build_parser().parse_args(argv)
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 2
     folder = _workspace(Path(os.path.realpath(options.cd)))
@@ -46,7 +46,8 @@ def run_undo(argv: list[str]) -> int:
         kept.close()
 
 
-def _arguments(argv: list[str]) -> argparse.Namespace:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the words after the command."""
     import argparse
 
     from glmcode.arguments import Parser
@@ -73,7 +74,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
         "--force", action="store_true", help="also what was changed since; it can be redone"
     )
     parser.add_argument("-C", "--cd", default=".", metavar="DIR", help="the folder (.)")
-    return parser.parse_args(argv)
+    return parser
 
 
 def _workspace(start: Path) -> Path | None:

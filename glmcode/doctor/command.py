@@ -48,7 +48,7 @@ class _Running:
 def run_doctor(argv: list[str]) -> int:
     """Look at this machine; returns the exit code."""
     try:
-        options = _parser().parse_args(argv)
+        options = build_parser().parse_args(argv)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else Exit.USAGE
     try:
@@ -67,7 +67,8 @@ def run_doctor(argv: list[str]) -> int:
     return Exit.ERROR if any(line.state == "fault" for line in lines) else Exit.DONE
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the words after the command."""
     import argparse
 
     parser = argparse.ArgumentParser(
