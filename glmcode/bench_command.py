@@ -110,7 +110,7 @@ async def _head(profile: Profile, engine: EngineAddress) -> dict[str, Any]:
 def _write(profile: Profile, folder: Path | None, figures: str, table: str) -> int:
     from glmcode.engine.paths import engine_paths
 
-    wanted = [(engine_paths(profile.name).folder / FIGURES, figures)]
+    wanted = [(engine_paths(profile.name).figures, figures)]
     if folder is not None:
         wanted += [(folder / "bench.md", table), (folder / FIGURES, figures)]
     code = Exit.DONE

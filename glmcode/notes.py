@@ -27,12 +27,9 @@ from glmcode.core.events import (
     Waiting,
 )
 from glmcode.core.messages import ToolMessage
-from glmcode.engine.lane import ordinal
 from glmcode.repl.clean import visible
+from glmcode.waits import Waits
 
-WAIT_SAID_S = 10.0
-PREFILL_SAID_S = 3.0
-"""With --verbose, where it is known how far a prompt is."""
 LOG_LINES = 8
 
 
@@ -57,29 +54,12 @@ def compacted_text(event: Compacted) -> str:
     return f"compacted{how}: {event.before:,} tokens became {event.after:,}{told}"
 
 
-def queued_text(event: Queued) -> str:
-    """One line for a request that waits: its place, who is before it, how long it will take."""
-    after = ""
-    if event.ahead:
-        _, label, seconds, _ = event.ahead[0]
-        more = f" and {len(event.ahead) - 1} more" if len(event.ahead) > 1 else ""
-        after = f" after the {label} (for {seconds:.0f} s){more}"
-    left = "" if event.eta_s is None else f", about {event.eta_s:.0f} s left"
-    what = "broken off for somebody more urgent, now " if event.broken_off else ""
-    place = f"{what}{ordinal(event.position)}{after}{left}"
-    return f"queue: {place}; waiting for {event.seconds:.0f} s"
-
-
 class Notes:
     """A writer of notes to stderr."""
 
     def __init__(self, *, verbose: bool) -> None:
         self.verbose = verbose
-        self._phase = ""
-        self._last_progress = 0.0
-        self._last_wait = 0.0
-        self._queue_said = 0.0
-        self._order: tuple[int, list[str]] = (0, [])
+        self._waits = Waits(eager=verbose, detail=verbose or _is_terminal())
 
     def say(self, text: str) -> None:
         """One line, cleaned; silently nothing when stderr is gone."""
@@ -118,12 +98,9 @@ class Notes:
                 self.say(compacting_text(event))
             case Compacted():
                 self.say(compacted_text(event))
-            case EngineProgress():
-                self._progress(event)
-            case Waiting():
-                self._waiting(event)
-            case Queued():
-                self._queued(event)
+            case EngineProgress() | Waiting() | Queued():
+                if line := self._waits.line(event, time.monotonic()):
+                    self.say(line)
             case RequestFinished() if self.verbose and request_line(event):
                 self.say(request_line(event))
             case StepFinished() if self.verbose:
@@ -138,31 +115,9 @@ class Notes:
             case _:
                 pass
 
-    def _queued(self, event: Queued) -> None:
-        """At once with --verbose and at each change, else when it takes long."""
-        order = (event.position, [label for _, label, _, _ in event.ahead])
-        now = time.monotonic()
-        due = event.seconds >= WAIT_SAID_S and now - self._queue_said >= WAIT_SAID_S
-        if due or (self.verbose and order != self._order):
-            self._queue_said, self._order = now, order
-            self.say(queued_text(event))
 
-    def _progress(self, event: EngineProgress) -> None:
-        now = time.monotonic()
-        if event.phase == self._phase and now - self._last_progress < 5:
-            return
-        self._phase, self._last_progress = event.phase, now
-        percent = "" if event.percent is None else f" {event.percent:.0f} %"
-        left = "" if event.eta_s is None else f", about {event.eta_s:.0f} s left"
-        self.say(f"engine: {event.phase}{percent}{left}")
-
-    def _waiting(self, event: Waiting) -> None:
-        often = WAIT_SAID_S if event.percent is None or not self.verbose else PREFILL_SAID_S
-        if event.seconds < max(often, self._last_wait):
-            self._last_wait = 0.0
-        elif event.seconds - self._last_wait >= often:
-            self._last_wait = event.seconds
-            held = f" ({event.prompt_tokens:,} tokens)" if event.prompt_tokens else ""
-            left = "" if event.eta_s is None else f", about {event.eta_s:.0f} s left"
-            done = "" if event.percent is None else f", {event.percent:.0f} % computed{left}"
-            self.say(f"waiting for the engine: {event.seconds:.0f} s{held}{done}")
+def _is_terminal() -> bool:
+    try:
+        return os.isatty(2)
+    except OSError:
+        return False

@@ -16,14 +16,18 @@ from typing import Literal
 
 from glmcode.agent import Agent, AgentOptions, Answer, nobody
 from glmcode.agent_head import Ahead
+from glmcode.base.paths import state_folder
 from glmcode.base.settings import ContextSettings, EngineSettings, Reasoning
 from glmcode.core.model import Emit, ModelError
 from glmcode.engine.attach import EngineAddress, EngineUnavailable, attach
 from glmcode.engine.client import Client, Endpoint, connect
 from glmcode.engine.default import NO_ENGINE, machine_profile
 from glmcode.engine.lane import Lane
+from glmcode.engine.paths import engine_paths
 from glmcode.engine.profile import Profile, ProfileError, find_tokenizer, load_profile
 from glmcode.tools.specs import load_specs
+
+SPEEDS = "speeds.json"
 
 
 class OpenError(Exception):
@@ -89,6 +93,7 @@ async def open_client(
             tokenizer=_tokenizer(engine),
             window=context.window or None,
             reasoning=reasoning,
+            speeds=state_folder() / SPEEDS,
         )
         return await connect(endpoint, load_specs(), emit), None, None
     name = engine.profile or machine_profile()
@@ -136,6 +141,8 @@ def _our_endpoint(
         headers=_lane_headers(lane, engine.protocol or profile.protocol),
         stall_s=engine.stall,
         gives_up=lane is None or lane.kind != "interactive",
+        speeds=state_folder() / SPEEDS,
+        figures=engine_paths(profile.name).figures,
     )
 
 
@@ -159,6 +166,7 @@ async def _server_client(
         sampling=profile.sampling,
         step_cap=profile.step_cap,
         reasoning="template" if context.reasoning == "template" else "keep",
+        speeds=state_folder() / SPEEDS,
     )
     return await connect(endpoint, load_specs(), emit)
 

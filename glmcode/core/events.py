@@ -145,12 +145,14 @@ class Waiting:
     """No token yet, or none for a while; seconds since the request or the last token.
 
     percent: of the prompt that is computed, eta_s: seconds until all of it is; None: unknown.
+    estimated: they come from what prompts took so far, and not from the engine.
     """
 
     seconds: float
     prompt_tokens: int
     percent: float | None = None
     eta_s: float | None = None
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

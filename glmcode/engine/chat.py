@@ -159,6 +159,7 @@ class _Dialect:
         self._question = question
         self._max_tokens = max_tokens
         self.prompt_tokens = protocol.prompt_tokens(transcript)
+        self.known_tokens = min(state.held, self.prompt_tokens)
         self.asked_bytes = state.messages.size
         self._kind: Kind = "step" if question is None else "compaction"
 

@@ -24,6 +24,8 @@ from glmcode.engine.endpoint import Address, Endpoint, ProtocolName, address_of
 from glmcode.engine.exchange import Exchange
 from glmcode.engine.faults import Fault, Judge
 from glmcode.engine.http import Transport
+from glmcode.engine.pace import Pace
+from glmcode.engine.speeds import known_pace
 from glmcode.engine.watch import Rules
 
 if TYPE_CHECKING:
@@ -217,6 +219,7 @@ class _Opening:
         except BaseException:
             await transport.close()
             raise
+        exchange.pace = self._pace(model)
         spoken = ChatProtocol(exchange, endpoint, self._address, self._judge, model)
         window = endpoint.window or _window(entry or {})
         return Client(spoken, "chat", reason, window, transport)
@@ -248,6 +251,7 @@ class _Opening:
             await transport.close()
             raise
         window = endpoint.window or _window(entry) or probed.window
+        exchange.pace = self._pace(model)
         schemas = {spec.name: spec.parameters for spec in self._specs}
         spoken = TokensProtocol(
             exchange, endpoint, self._address, self._judge, model, window, tokenizer, schemas
@@ -260,6 +264,11 @@ class _Opening:
         endpoint = self._endpoint
         path = f"{self._address.root}/metrics"
         return Rules(path=path, stall_s=endpoint.stall_s, gives_up=endpoint.gives_up)
+
+    def _pace(self, model: str) -> Pace:
+        endpoint, address = self._endpoint, self._address
+        name = f"{address.socket or address.shown} {model}"
+        return known_pace(endpoint.speeds, name, endpoint.figures)
 
     def _chat_transport(self) -> Transport:
         if self._address.socket is not None:

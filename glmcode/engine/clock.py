@@ -24,10 +24,34 @@ Share: TypeAlias = tuple[float | None, float | None]
 """Percent of a prompt that is computed, and seconds left; None: not known."""
 
 
+class Progress:
+    """How far a prompt is said to be: what the engine says, else a guess; never less than before.
+
+    Where the engine says less than was guessed, its percent is not told until it has got there.
+    """
+
+    def __init__(self) -> None:
+        self._most = 0.0
+
+    def told(self, said: Share, guess: Share) -> tuple[float | None, float | None, bool]:
+        """Percent, seconds left, and whether they are a guess."""
+        percent, eta_s = said
+        if percent is not None:
+            if percent < self._most:
+                return None, eta_s, False
+            self._most = percent
+            return percent, eta_s, False
+        if guess[0] is None:
+            return None, None, False
+        self._most = max(self._most, guess[0])
+        return self._most, guess[1], True
+
+
 class Clock:
     """Times of one try, and the ticks that show silence. Seconds of time.monotonic().
 
-    prefill: tells how far the prompt is, where that is known.
+    prefill: tells how far the prompt is, where that is known. guess: how far it should be after
+    so many seconds.
     """
 
     def __init__(self, emit: Emit, prompt_tokens: int, *, goes_on: bool = False) -> None:
@@ -40,6 +64,8 @@ class Clock:
         self.first: float | None = None
         self.mark = EngineMark()
         self.prefill: Callable[[], Share] = lambda: (None, None)
+        self.guess: Callable[[float], Share] = lambda elapsed: (None, None)
+        self._progress = Progress()
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Clock:
@@ -66,6 +92,9 @@ class Clock:
         place = read_place(headers.get(QUEUED))
         if place is None:
             return
+        if place.position < 1:
+            self._its_turn()
+            return
         self._told = time.monotonic()
         self._queued = Queued(
             position=place.position,
@@ -81,6 +110,12 @@ class Clock:
         self.mark = mark
         if self._queued is not None:
             self._queued, self._last = None, time.monotonic()
+
+    def _its_turn(self) -> None:
+        """The engine has begun with it: what is silent from now on is the prompt."""
+        self._queued, self._last = None, time.monotonic()
+        self._progress = Progress()
+        self._emit(self._waiting(0.0))
 
     @property
     def last(self) -> float:
@@ -100,16 +135,20 @@ class Clock:
         if self._queued is not None:
             self._emit(_later(self._queued, time.monotonic() - self._told))
         elif silent > QUIET_S:
-            percent, eta_s = self.prefill() if self.first is None else (None, None)
-            self._emit(
-                Waiting(
-                    seconds=round(silent, 1),
-                    prompt_tokens=self._prompt_tokens,
-                    percent=percent,
-                    eta_s=eta_s,
-                )
-            )
+            self._emit(self._waiting(silent))
         self._schedule()
+
+    def _waiting(self, silent: float) -> Waiting:
+        percent, eta_s, estimated = None, None, False
+        if self.first is None:
+            percent, eta_s, estimated = self._progress.told(self.prefill(), self.guess(silent))
+        return Waiting(
+            seconds=round(silent, 1),
+            prompt_tokens=self._prompt_tokens,
+            percent=percent,
+            eta_s=eta_s,
+            estimated=estimated,
+        )
 
 
 def _later(queued: Queued, since: float) -> Queued:
@@ -117,6 +156,7 @@ def _later(queued: Queued, since: float) -> Queued:
     return replace(
         queued,
         seconds=queued.seconds + since,
-        eta_s=None if queued.eta_s is None else max(0.0, queued.eta_s - since),
+        # Where it took longer than was said, nothing is known until it is told anew.
+        eta_s=None if queued.eta_s is None or since >= queued.eta_s else queued.eta_s - since,
         ahead=tuple((k, label, s + since, running) for k, label, s, running in queued.ahead),
     )

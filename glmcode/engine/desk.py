@@ -122,7 +122,8 @@ class Desk:
                         request = with_length(head, len(rest)) + rest
         finally:
             self._signals.pop(ticket, None)
-            self.queue.leave(ticket, broken=outcome == "broken")
+            answered = outcome in ("done", "closed")
+            self.queue.leave(ticket, broken=outcome == "broken", answered=answered)
             self._advance()
         if outcome == "silent":
             writer.write(answer(503, await self._excuse()))
@@ -174,6 +175,8 @@ class Desk:
                 if not self._up():
                     return await self._excuse()
                 if ticket.state == "running":
+                    if said is not None:
+                        _tell(writer, Place(position=0, ahead=(), eta_s=None, seconds=said.seconds))
                     return None
                 if (refused := self._refused(ticket)) is not None:
                     return refused

@@ -30,7 +30,8 @@ class Endpoint:
     step_cap: the most tokens of one reply. headers ride on every request. key_name: the
     variable that holds the key, for messages. reasoning: "template" does not send that of
     earlier turns again. stall_s: how long an engine of ours may stand still before that is said, 0:
-    for ever; gives_up: it then ends the answer (nobody is there who could).
+    for ever; gives_up: it then ends the answer (nobody is there who could). speeds: the file in
+    which learned speeds are kept, None: they are not; figures: what `engine bench` wrote.
     """
 
     socket: Path | None = None
@@ -47,6 +48,8 @@ class Endpoint:
     headers: Mapping[str, str] = field(default_factory=dict)
     stall_s: float = 0.0
     gives_up: bool = True
+    speeds: Path | None = None
+    figures: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from glmcode.core.events import DeltasDiscarded
@@ -30,6 +31,7 @@ from glmcode.engine.http import (
 )
 from glmcode.engine.lane import TOKENS
 from glmcode.engine.mark import HEADER, EngineMark, read_mark
+from glmcode.engine.pace import Pace
 from glmcode.engine.retry import Patience
 from glmcode.engine.sse import DONE, ObjectStream, StreamError
 from glmcode.engine.watch import Rules, Watch
@@ -67,9 +69,13 @@ S_co = TypeVar("S_co", bound=Sink, covariant=True)
 
 
 class Dialect(Protocol[S_co]):
-    """How to ask for one reply. Asked anew for every try."""
+    """How to ask for one reply. Asked anew for every try.
+
+    prompt_tokens, and known_tokens: those at its head that the engine should have computed before.
+    """
 
     prompt_tokens: int
+    known_tokens: int
 
     def request(self) -> tuple[str, Body]:
         """Path and body. Raises ModelError."""
@@ -85,11 +91,19 @@ class Dialect(Protocol[S_co]):
 
 
 class Exchange:
-    """Replies of one server. tries: requests for one; mark: which engine took the last of them."""
+    """Replies of one server. tries: requests for one; mark: which engine took the last of them;
+    pace: what prompts take there."""
 
-    def __init__(self, transport: Transport, judge: Judge, rules: Rules | None = None) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        judge: Judge,
+        rules: Rules | None = None,
+        pace: Pace | None = None,
+    ) -> None:
         """rules: how an engine of ours is looked at while nothing comes; None: a foreign server."""
         self.tries = 0
+        self.pace = pace or Pace()
         self.mark = EngineMark()
         self._transport = transport
         self._judge = judge
@@ -113,6 +127,9 @@ class Exchange:
             path, body = dialect.request()
             try:
                 with Clock(emit, dialect.prompt_tokens, goes_on=goes_on) as clock:
+                    clock.guess = partial(
+                        self.pace.share, dialect.known_tokens, dialect.prompt_tokens
+                    )
                     tokens = {TOKENS: str(dialect.prompt_tokens)}
                     once = self._once(path, body, sink, clock, patience.connect_s, tokens)
                     await self._watched(once, clock, dialect.prompt_tokens, emit)

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 from urllib.parse import quote, unquote
 
+from glmcode.base.duration import left
+
 QueueClass: TypeAlias = Literal["interactive", "scripted", "hook", "background"]
 CLASSES: tuple[QueueClass, ...] = get_args(QueueClass)
 """From the most urgent to the least."""
@@ -139,7 +141,8 @@ class Ahead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """What one that waits is told. position 1 is next; eta_s: seconds left, None: unknown."""
+    """What one that waits is told. position 1 is next, 0: it is its turn now; eta_s: seconds left,
+    None: unknown."""
 
     position: int
     ahead: tuple[Ahead, ...]
@@ -161,8 +164,7 @@ class Place:
         first = self.ahead[0] if self.ahead else None
         after = f", after the {first.label} (for {first.seconds:.0f} s)" if first else ""
         more = f" and {len(self.ahead) - 1} more" if len(self.ahead) > 1 else ""
-        left = "" if self.eta_s is None else f", about {self.eta_s:.0f} s left"
-        return f"{ordinal(self.position)} in the queue{after}{more}{left}"
+        return f"{ordinal(self.position)} in the queue{after}{more}{left(self.eta_s)}"
 
 
 def read_place(value: str | None) -> Place | None:
@@ -172,13 +174,13 @@ def read_place(value: str | None) -> Place | None:
         return Place(
             position=int(said["position"]),
             ahead=tuple(
-                Ahead(kind=str(k), label=str(label), seconds=float(s), running=bool(r))
+                Ahead(kind=str(k), label=str(label), seconds=_since(s), running=bool(r))
                 for k, label, s, r in said["ahead"]
             ),
-            eta_s=None if said["eta_s"] is None else float(said["eta_s"]),
-            seconds=float(said["seconds"]),
+            eta_s=None if said["eta_s"] is None else _since(said["eta_s"]),
+            seconds=_since(said["seconds"]),
         )
-    except (ValueError, TypeError, LookupError):
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
         return None
 
 
@@ -197,6 +199,14 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name for name in names if name.isascii() and name.isprintable() and name)[
         -DEEPEST:
     ]
+
+
+def _since(value: Any) -> float:
+    """Seconds that have passed or are left. Raises ValueError for what is no such number."""
+    seconds = float(value)
+    if not 0 <= seconds < 1e9:
+        raise ValueError(f"{value!r} are no seconds")
+    return seconds
 
 
 def _seconds(text: str) -> float | None:

@@ -1,7 +1,7 @@
 """What each request of one client cost, as one event: the raw facts that the ledger judges.
 
 Counts our own tries too, so that requests of others can be told from ours by the engine's
-count. Must not judge, keep or show anything.
+count, and tells the exchange's pace what a prompt took. Must not judge or show anything.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ class Meter:
         if cached is None and told and self._reports:
             cached = 0
         mark = clock.mark
+        if clock.first is not None:
+            known = prefix if cached is None else cached
+            self._exchange.pace.learn(known, cost.prompt_tokens, cost.prefill_s)
         return RequestFinished(
             kind=kind,
             prompt_tokens=cost.prompt_tokens,

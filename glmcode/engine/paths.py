@@ -35,6 +35,7 @@ class EnginePaths:
     socket: the supervisor's, for front ends. engine_socket: vLLM's own, for the supervisor.
     info: who supervises (JSON). child: the engine's process group (JSON), so that a later
     supervisor can end what a killed one left behind. last_start: seconds per phase (JSON).
+    figures: what `engine bench` measured (JSON).
     """
 
     name: str
@@ -72,6 +73,10 @@ class EnginePaths:
     @property
     def last_start(self) -> Path:
         return self.folder / "last_start.json"
+
+    @property
+    def figures(self) -> Path:
+        return self.folder / "bench.json"
 
 
 def short_root() -> Path:

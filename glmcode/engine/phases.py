@@ -32,6 +32,7 @@ _MARKS: tuple[tuple[str, re.Pattern[str] | None], ...] = (
 )
 PHASES = tuple(name for name, _ in _MARKS)
 IMPORTING = "importing vLLM"
+LATE, LATE_S = 1.5, 2.0
 _SHARDS = re.compile(r"checkpoint shards:.*?(\d+)/(\d+)")
 
 
@@ -73,18 +74,28 @@ class StartTracker:
         return self.phase
 
     def progress(self, now: float) -> tuple[float | None, float | None]:
-        """Percent and seconds left; (None, None) when there is nothing to compare with."""
+        """Percent and seconds left; (None, None) when there is nothing to compare with.
+
+        Of a phase that takes much longer than it did only its own count tells seconds.
+        """
         total = sum(self.expected.values())
         if total <= 0:
             return None, None
         here = self.expected.get(self.phase, 0.0)
-        spent = min(now - self.entered, here)
+        took = max(0.0, now - self.entered)
+        spent = min(took, here)
         if self.phase == "loading weights" and self.shards:
             spent = max(spent, here * self.shards[0] / max(1, self.shards[1]))
         position = PHASES.index(self.phase)
         before = sum(self.expected.get(name, 0.0) for name in PHASES[:position])
         after = sum(self.expected.get(name, 0.0) for name in PHASES[position + 1 :])
-        return min(99.0, 100 * (before + spent) / total), max(0.0, here - spent) + after
+        percent = min(99.0, 100 * (before + spent) / total)
+        if took > LATE * here + LATE_S:
+            done, shards = self.shards or (0, 0)
+            if self.phase != "loading weights" or not 0 < done < shards:
+                return percent, None
+            return percent, took * (shards - done) / done + after
+        return percent, here - spent + after
 
     def durations(self, now: float) -> dict[str, float]:
         """Seconds per phase of a start that has just ended."""

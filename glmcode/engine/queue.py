@@ -34,6 +34,8 @@ NESTED_S = 660.0
 """A run that asked nothing for so long waits for no command of its own any more: none lasts so
 long, but one in the background does, and must not count as urgent for ever."""
 PACE = 0.3
+LEAST_S, MOST_S = 0.01, 86_400.0
+"""What takes less was refused, what takes more is no measure."""
 
 Key: TypeAlias = tuple[int, bool, bool, bool, bool, float, float, int]
 
@@ -120,8 +122,9 @@ class Queue:
         self.waiting.append(ticket)
         return ticket
 
-    def leave(self, ticket: Ticket, *, broken: bool = False) -> None:
-        """The request is over or was given up. broken: for somebody more urgent; it comes again."""
+    def leave(self, ticket: Ticket, *, broken: bool = False, answered: bool = True) -> None:
+        """The request is over or was given up. broken: for somebody more urgent; it comes again.
+        answered: to its end, so that it tells how long one takes."""
         if ticket.state == "left":
             return
         now = self.clock()
@@ -138,7 +141,8 @@ class Queue:
                 run.place_entered = (ticket.entered, ticket.entered_at)
             else:
                 run.breaks = 0
-                self._learn(ticket.lane.kind, now - ticket.started)
+                if answered:
+                    self._learn(ticket.lane.kind, now - ticket.started)
                 if ticket.lane.ours:
                     self._hold = _Hold(ticket.lane.run, self._effective(ticket, now), now)
         ticket.state = "left"
@@ -225,7 +229,7 @@ class Queue:
             position=position + 1,
             ahead=tuple(self._ahead(one, now) for one in before),
             eta_s=self.eta(ticket, order),
-            seconds=now - ticket.entered,
+            seconds=max(0.0, now - ticket.entered),
         )
 
     def eta(self, ticket: Ticket, order: Sequence[Ticket]) -> float | None:
@@ -233,10 +237,12 @@ class Queue:
         now = self.clock()
         left = 0.0
         for one in [*self.running, *order[: order.index(ticket)]]:
+            if one.breaking:  # gone in a moment
+                continue
             took = self._pace.get(one.lane.kind, self._pace.get("", None))
             if took is None:
                 return None
-            since = now - one.started if one.state == "running" else 0.0
+            since = max(0.0, now - one.started) if one.state == "running" else 0.0
             # One that takes longer than usual goes on for as long again as it is late.
             left += max(took - since, 0.3 * since if one.state == "running" else 0.0)
         return round(left / self.seats, 1)
@@ -244,8 +250,9 @@ class Queue:
     def _ahead(self, ticket: Ticket, now: float) -> Ahead:
         running = ticket.state == "running"
         since = ticket.started if running else ticket.entered
+        seconds = max(0.0, now - since)
         return Ahead(
-            kind=ticket.lane.kind, label=ticket.lane.label, seconds=now - since, running=running
+            kind=ticket.lane.kind, label=ticket.lane.label, seconds=seconds, running=running
         )
 
     def _run(self, lane: Lane, now: float) -> _Run:
@@ -320,6 +327,9 @@ class Queue:
         return hold.since + (NEXT_S if self._crowded(first) else HOLD_S)
 
     def _learn(self, kind: str, took: float) -> None:
-        for name in (kind, ""):
+        if not LEAST_S <= took < MOST_S:
+            return
+        # What background work takes tells nothing of those who have something to say.
+        for name in (kind,) if kind == "background" else (kind, ""):
             known = self._pace.get(name)
             self._pace[name] = took if known is None else known + PACE * (took - known)

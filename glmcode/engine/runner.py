@@ -44,6 +44,8 @@ from glmcode.engine.tail import Tail, rotate
 
 CRASHES = 3
 CRASH_WINDOW_S = 600.0
+LONGEST_S = 86_400.0
+"""Of a phase of a start, where a file says how long it took."""
 _POLL_S = 0.1
 
 
@@ -336,9 +338,10 @@ def _last_start(path: Path) -> Mapping[str, float]:
     """Seconds per phase of the last start, {} when it is not known."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-        return {name: float(value[name]) for name in PHASES if name in value}
-    except (OSError, ValueError, TypeError):
+        took = {name: float(value[name]) for name in PHASES if name in value}
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError):
         return {}
+    return {name: seconds for name, seconds in took.items() if 0 <= seconds < LONGEST_S}
 
 
 def _keep_start(path: Path, took: Mapping[str, float]) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, TypeAlias
 
+from glmcode.base.duration import left
+
 PROTOCOL = 1
 """Raised when supervisor and front end would misunderstand each other."""
 
@@ -96,8 +98,7 @@ def describe(status: EngineStatus) -> str:
     match status.state:
         case "starting":
             percent = "" if status.percent is None else f", {status.percent:.0f} %"
-            left = "" if status.eta_s is None else f", about {status.eta_s:.0f} s left"
-            return f"starting: {status.phase}{percent}{left}"
+            return f"starting: {status.phase}{percent}{left(status.eta_s)}"
         case "ready" | "busy":
             window = f"{status.window:,}"
             if 0 < status.window < status.card_window:
@@ -127,7 +128,5 @@ def queue_lines(status: EngineStatus, now: float) -> list[str]:
 
     lines = [f"running: {since(one)}" for one in status.running]
     for one in status.waiting:
-        eta = one.get("eta_s")
-        left = "" if eta is None else f", about {eta:.0f} s left"
-        lines.append(f"waiting {one.get('position')}: {since(one)}{left}")
+        lines.append(f"waiting {one.get('position')}: {since(one)}{left(one.get('eta_s'))}")
     return lines

@@ -268,6 +268,7 @@ class _Dialect:
         left: int | None = None,
     ) -> None:
         self.prompt_tokens = prompt.request_count + len(base)
+        self.known_tokens = self.prompt_tokens if base else prompt.computed
         self._protocol = protocol
         self._prompt = prompt
         self._emit = emit

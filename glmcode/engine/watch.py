@@ -77,7 +77,7 @@ class Prefill:
             return percent, None
         began, before = self._levels[first]
         left = max(0, self._prompt - done) * (at - began) / (held - before) - (now - at)
-        return percent, max(0.0, left)
+        return percent, left if left > 0 else None
 
 
 class Watch:
@@ -126,6 +126,8 @@ class Watch:
         gauges = read_gauges(text)
         if gauges.running == 1 and gauges.kv_use is not None:
             self._prefill.take(round(gauges.kv_use * cache_tokens(text)), now)
+        else:  # whose tokens the cache holds can't be told
+            self._prefill = Prefill(self._prompt_tokens)
 
     def _stands_still(self, now: float) -> bool:
         """Whether that was so long that there is nothing more to wait for."""

@@ -11,13 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from glmcode.agent import Agent
-from glmcode.core.events import Delta, EngineProgress, Event, ToolOutput, Warming
+from glmcode.core.events import Delta, Event, ToolOutput
 from glmcode.repl.paint import Painter, Spans
 from glmcode.repl.screen import Live, Screen
-from glmcode.repl.status import Status, progress_text, warming_text
+from glmcode.repl.status import Status
 from glmcode.repl.view import View
-
-PROGRESS_LINE_S = 10.0
+from glmcode.waits import Waits
 
 
 class Edge(Protocol):
@@ -51,7 +50,7 @@ class Showing:
         self.waiting: list[str] = []
         self._edge = edge
         self._verbose = verbose
-        self._progress = ("", 0.0)
+        self._waits = Waits(eager=False, detail=True)
         self.renew()
         live.status = self._status_spans
 
@@ -125,13 +124,8 @@ class Showing:
         if not stopping:
             self.status.event(event, now)
         lines += self.view.event(event)
-        if self.plain and isinstance(event, Warming) and event.tokens:
-            lines += self.view.note([("dim", warming_text(event.tokens))])
-        if self.plain and isinstance(event, EngineProgress):
-            phase, told = self._progress
-            if event.phase != phase or now - told >= PROGRESS_LINE_S:
-                self._progress = (event.phase, now)
-                lines += self.view.note([("dim", progress_text(event))])
+        if self.plain and not stopping and (line := self._waits.line(event, now)):
+            lines += self.view.note([("dim", line)])
 
     def _status_spans(self, width: int) -> Spans:
         if self.agent is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from glmcode.base.duration import about, left
 from glmcode.core.events import (
     Appended,
     ApprovalAsked,
@@ -145,8 +146,7 @@ class Status:
 def progress_text(progress: EngineProgress) -> str:
     """How far the engine is: "engine: loading weights 43 %, about 80 s left"."""
     percent = "" if progress.percent is None else f" {progress.percent:.0f} %"
-    left = "" if progress.eta_s is None else f", about {progress.eta_s:.0f} s left"
-    return f"engine: {progress.phase}{percent}{left}"
+    return f"engine: {progress.phase}{percent}{left(progress.eta_s)}"
 
 
 def warming_text(tokens: int) -> str:
@@ -156,14 +156,16 @@ def warming_text(tokens: int) -> str:
 
 def waiting_text(waiting: Waiting) -> str:
     """ "prompt of 120,000 tokens: 43 %, about 40 s left", or how long it took so far."""
-    if waiting.percent is None:
+    sign = "~" if waiting.estimated else ""
+    percent = "" if waiting.percent is None else f" {sign}{waiting.percent:.0f} %"
+    said = percent + left(waiting.eta_s, ", " if percent else " ")
+    if not said:
         return f"waiting for the engine {waiting.seconds:.0f} s"
-    left = "" if waiting.eta_s is None else f", about {waiting.eta_s:.0f} s left"
-    return f"prompt of {waiting.prompt_tokens:,} tokens: {waiting.percent:.0f} %{left}"
+    return f"prompt of {waiting.prompt_tokens:,} tokens:{said}"
 
 
 def queue_text(queued: Queued) -> str:
     """Where it stands: "queue: 2nd, about 40 s, after the scripted run in ~/proj"."""
-    left = "" if queued.eta_s is None else f", about {queued.eta_s:.0f} s"
+    eta = about(queued.eta_s)
     after = f", after the {visible(queued.ahead[0][1])}" if queued.ahead else ""
-    return f"queue: {ordinal(queued.position)}{left}{after}"
+    return f"queue: {ordinal(queued.position)}{f', {eta}' if eta else ''}{after}"

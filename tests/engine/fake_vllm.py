@@ -8,7 +8,8 @@ It says its lines (with a pause after each), then serves. `--workers` are childr
 nothing, one of them in a session of its own. A POST to /v1/completions answers what its
 JSON body asks for: {"chunks": N, "size": BYTES, "gap": SECONDS, "die": after K chunks}.
 A POST to /inference/v1/generate makes ids that follow from those before, one each --gap seconds,
-the first after --prefill. What happened to each request is appended to PATH.events.
+the first after --prefill or the body's own "prefill". What happened to each request is appended to
+PATH.events.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class Server:
         gone = asyncio.create_task(reader.read(1))
         made = 0
         try:
-            await asyncio.wait({gone}, timeout=self._prefill)
+            await asyncio.wait({gone}, timeout=what.get("prefill", self._prefill))
             writer.write(
                 b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
                 b"Transfer-Encoding: chunked\r\n\r\n"

@@ -251,7 +251,7 @@ def test_it_is_broken_off_twice_and_then_answers_to_its_end(up: Home) -> None:
 def test_a_request_of_which_nothing_was_seen_is_asked_again_without_a_word(up: Home) -> None:
     headers = lane("background", "old").headers() | {"x-glmcode-resumes": ""}
     with raw(up) as connection:
-        connection.sendall(request(5, headers))
+        connection.sendall(request(5, headers, prefill=3.0))
         running("old")
         person = Front(up, lane("interactive", "person"), cap=20)
         data = receive(connection, b"0\r\n\r\n")
@@ -260,6 +260,20 @@ def test_a_request_of_which_nothing_was_seen_is_asked_again_without_a_word(up: H
     assert [a[:3] for a in answers if a] == [b"102"] * (len(answers) - 2) + [b"200"]
     assert data.count(b"token_ids") == 5
     assert up.noted().count("begin raw") == 2
+
+
+def test_one_that_waited_is_told_when_it_is_its_turn_before_anything_of_its_answer(
+    up: Home,
+) -> None:
+    first = Front(up, lane("scripted", "first"), cap=60)
+    running("first")
+    with raw(up) as connection:
+        connection.sendall(request(2, lane("scripted", "second").headers(), prefill=2.0))
+        data = receive(connection, b'"position":0')
+        assert b" 200 " not in data
+        assert labels("running") == ["second"]
+        receive(connection, b"0\r\n\r\n")
+    first.end()
 
 
 def test_what_was_seen_of_an_answer_that_can_not_go_on_is_not_broken_off(up: Home) -> None:

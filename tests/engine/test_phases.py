@@ -60,7 +60,24 @@ def test_percent_and_time_left_come_from_the_last_start() -> None:
 def test_a_start_that_takes_longer_than_the_last_never_says_it_is_done() -> None:
     tracker = StartTracker({"importing vLLM": 1.0}, 0.0)
     tracker.enter("importing vLLM", 0.0)
-    assert tracker.progress(100.0) == (99.0, 0.0)
+    assert tracker.progress(100.0) == (99.0, None)
+
+
+def test_a_phase_that_is_late_promises_no_seconds_but_a_count_of_files_does() -> None:
+    tracker = StartTracker({"importing vLLM": 10.0, "loading weights": 20.0, "compiling": 5.0}, 0.0)
+    tracker.enter("importing vLLM", 0.0)
+    assert tracker.progress(11.0) == (pytest.approx(100 * 10 / 35), 25.0)
+    assert tracker.progress(40.0)[1] is None
+    tracker.feed("Loading safetensors checkpoint shards:  10% Completed | 4/40", 40.0)
+    assert tracker.progress(140.0)[1] == pytest.approx(100.0 * 36 / 4 + 5.0)
+    tracker.feed("Loading safetensors checkpoint shards: 100% Completed | 40/40", 150.0)
+    assert tracker.progress(150.0)[1] is None
+
+
+def test_a_clock_that_goes_back_takes_nothing_away() -> None:
+    tracker = StartTracker({"importing vLLM": 10.0}, 100.0)
+    tracker.enter("importing vLLM", 100.0)
+    assert tracker.progress(40.0) == (0.0, 10.0)
 
 
 def test_the_durations_of_a_start_add_up() -> None:

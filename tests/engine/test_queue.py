@@ -321,6 +321,82 @@ def test_no_time_is_promised_before_anything_was_measured() -> None:
     assert case.queue.place(case.enter(stranger("b"))).eta_s is None
 
 
+@pytest.mark.parametrize("took", [0.0, 0.001, -5.0, 1e9, float("nan")])
+def test_what_is_no_measure_of_an_answer_promises_nothing(took: float) -> None:
+    case = Case()
+    case.enter(stranger("a"))
+    case.served()
+    case.done(took)
+    case.time.now = 100.0
+    case.enter(stranger("b"))
+    case.served()
+    assert case.queue.place(case.enter(stranger("c"))).eta_s is None
+
+
+def test_one_that_was_not_answered_is_no_measure() -> None:
+    case = Case()
+    for answered, took in ((True, 20.0), (False, 0.5)):
+        ticket = case.enter(stranger("a"))
+        case.served()
+        case.time.now += took
+        case.queue.leave(ticket, answered=answered)
+    case.enter(stranger("b"))
+    case.served()
+    assert case.queue.place(case.enter(stranger("c"))).eta_s == 20.0
+
+
+def test_background_work_is_no_measure_for_anybody_else() -> None:
+    case = Case()
+    case.enter(replace(stranger("a"), kind="background"))
+    case.served()
+    case.done(1.0)
+    case.enter(stranger("b"))
+    case.served()
+    assert case.queue.place(case.enter(stranger("c"))).eta_s is None
+
+
+def test_one_that_goes_on_without_end_has_others_wait_longer_and_longer() -> None:
+    case = Case()
+    case.enter(stranger("a"))
+    case.served()
+    case.done(10.0)
+    case.enter(stranger("endless"))
+    case.served()
+    last = case.enter(stranger("b"))
+    told = []
+    for _ in range(200):
+        case.time.now += 3.0
+        told.append(case.queue.place(last).eta_s)
+    assert all(eta is not None and eta > 1.0 for eta in told)
+    assert told[-1] == pytest.approx(0.3 * 600)
+
+
+def test_a_clock_that_goes_back_makes_nothing_negative() -> None:
+    case = Case()
+    case.enter(stranger("a"))
+    case.served()
+    case.done(10.0)
+    case.enter(stranger("b"))
+    case.served()
+    last = case.enter(stranger("c"))
+    case.time.now -= 50.0
+    place = case.queue.place(last)
+    assert place.seconds == 0.0 and place.ahead[0].seconds == 0.0
+    assert place.eta_s == 10.0
+    assert read_place(place.line().decode().partition(": ")[2]) == place
+
+
+def test_whom_somebody_is_being_broken_off_for_waits_no_time() -> None:
+    case = Case()
+    case.enter(ours("job", "hook"))
+    case.served()
+    case.done(40.0)
+    job = case.enter(ours("job", "hook"))
+    case.served()
+    job.breaking = True
+    assert case.queue.place(case.enter(ours("me", "interactive"))).eta_s == 0.0
+
+
 def test_a_place_survives_its_way_through_a_header() -> None:
     case = Case()
     case.enter(replace(stranger("a"), label="naïve “x”\r\nHost: y"))
