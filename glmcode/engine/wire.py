@@ -1,13 +1,16 @@
 """HTTP/1.1 as far as a proxy must understand it: heads, and where a body ends.
 
 Bodies are passed on as they are; they are only followed closely enough to know their last
-byte. Pure but for `Incoming`, which reads. Must not know what is asked or answered.
+byte. What the engine could read in another way than we do is refused: what we take for a body
+would else be a request to it, past all that stands before it. Pure but for `Incoming`, which
+reads. Must not know what is asked or answered.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -15,6 +18,11 @@ from typing import Any, Protocol
 
 HEAD_LIMIT = 1 << 16
 BLOCK = 1 << 16
+
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_CHUNK = re.compile(rb"[0-9A-Fa-f]{1,15}")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FRAMING = ("content-length", "transfer-encoding")
 
 
 class WireError(Exception):
@@ -56,13 +64,17 @@ def parse_head(raw: bytes) -> Head:
     """Split a head. Raises WireError."""
     first, *lines = raw.decode("latin-1").split("\r\n")
     parts = first.split(" ", 2)
-    if len(parts) < 2 or not (parts[0].startswith("HTTP/1.") or parts[-1].startswith("HTTP/1.")):
+    if len(parts) < 2 or any(odd in first for odd in "\r\n\0") or not (parts[0].startswith("HTTP/1.") or parts[-1].startswith("HTTP/1.")):
         raise WireError(f"not HTTP: {first[:80]!r}")
     headers: dict[str, str] = {}
-    for line in lines:
+    for line in filter(None, lines):
         name, colon, value = line.partition(":")
-        if colon:
-            headers[name.strip().lower()] = value.strip()
+        if not (colon and _NAME.fullmatch(name)) or any(odd in line for odd in "\r\n\0"):
+            raise WireError(f"not a header: {line[:80]!r}")
+        name, value = name.lower(), value.strip(" \t")
+        if name in _FRAMING and headers.get(name, value) != value:
+            raise WireError(f"{name} is said twice, and differs")
+        headers[name] = value
     return Head(raw, (parts[0], parts[1], parts[2] if len(parts) > 2 else ""), headers)
 
 
@@ -133,10 +145,10 @@ class Chunked:
         if self._trailer:
             self.done = not line
             return
-        try:
-            size = int(line.partition(b";")[0], 16)
-        except ValueError as error:
-            raise WireError(f"not a chunk size: {line[:40]!r}") from error
+        text = line.partition(b";")[0].rstrip()
+        if not _CHUNK.fullmatch(text):
+            raise WireError(f"not a chunk size: {line[:40]!r}")
+        size = int(text, 16)
         self._trailer = size == 0
         self._left = size + 2 if size else 0
 
@@ -153,9 +165,12 @@ class Endless:
 
 def request_body(head: Head) -> Body:
     """How to follow a request's body. Raises WireError."""
-    if "chunked" in head.headers.get("transfer-encoding", "").lower():
-        return Chunked()
-    return Sized(_length(head) or 0)
+    coding = head.headers.get("transfer-encoding")
+    if coding is None:
+        return Sized(_length(head) or 0)
+    if coding.lower() != "chunked" or "content-length" in head.headers:
+        raise WireError("the body's length is told in a way that is not taken: chunked, or a length")
+    return Chunked()
 
 
 def response_body(head: Head, method: str) -> Body:
@@ -172,7 +187,7 @@ def _length(head: Head) -> int | None:
     text = head.headers.get("content-length")
     if text is None:
         return None
-    if not text.isdigit():
+    if not _LENGTH.fullmatch(text):
         raise WireError(f"not a content length: {text[:40]!r}")
     return int(text)
 
@@ -211,16 +226,20 @@ class Incoming:
 
         Raises WireError.
         """
-        raw = b""
+        raw, blank = b"", False
         while (end := raw.find(b"\r\n\r\n")) < 0:
             if len(raw) > HEAD_LIMIT:
                 raise WireError("the head is too long")
+            if b"\n\n" in raw:
+                raise WireError("the lines of a head end with CR and LF")
             data = await self.some()
             if not data:
                 if raw:
                     raise WireError("the stream ended inside a head")
                 return None
             raw += data
+            if raw[:2] == b"\r\n" and not blank:  # some send an empty line after a body
+                raw, blank = raw[2:], True
         self.put_back(raw[end + 4 :])
         return parse_head(raw[: end + 4])
 

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from glmcode.engine.attach import engine_status
+from tests.engine.client_kit import TOKENIZER
+from tests.engine.engine_kit import Home, new_home, until
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[Home]:
+    with pytest.MonkeyPatch.context() as patch, new_home(patch) as home:
+        keys = {"tokenizer": str(TOKENIZER), "protocol": "tokens", "map": False, "step_cap": 20}
+        home.profile("fake", "--gap", "0.02", "--prefill", "0.05", **keys)
+        home.attach()
+        yield home
+
+
+@contextlib.contextmanager
+def raw(home: Home) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(home.paths().socket))
+        connection.settimeout(20.0)
+        yield connection
+
+
+def receive(connection: socket.socket, mark: bytes = b"") -> bytes:
+    data = b""
+    while not (mark and mark in data):
+        piece = connection.recv(65536)
+        if not piece:
+            return data
+        data += piece
+    return data
+
+
+def head(*lines: str, path: str = "/v1/echo", method: str = "POST", http: str = "1.1") -> bytes:
+    return "\r\n".join([f"{method} {path} HTTP/{http}", "Host: x", *lines, "", ""]).encode(
+        "latin-1"
+    )
+
+
+def answers_others(home: Home) -> None:
+    """Another client is served as if nothing had happened."""
+    began = time.monotonic()
+    with raw(home) as connection:
+        connection.sendall(head("Content-Length: 3") + b"abc")
+        assert b'"length": 3' in receive(connection, b"}")
+    assert engine_status("fake").state == "ready"
+    assert time.monotonic() - began < 5.0
+
+
+CHUNKS = "Transfer-Encoding: chunked"
+HIDDEN = b"POST /sleep HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+
+REFUSED = {
+    "a length that is a digit for Python only": head("Content-Length: \xb2"),
+    "a length of 5,000 digits": head("Content-Length: " + "9" * 5000),
+    "a length below zero": head("Content-Length: -1"),
+    "a length with a sign": head("Content-Length: +3") + b"abc",
+    "a length with an underscore": head("Content-Length: 1_0") + b"abc",
+    "an empty length": head("Content-Length:"),
+    "two lengths": head("Content-Length: 0", f"Content-Length: {len(HIDDEN)}") + HIDDEN,
+    "a list of lengths": head("Content-Length: 3, 3") + b"abc",
+    "a length and chunks": head("Content-Length: 4", CHUNKS) + b"0\r\n\r\n" + HIDDEN,
+    "chunks and a length": head(CHUNKS, "Content-Length: 4") + b"0\r\n\r\n" + HIDDEN,
+    "chunks of another name": head("Transfer-Encoding: xchunked") + b"0\r\n\r\n" + HIDDEN,
+    "chunks of chunks": head("Transfer-Encoding: chunked, chunked") + b"0\r\n\r\n",
+    "chunks said twice, once otherwise": head(CHUNKS, "Transfer-Encoding: identity") + b"0\r\n\r\n",
+    "compressed chunks": head("Transfer-Encoding: gzip, chunked") + b"0\r\n\r\n",
+    "a space before a colon": head("Transfer-Encoding : chunked") + b"0\r\n\r\n" + HIDDEN,
+    "a folded header": head("X: a", " Content-Length: 3") + b"abc",
+    "a header without a colon": head("nonsense"),
+    "a header without a name": head(": x"),
+    "a bare line feed in a header": head("X: a\nTransfer-Encoding: chunked") + HIDDEN,
+    "a bare carriage return in a header": head("X: a\rContent-Length: 3") + b"abc",
+    "a zero byte in a header": head("X: a\0b"),
+    "a zero byte in a path": head(path="/v1/echo\0"),
+    "a line feed in the first line": head(path="/v1/echo\nX:"),
+    "no version": b"GET /v1/models\r\n\r\n",
+    "another version": head(http="2"),
+    "the preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "two spaces": b"GET  /v1/models HTTP/1.1\r\n\r\n",
+    "lines that end without a carriage return": b"GET /v1/models HTTP/1.1\nHost: x\n\n",
+    "a greeting of TLS": b"\x16\x03\x01\x00\xf4\x01\x00\x00\xf0\x03\x03" + bytes(range(200)) * 400,
+    "zero bytes": bytes(70_000),
+    "a head without end": b"GET /v1/models HTTP/1.1\r\n" + b"X: y\r\n" * 20_000,
+    "a chunk below zero, which would be read again and again": head(CHUNKS) + b"-6\r\nx",
+    "a chunk of minus two": head(CHUNKS) + b"-2\r\n0\r\n\r\n",
+    "a chunk with a sign": head(CHUNKS) + b"+3\r\nabc\r\n0\r\n\r\n",
+    "a chunk with a prefix": head(CHUNKS) + b"0x3\r\nabc\r\n0\r\n\r\n",
+    "a chunk with an underscore": head(CHUNKS) + b"1_0\r\n",
+    "a chunk without a size": head(CHUNKS) + b"\r\n",
+    "a chunk of 2,000 digits": head(CHUNKS) + b"f" * 2000 + b"\r\n",
+    "a size line without end": head(CHUNKS) + b"3;" + b"x" * 70_000,
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_the_engine_might_read_otherwise_than_we_do_is_refused_and_hurts_nobody(
+    up: Home, name: str
+) -> None:
+    with raw(up) as connection, contextlib.suppress(ConnectionError):
+        with contextlib.suppress(BrokenPipeError):
+            connection.sendall(REFUSED[name])
+        said = receive(connection)
+        assert said.startswith(b"HTTP/1.1 400 "), said[:200]
+        assert said.count(b"HTTP/1.1 ") == 1
+        assert json.loads(said.partition(b"\r\n\r\n")[2])["error"]["type"] == "bad_request"
+    assert "POST /sleep" not in up.noted()
+    answers_others(up)
+
+
+TAKEN = {
+    "one empty line before it": b"\r\n" + head("Content-Length: 3") + b"abc",
+    "the same length twice": head("Content-Length: 3", "Content-Length: 3") + b"abc",
+    "a length with zeros before it": head("Content-Length: 003") + b"abc",
+    "the name in capitals": head("CONTENT-LENGTH: 3") + b"abc",
+    "no space after the colon": head("Content-Length:3") + b"abc",
+    "tabs around the length": head("Content-Length:\t3\t") + b"abc",
+    "HTTP/1.0": head("Content-Length: 3", http="1.0") + b"abc",
+    "HTTP/1.0 that stays": head("Content-Length: 3", "Connection: keep-alive", http="1.0") + b"abc",
+    "an offer of HTTP/2": head("Content-Length: 3", "Upgrade: h2c", "Connection: Upgrade") + b"abc",
+    "a header of 60,000 bytes": head("Content-Length: 3", "X: " + "y" * 60_000) + b"abc",
+    "a name that is no word": head("Content-Length: 3", "x-`|~!: 1") + b"abc",
+    "odd words about itself": head(
+        "Content-Length: 3",
+        "x-glmcode-class: \xff",
+        "x-glmcode-parents: ,,,",
+        "x-glmcode-wait: nan",
+    )
+    + b"abc",
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_what_can_be_read_in_one_way_only_is_taken(up: Home, name: str) -> None:
+    with raw(up) as connection:
+        connection.sendall(TAKEN[name])
+        assert b'"length": 3' in receive(connection, b"}")
+
+
+def test_a_request_is_taken_however_it_is_cut(up: Home) -> None:
+    whole = TAKEN["one empty line before it"]
+    with raw(up) as connection:
+        for byte in whole:
+            connection.sendall(bytes([byte]))
+            time.sleep(0.0005)
+        assert b'"length": 3' in receive(connection, b"}")
+
+
+def test_who_leaves_in_the_middle_of_a_head_or_a_body_leaves_nothing(up: Home) -> None:
+    whole = head("Content-Length: 30") + b"abc" * 10
+    for cut in (0, 1, 20, len(whole) - 30, len(whole) - 1):
+        with raw(up) as connection:
+            connection.sendall(whole[:cut])
+    until(lambda: not engine_status("fake").attached or not engine_status("fake").running)
+    answers_others(up)
