@@ -20,7 +20,7 @@ from glmcode.engine.lane import CLASSES, Place, read_lane, read_tokens
 from glmcode.engine.proxy import discard
 from glmcode.engine.queue import Queue, Ticket
 from glmcode.engine.streamed import Streamed, streamed, with_length
-from glmcode.engine.wire import Head, Incoming, answer, request_body
+from glmcode.engine.wire import CONTINUE, Head, Incoming, answer, expects, request_body
 
 LARGEST = 64 << 20
 """Bytes of a request's body; ids of 200,000 tokens take 1.4 million."""
@@ -145,8 +145,8 @@ class Desk:
     ) -> bytes | None:
         """The request's body; None when the client left, or was refused for its size."""
         body = request_body(head)
-        if "100-continue" in head.headers.get("expect", "").lower():
-            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if expects(head):
+            writer.write(CONTINUE)
         pieces: list[bytes] = []
         size = 0
         while not body.done:

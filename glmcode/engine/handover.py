@@ -259,10 +259,16 @@ class _Flow:
 
 async def left(client: Incoming) -> bool:
     """Watch a client that has sent its request: True when it is gone, False when it has sent
-    the next request already, so that it is still there."""
+    so much more already that no more of it is read now."""
+    early = b""
     try:
-        data = await client.some()
+        while len(early) < BLOCK:
+            data = await client.some()
+            if not data:
+                return True
+            early += data
     except ConnectionError:
         return True
-    client.put_back(data)
-    return not data
+    finally:
+        client.put_back(early)
+    return False

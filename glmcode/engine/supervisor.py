@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 
 from glmcode.engine.becoming import become
+from glmcode.engine.crowd import Crowd, listen, raise_limit
 from glmcode.engine.desk import Desk, queues
 from glmcode.engine.door import Door, Gate
 from glmcode.engine.family import adopt_orphans
@@ -35,7 +36,16 @@ from glmcode.engine.proxy import discard, is_public, relay
 from glmcode.engine.runner import Runner
 from glmcode.engine.state import PROTOCOL, EngineStatus, describe
 from glmcode.engine.tail import bound
-from glmcode.engine.wire import Head, Incoming, WireError, answer, request_body, small_body
+from glmcode.engine.wire import (
+    CONTINUE,
+    Head,
+    Incoming,
+    WireError,
+    answer,
+    expects,
+    request_body,
+    small_body,
+)
 
 _IDLE_LIMIT_S = 600.0
 _HEARTBEAT_S = 5.0
@@ -51,6 +61,7 @@ class Supervisor:
         self._changed = asyncio.Event()
         self._leave = asyncio.Event()
         self._connections: set[asyncio.Task[None]] = set()
+        self._crowd = Crowd()
         self._restarting: asyncio.Task[None] | None = None
         self._served = 0
         self._unused = IdleStop()
@@ -74,11 +85,12 @@ class Supervisor:
     async def run(self, up: int) -> None:
         """Serve until told to stop; `up` is a descriptor that is written to once it answers."""
         adopt_orphans()
+        raise_limit()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._leave.set)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        server = await asyncio.start_unix_server(self._accept, str(self._paths.socket))
+        server = await listen(self._accept, str(self._paths.socket))
         self._paths.socket.chmod(0o600)
         self._runner.start(asked=False)
         self._write_info()
@@ -153,6 +165,11 @@ class Supervisor:
     ) -> None:
         task = asyncio.current_task()
         assert task is not None
+        if not self._crowd.enters(writer):
+            text = "too many connections are open: close some, or try again later"
+            writer.write(answer(503, _error("too_many", text), close=True))
+            writer.close()
+            return
         self._connections.add(task)
         runs: set[str] = set()
         try:
@@ -163,6 +180,7 @@ class Supervisor:
             pass
         finally:
             self._connections.discard(task)
+            self._crowd.leaves(writer)
             for run in runs:
                 self._guests.leaves(run)
                 self._desk.gone(run)
@@ -176,18 +194,23 @@ class Supervisor:
         gate: Gate | None,
     ) -> None:
         """gate: what a connection passes that came in by the door."""
-        while (head := await (gate.head(client) if gate else client.head())) is not None:
+        while True:
+            self._crowd.silent(writer)
+            head = await (gate.head(client) if gate else client.head())
+            self._crowd.busy(writer)
+            if head is None:
+                return
             if head.path == "/glmcode/listen":
                 go_on = await self._listen(client, writer, head)
             elif head.path.startswith("/glmcode/"):
-                await discard(client, request_body(head))
+                await _skip(client, writer, head)
                 go_on = await self._own_route(head, writer)
             elif not is_public(head.path):
-                await discard(client, request_body(head))
+                await _skip(client, writer, head)
                 writer.write(answer(404, _error("not_found", f"no route {head.path}")))
                 go_on = True
             elif not self.status.up:
-                await discard(client, request_body(head))
+                await _skip(client, writer, head)
                 writer.write(answer(503, self._why_not()))
                 go_on = True
             else:
@@ -296,6 +319,13 @@ class Supervisor:
 
 def _error(kind: str, message: str, log: list[str] | None = None) -> dict[str, object]:
     return {"error": {"type": kind, "message": message, "log": log or []}}
+
+
+async def _skip(client: Incoming, writer: asyncio.StreamWriter, head: Head) -> None:
+    """Read the body of a request that is answered without it."""
+    if expects(head):
+        writer.write(CONTINUE)
+    await discard(client, request_body(head))
 
 
 def _same(descriptor: int, path: Path) -> bool:

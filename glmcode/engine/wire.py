@@ -19,6 +19,8 @@ from typing import Any, Protocol
 HEAD_LIMIT = 1 << 16
 BLOCK = 1 << 16
 
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _CHUNK = re.compile(rb"[0-9A-Fa-f]{1,15}")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -64,18 +66,28 @@ def parse_head(raw: bytes) -> Head:
     """Split a head. Raises WireError."""
     first, *lines = raw.decode("latin-1").split("\r\n")
     parts = first.split(" ", 2)
-    if len(parts) < 2 or any(odd in first for odd in "\r\n\0") or not (parts[0].startswith("HTTP/1.") or parts[-1].startswith("HTTP/1.")):
+    named = parts[0].startswith("HTTP/1.") or parts[-1].startswith("HTTP/1.")
+    if len(parts) < 2 or not named or _odd(first):
         raise WireError(f"not HTTP: {first[:80]!r}")
     headers: dict[str, str] = {}
     for line in filter(None, lines):
         name, colon, value = line.partition(":")
-        if not (colon and _NAME.fullmatch(name)) or any(odd in line for odd in "\r\n\0"):
+        if not colon or not _NAME.fullmatch(name) or _odd(line):
             raise WireError(f"not a header: {line[:80]!r}")
         name, value = name.lower(), value.strip(" \t")
         if name in _FRAMING and headers.get(name, value) != value:
             raise WireError(f"{name} is said twice, and differs")
         headers[name] = value
     return Head(raw, (parts[0], parts[1], parts[2] if len(parts) > 2 else ""), headers)
+
+
+def expects(head: Head) -> bool:
+    """Whether a client sends its body only when it is told to."""
+    return "100-continue" in head.headers.get("expect", "").lower()
+
+
+def _odd(line: str) -> bool:
+    return "\r" in line or "\n" in line
 
 
 class Body(Protocol):
@@ -169,7 +181,7 @@ def request_body(head: Head) -> Body:
     if coding is None:
         return Sized(_length(head) or 0)
     if coding.lower() != "chunked" or "content-length" in head.headers:
-        raise WireError("the body's length is told in a way that is not taken: chunked, or a length")
+        raise WireError(f"not a way to tell a body's length: {coding[:40]!r}")
     return Chunked()
 
 

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import resource
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -80,8 +83,6 @@ REFUSED = {
     "a header without a name": head(": x"),
     "a bare line feed in a header": head("X: a\nTransfer-Encoding: chunked") + HIDDEN,
     "a bare carriage return in a header": head("X: a\rContent-Length: 3") + b"abc",
-    "a zero byte in a header": head("X: a\0b"),
-    "a zero byte in a path": head(path="/v1/echo\0"),
     "a line feed in the first line": head(path="/v1/echo\nX:"),
     "no version": b"GET /v1/models\r\n\r\n",
     "another version": head(http="2"),
@@ -162,3 +163,92 @@ def test_who_leaves_in_the_middle_of_a_head_or_a_body_leaves_nothing(up: Home) -
             connection.sendall(whole[:cut])
     until(lambda: not engine_status("fake").attached or not engine_status("fake").running)
     answers_others(up)
+
+
+def test_a_body_that_waits_to_be_asked_for_is_asked_for_where_no_engine_takes_it(up: Home) -> None:
+    for path in ("/nowhere", "/glmcode/status"):
+        with raw(up) as connection:
+            connection.sendall(head("Content-Length: 3", "Expect: 100-Continue", path=path))
+            assert receive(connection, b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            connection.sendall(b"abc")
+            assert b'"error"' in receive(connection, b"}}")
+
+
+@pytest.fixture
+def few(up: Home) -> Iterator[Home]:
+    """The supervisor may have 128 descriptors, which are 32 connections."""
+    pid = up.supervisor()
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (128, hard))
+    yield up
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_supervisor_may_have_as_many_descriptors_as_the_machine_allows(up: Home) -> None:
+    soft, hard = resource.prlimit(up.supervisor(), resource.RLIMIT_NOFILE)
+    assert soft == min(hard, 65_536)
+
+
+def test_who_holds_many_connections_and_says_nothing_keeps_nobody_out(few: Home) -> None:
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(raw(few)) for _ in range(32)]
+        time.sleep(2.1)
+        held += [stack.enter_context(raw(few)) for _ in range(20)]
+        answers_others(few)
+        assert receive(held[0]) == b"", "the oldest made room"
+        held[-1].sendall(head("Content-Length: 3") + b"abc")
+        assert b'"length": 3' in receive(held[-1], b"}")
+
+
+def test_a_connection_that_is_served_is_not_closed_for_others(few: Home) -> None:
+    what = {"token_ids": [1], "sampling_params": {"max_tokens": 200}, "request_id": "long"}
+    data = json.dumps(what).encode()
+    with raw(few) as served, contextlib.ExitStack() as stack:
+        served.sendall(head(f"Content-Length: {len(data)}", path="/inference/v1/generate") + data)
+        receive(served, b"token_ids")
+        for _ in range(3):
+            for _ in range(40):
+                stack.enter_context(raw(few))
+            time.sleep(1.0)
+        assert receive(served, b"\r\n0\r\n\r\n").count(b"token_ids") >= 195
+
+
+def test_where_all_connections_are_at_work_one_more_is_told_so(few: Home) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(32):
+            connection = stack.enter_context(raw(few))
+            connection.sendall(head("Content-Length: 3"))  # and never the body
+        with raw(few) as late:
+            said = receive(late)
+    assert said.startswith(b"HTTP/1.1 503 ") and b"too many connections" in said
+    answers_others(few)
+
+
+def test_three_hundred_who_connect_in_one_moment_are_all_let_in(up: Home) -> None:
+    os.kill(up.supervisor(), signal.SIGSTOP)
+    try:
+        with contextlib.ExitStack() as stack:
+            connections = [stack.enter_context(raw(up)) for _ in range(300)]
+            for connection in connections:
+                connection.sendall(head("Content-Length: 3") + b"abc")
+            os.kill(up.supervisor(), signal.SIGCONT)
+            for connection in connections:
+                assert b'"length": 3' in receive(connection, b"}")
+    finally:
+        os.kill(up.supervisor(), signal.SIGCONT)
+
+
+def test_who_sent_two_requests_at_once_and_is_gone_frees_its_place(up: Home) -> None:
+    what = {"token_ids": [1], "sampling_params": {"max_tokens": 5000}, "request_id": "two"}
+    data = json.dumps(what).encode()
+    one = head(f"Content-Length: {len(data)}", path="/inference/v1/generate") + data
+    with raw(up) as first, raw(up) as second:
+        first.sendall(one + one)
+        until(lambda: len(engine_status("fake").running) == 1)
+        second.sendall(one + one)
+        until(lambda: len(engine_status("fake").waiting) == 1)
+        second.close()
+        until(lambda: not engine_status("fake").waiting)
+        assert len(engine_status("fake").running) == 1
+    until(lambda: not engine_status("fake").running)
+    assert "end two after" in up.noted() and "closed" in up.noted()
