@@ -242,7 +242,7 @@ def _headless(argv: list[str], arguments: Arguments) -> int:
         partial=arguments.partial,
         time_limit=arguments.time_limit,
         last_message_file=arguments.last_message_file,
-        verbose=arguments.verbose,
+        verbose=arguments.ui.verbose,
         started=STARTED,
     )
     return run_headless(options, run)
@@ -281,7 +281,7 @@ def _interactive(arguments: Arguments) -> int:
     begun = run_repl(
         lambda: stored or _agent_options(arguments),
         prompt=arguments.prompt,
-        verbose=arguments.verbose,
+        ui=arguments.ui,
     )
     return asyncio.run(begun)
 

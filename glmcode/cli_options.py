@@ -22,8 +22,9 @@ from glmcode.base.settings import (
     Mode,
     PermissionSettings,
     SandboxMode,
+    UiSettings,
 )
-from glmcode.core.model import ModelError
+from glmcode.core.faults import ModelError
 from glmcode.engine.endpoint import Endpoint, address_of
 from glmcode.engine.lane import CLASSES, Lane, QueueClass, new_lane
 from glmcode.trusting import is_trusted
@@ -81,7 +82,7 @@ class Arguments:
     context: ContextSettings
     result_chars: int
     checkpoints: bool
-    verbose: bool
+    ui: UiSettings
     notices: tuple[str, ...]
 
 
@@ -170,7 +171,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         context=_context(flags, config),
         result_chars=config.tools.result_chars,
         checkpoints=config.tools.checkpoints,
-        verbose=flags.verbose or config.ui.verbose,
+        ui=replace(config.ui, verbose=flags.verbose or config.ui.verbose),
         notices=tuple(notices),
     )
 

@@ -18,11 +18,13 @@ from glmcode.base.files import FileFault, FileMissing, load
 from glmcode.base.paths import config_folder
 from glmcode.base.settings import (
     CLASSES,
+    ENTER,
     MAP,
     MODES,
     PROTOCOLS,
     REASONING,
     SANDBOXES,
+    SHOWN,
     TABLES,
     Config,
     Mode,
@@ -260,6 +262,12 @@ def _judge(config: Config) -> None:
         raise ConfigError("engine.idle_stop must be 0 (never) or minutes")
     if config.engine.stall and config.engine.stall < 5:
         raise ConfigError("engine.stall must be 0 (never) or at least 5 seconds")
+    for name, value, choices in (
+        ("enter", config.ui.enter, ENTER),
+        ("reasoning", config.ui.reasoning, SHOWN),
+    ):
+        if value not in choices:
+            raise ConfigError(f"ui.{name} must be {' or '.join(choices)}, not {value!r}")
     if config.tools.result_chars < 200:
         raise ConfigError("tools.result_chars must be at least 200")
 

@@ -19,6 +19,8 @@ PROTOCOLS = ("tokens", "chat")
 Reasoning: TypeAlias = Literal["keep", "template"]
 REASONING: tuple[Reasoning, ...] = get_args(Reasoning)
 MAP = ("on", "off", "auto")
+ENTER = ("queue", "steer")
+SHOWN = ("folded", "shown")
 CLASSES = ("interactive", "scripted", "hook", "background")
 
 
@@ -134,6 +136,18 @@ class UiSettings:
     """[ui]: what is shown."""
 
     verbose: bool = _setting(False, "tokens, cache hits and seconds per step")
+    enter: str = _setting(
+        "queue",
+        "what Enter does while a turn runs: `queue` sends the message when the turn has ended, "
+        "`steer` hands it to the turn; Ctrl-S does the other",
+        choices=ENTER,
+    )
+    reasoning: str = _setting(
+        "folded",
+        "the model's reasoning: `folded` to a line with its count, which Ctrl-O unfolds, or "
+        "`shown`",
+        choices=SHOWN,
+    )
 
 
 TABLES: Mapping[str, type[Any]] = {

@@ -7,7 +7,7 @@ are JSON by construction. Events describe; they must not carry behaviour or open
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from glmcode.core.messages import Message, Usage
@@ -43,7 +43,8 @@ class Delta:
     """A streamed piece of the reply; provisional until its message is appended.
 
     kind "call": text grows the call `call_index`, whose tool name is in `name` (it may be
-    "" until known); `argument` is the key that the text belongs to, "" for none.
+    "" until known); `argument` is the key that the text belongs to, "" for none. tokens: how
+    many were generated up to its end since the last piece, 0: unknown; for meters alone.
     """
 
     kind: Literal["reasoning", "text", "call"]
@@ -51,6 +52,7 @@ class Delta:
     call_index: int = 0
     name: str = ""
     argument: str = ""
+    tokens: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

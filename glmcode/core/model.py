@@ -7,37 +7,20 @@ This module must not know either.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from glmcode.core.events import Event
+from glmcode.core.faults import ModelError
 from glmcode.core.messages import AssistantMessage
 from glmcode.core.transcript import Transcript
+
+__all__ = ["Emit", "Keep", "Model", "ModelError"]
 
 Emit: TypeAlias = Callable[[Event], None]
 """Take an event; must neither block nor raise."""
 
 Keep: TypeAlias = Callable[[AssistantMessage], None]
 """Take what was generated before an answer broke off."""
-
-
-class ModelError(Exception):
-    """No reply could be had; the text is one clear sentence that says what to do.
-
-    kind "unavailable": busy, loading, unreachable or died; the same request may work later
-    (exit code 75). kind "failed": trying again will not help (exit code 1).
-    kind "context_full": the prompt does not fit the window. detail: raw lines for the person.
-    """
-
-    def __init__(
-        self,
-        text: str,
-        *,
-        kind: Literal["unavailable", "failed", "context_full"] = "failed",
-        detail: str = "",
-    ) -> None:
-        super().__init__(text)
-        self.kind = kind
-        self.detail = detail
 
 
 class Model(Protocol):

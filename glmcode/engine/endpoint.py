@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from glmcode.core.model import ModelError
+from glmcode.core.faults import ModelError
 
 ProtocolName: TypeAlias = Literal["tokens", "chat"]
 STEP_CAP = 32_768

@@ -8,6 +8,7 @@ parser, piece by piece as they come. Serves both routes: `/inference/v1/generate
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from glmcode.core.events import Delta
@@ -59,7 +60,9 @@ class TokenSink:
         self._parser = ReplyParser(schemas, make_id)
         self._stop: str | None = None
         self._detector = RepetitionDetector()
-        self._show(self._take(base), replay)
+        shown = self._take(base)
+        self._told = len(self.ids)
+        self._show(shown, replay)
 
     @property
     def in_call(self) -> bool:
@@ -109,8 +112,10 @@ class TokenSink:
     def _show(self, deltas: Sequence[Delta], visible: bool) -> None:
         if visible and deltas:
             self.streamed = True
-            for delta in deltas:
+            for delta in deltas[:-1]:
                 self._emit(delta)
+            told, self._told = self._told, len(self.ids)
+            self._emit(replace(deltas[-1], tokens=self._told - told))
 
     def _finished(self, finish: Any, stop_reason: Any) -> None:
         match finish:

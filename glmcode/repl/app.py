@@ -29,6 +29,7 @@ from glmcode.repl.screen import Live, Screen
 
 if TYPE_CHECKING:
     from glmcode.agent_options import AgentOptions
+    from glmcode.base.settings import UiSettings
     from glmcode.repl.conversation import Conversation
 
 FAULTS = "faults.log"
@@ -38,7 +39,7 @@ CLOSE_S = 5.0
 
 
 async def run_repl(
-    options: Callable[[], AgentOptions], *, prompt: str | None = None, verbose: bool = False
+    options: Callable[[], AgentOptions], *, prompt: str | None = None, ui: UiSettings
 ) -> int:
     """Run an interactive session until the person leaves; returns the exit code.
 
@@ -46,7 +47,7 @@ async def run_repl(
     the terminal restored. prompt is sent as the first message. Needs a terminal on stdin and
     stdout.
     """
-    session = _Session(prompt, verbose)
+    session = _Session(prompt, ui)
     with session.edge.installed(), session.signals():
         return await session.run(options)
 
@@ -54,10 +55,10 @@ async def run_repl(
 class _Session:
     """Screen, doorstep and edge, from the first picture to the last."""
 
-    def __init__(self, prompt: str | None, verbose: bool) -> None:
+    def __init__(self, prompt: str | None, ui: UiSettings) -> None:
         self.edge = _Edge()
         self._prompt = prompt
-        self._verbose = verbose
+        self._ui = ui
         self._plain = os.environ.get("TERM", "dumb") in ("", "dumb", "unknown")
         self._left: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._door = Doorstep(self._left)
@@ -80,7 +81,8 @@ class _Session:
         from glmcode.repl.terminal import Terminal
 
         history = FileHistory(state_folder() / "history")
-        return Terminal(self._live, self._door, history, self._drawn.set)
+        mark = "❯" if _writes_unicode() else ">"
+        return Terminal(self._live, self._door, history, self._drawn.set, mark=mark)
 
     async def run(self, options: Callable[[], AgentOptions]) -> int:
         """Until someone leaves. Raises what options raises."""
@@ -135,7 +137,7 @@ class _Session:
             self._screen,
             self._left,
             self.edge,
-            verbose=self._verbose,
+            ui=self._ui,
             plain=self._plain,
         )
 

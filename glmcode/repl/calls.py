@@ -59,6 +59,7 @@ class Calls:
         self._known: dict[str, _Known] = {}
         self._running: dict[str, _Running] = {}
         self._last_header = ""
+        self.cut = ("", "")
 
     def message(self, message: AssistantMessage) -> list[str]:
         """The calls that a message holds; rejected ones are said now."""
@@ -123,7 +124,11 @@ class Calls:
         lines: list[str] = []
         if self._last_header != message.call_id:
             lines = self._header(message.call_id, known)
-        return lines + self._outcome(known, message, for_user)
+        self.cut = ("", "")
+        lines += self._outcome(known, message, for_user)
+        if self.cut[1]:
+            self.cut = (f"{known.name} {self._short(known.subject)}", self.cut[1])
+        return lines
 
     def stop(self) -> None:
         """The turn is over: nothing runs any more."""
@@ -211,6 +216,7 @@ class Calls:
             return []
         lines: list[str] = []
         if len(body) > RESULT_LINES:
+            self.cut = ("", "\n".join(body))
             left_out = f"{self._painter.marks[2]} {len(body) - RESULT_LINES:,} lines before"
             lines = self._painter.spans([("dim", left_out)], indent=2)
         return lines + self._painter.output("\n".join(body[-RESULT_LINES:]))
@@ -232,6 +238,7 @@ class Calls:
             return []
         more = len(shown) - limit
         if more > 0:
+            self.cut = ("", "\n".join(shown))
             shown = shown[:limit]
         lines = self._painter.spans([(style, "\n".join(shown))], indent=2, hang=2)
         if more > 0:

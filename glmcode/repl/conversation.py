@@ -1,7 +1,7 @@
 """The conversation behind the screen: opens the agent, runs turns, answers what is asked.
 
-What a person types is never lost: before the engine is ready and between turns it waits in
-line, during a turn it steers, and what a stopped turn did not read goes back to the input.
+What a person types is never lost: before the engine is ready and while a turn runs it waits in
+line, or steers the turn, and what a stopped turn did not read goes back to the input.
 Everything here runs on one event loop and is called back by the screen; unforeseen faults are
 caught by the edge in app.py. Must not draw, and must not decide permission.
 """
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from glmcode import __version__
 from glmcode.agent import Agent, AgentOptions, Approval
+from glmcode.base.settings import UiSettings
 from glmcode.core.events import ApprovalAsked
 from glmcode.core.model import ModelError
 from glmcode.exits import Exit
@@ -35,6 +36,7 @@ from glmcode.repl.undoing import UNDOES, take_back
 from glmcode.sessions import JournalError, SessionError
 
 TWICE_S = 2.0
+LEAVES = "Ctrl-C again leaves"
 LOG_LINES = 12
 
 
@@ -57,7 +59,7 @@ class Conversation:
         left: asyncio.Future[int],
         edge: Edge,
         *,
-        verbose: bool,
+        ui: UiSettings,
         plain: bool,
     ) -> None:
         """plain: the screen has no live part, so progress is told in lines."""
@@ -68,13 +70,21 @@ class Conversation:
         self.live = live
         self.screen = screen
         self._edge = edge
+        self._steers = ui.enter == "steer"
         self._status = Status(mode=options.mode, since=time.monotonic())
         self._arrived = asyncio.Event()
         self._asking = asyncio.Lock()
         self._tasks: set[asyncio.Task[bool]] = set()
         self._interrupted_at = 0.0
         self._shown = Showing(
-            painter, live, screen, edge, self._status, verbose=verbose, plain=plain
+            painter,
+            live,
+            screen,
+            edge,
+            self._status,
+            verbose=ui.verbose,
+            plain=plain,
+            unfolded=ui.reasoning == "shown",
         )
         self._inbox = self._shown.waiting
         self.feed = Feed(self._shown.events, self._shown.tick)
@@ -82,7 +92,41 @@ class Conversation:
     # What the person does (screen.Hands)
 
     def submit(self, text: str) -> None:
-        """A message, a steering word, or a slash command."""
+        """A message, or a slash command."""
+        self._submit(text, steers=self._steers)
+
+    def submit_other(self, text: str) -> None:
+        """The other way than Enter; without a text, all that is queued steers the turn."""
+        if text.strip():
+            self._submit(text, steers=not self._steers)
+            return
+        waiting = [one for one in self._inbox if find_command(one) is None]
+        if waiting and self.agent is not None and self.agent.running:
+            self._inbox[:] = [one for one in self._inbox if find_command(one) is not None]
+            for one in waiting:
+                self._send(one, steers=True)
+
+    def take_back(self) -> str:
+        """What was queued last; without any, what the turn was handed last and has not read."""
+        if self._inbox:
+            text = self._inbox.pop()
+        elif self.agent is not None and (unread := self.agent.take_back()):
+            text = unread.pop()
+            for earlier in unread:
+                self.agent.steer(earlier)
+            self._shown.view.steering[:] = unread
+        else:
+            return ""
+        self._shown.refresh()
+        return text
+
+    def hint(self, text: str) -> None:
+        """Say it for a moment."""
+        self._status.hint = text
+        asyncio.get_running_loop().call_later(TWICE_S, self._forget_hint, text)
+        self._shown.refresh()
+
+    def _submit(self, text: str, *, steers: bool) -> None:
         command = find_command(text)
         if isinstance(command, Unknown):
             self.say([("warning", command.hint)])
@@ -91,7 +135,8 @@ class Conversation:
         elif text.lstrip().startswith("!"):
             self.say([("warning", NO_SHELL)])
         else:
-            self._send(re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text))
+            clean = re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
+            self._send(clean, steers=steers)
 
     def stop(self) -> bool:
         """Cancel the turn, once; an open question falls with it. False when it stops already."""
@@ -113,11 +158,9 @@ class Conversation:
             self.leave(Exit.DONE)
         else:
             self._interrupted_at = now
-            self._status.hint = "Ctrl-C again leaves"
-            asyncio.get_running_loop().call_later(TWICE_S, self._forget_hint)
+            self.hint(LEAVES)
             if self._shown.plain:
-                self.say([("warning", self._status.hint)])
-            self._shown.refresh()
+                self.say([("warning", LEAVES)])
 
     def leave(self, code: int) -> None:
         """End the session; the first code counts."""
@@ -125,12 +168,15 @@ class Conversation:
             self.left.set_result(code)
 
     def show_all(self) -> None:
-        """Print the whole preview of the open question."""
+        """Print the whole preview of the open question; else what is folded."""
+        self._shown.fit()
         question = self.live.question
         if question is not None and question.cut:
             question.cut = False
             self._shown.commit(self._shown.view.everything(question.asked))
-            self._shown.refresh()
+        elif question is None:
+            self._shown.commit(self._shown.view.unfold())
+        self._shown.refresh()
 
     # The work
 
@@ -258,7 +304,7 @@ class Conversation:
     def _return_unread(self, agent: Agent, *, go_on: bool) -> None:
         """What the turn never read: the next turn's when it ended well, else the input's."""
         unread = agent.take_back()
-        self._shown.view.queued.clear()
+        self._shown.view.steering.clear()
         if go_on:
             self._inbox[:0] = unread
             return
@@ -267,10 +313,10 @@ class Conversation:
         if unread:
             self.screen.put_back("\n".join(unread))
 
-    def _send(self, text: str) -> None:
-        if self.agent is not None and self.agent.running:
+    def _send(self, text: str, *, steers: bool = False) -> None:
+        if steers and self.agent is not None and self.agent.running:
             self.agent.steer(text)
-            self._shown.view.queued.append(text)
+            self._shown.view.steering.append(text)
             self._shown.refresh()
         else:
             self.queue(text)
@@ -320,6 +366,7 @@ class Conversation:
         self.say([("dim", f"new session {fresh.session_id}; the engine stays as it is")])
         await old.close(keep_client=True)
 
-    def _forget_hint(self) -> None:
-        self._status.hint = ""
-        self._shown.refresh()
+    def _forget_hint(self, text: str) -> None:
+        if self._status.hint == text:
+            self._status.hint = ""
+            self._shown.refresh()

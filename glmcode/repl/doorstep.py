@@ -35,6 +35,24 @@ class Doorstep:
         else:
             self.typed.append(text)
 
+    def submit_other(self, text: str) -> None:
+        """A text was sent, the other way."""
+        if self._inside is not None:
+            self._inside.submit_other(text)
+        elif text.strip():
+            self.typed.append(text)
+
+    def take_back(self) -> str:
+        """The message that was sent last, which is then not sent."""
+        if self._inside is not None:
+            return self._inside.take_back()
+        return self.typed.pop() if self.typed else ""
+
+    def hint(self, text: str) -> None:
+        """Say for a moment what a key would do."""
+        if self._inside is not None:
+            self._inside.hint(text)
+
     def stop(self) -> bool:
         """Stop the turn that runs; False when it is being stopped already."""
         return self._inside.stop() if self._inside is not None else True

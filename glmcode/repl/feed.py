@@ -70,11 +70,21 @@ class Feed:
 
 def _join(last: Event, event: Event) -> Event | None:
     match last, event:
-        case Delta(), Delta() if replace(last, text="") == replace(event, text=""):
-            return replace(last, text=last.text + event.text)
+        case Delta(), Delta() if _same_stream(last, event):
+            text, tokens = last.text + event.text, last.tokens + event.tokens
+            return replace(last, text=text, tokens=tokens)
         case ToolOutput(), ToolOutput() if last.call_id == event.call_id:
             return replace(last, text=(last.text + event.text)[-OUTPUT_KEPT:])
         case (EngineProgress(), EngineProgress()) | (Waiting(), Waiting()) | (Queued(), Queued()):
             return event
         case _:
             return None
+
+
+def _same_stream(last: Delta, event: Delta) -> bool:
+    return (
+        last.kind == event.kind
+        and last.call_index == event.call_index
+        and last.name == event.name
+        and last.argument == event.argument
+    )

@@ -1,9 +1,10 @@
 """Which key does what, in the words that fingers know from other terminal agents.
 
-Enter sends, Alt-Enter and Ctrl-J break the line, Esc and Ctrl-C stop a turn, Ctrl-C clears
-the input, Ctrl-D on an empty one leaves, Ctrl-R searches the history, Ctrl-O shows all of a
-cut preview, Shift-Tab changes the mode, Ctrl-Z suspends. Editing keys are prompt_toolkit's
-own. Must not act itself: every key calls one method.
+Enter sends (or queues), Ctrl-S steers, Up on an empty input takes a waiting message back,
+Alt-Enter and Ctrl-J break the line, Esc and Ctrl-C stop a turn, a second Esc on an empty input
+offers to rewind, Ctrl-C clears the input, Ctrl-D on an empty one leaves, Ctrl-R searches the
+history, Ctrl-O shows what is folded or cut, Shift-Tab changes the mode, Ctrl-Z suspends. Editing
+keys are prompt_toolkit's own. Must not act itself: every key calls one method.
 """
 
 from __future__ import annotations
@@ -37,10 +38,19 @@ def _session_keys(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
     keys = KeyBindings()
     empty = Condition(lambda: not terminal.buffer.text)
     busy = Condition(lambda: live.busy or live.question is not None)
+    waiting = Condition(lambda: bool(live.queued or live.steering))
 
     @keys.add("enter", filter=~is_searching)
     def _send(event: KeyPressEvent) -> None:
         terminal.send()
+
+    @keys.add("c-s", filter=~is_searching)
+    def _send_other(event: KeyPressEvent) -> None:
+        terminal.send(other=True)
+
+    @keys.add("up", filter=~is_searching & empty & waiting)
+    def _take_back(event: KeyPressEvent) -> None:
+        terminal.take_back()
 
     @keys.add("escape", "enter", filter=~is_searching)
     def _newline(event: KeyPressEvent) -> None:
@@ -53,6 +63,14 @@ def _session_keys(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
     @keys.add("escape", filter=~is_searching & busy)
     def _stop(event: KeyPressEvent) -> None:
         terminal.escape()
+
+    @keys.add("escape", filter=~is_searching & ~busy & empty)
+    def _escape_calm(event: KeyPressEvent) -> None:
+        terminal.escape_calm()
+
+    @keys.add("c-o", filter=~is_searching)
+    def _show_all(event: KeyPressEvent) -> None:
+        hands.show_all()
 
     @keys.add("c-c", filter=~is_searching)
     def _interrupt(event: KeyPressEvent) -> None:
@@ -76,10 +94,6 @@ def _session_keys(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
 def _question_keys(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
     keys = KeyBindings()
     choosing = Condition(lambda: live.question is not None and live.question.choosing)
-
-    @keys.add("c-o", filter=choosing)
-    def _show_all(event: KeyPressEvent) -> None:
-        hands.show_all()
 
     @keys.add(Keys.Any, filter=~is_searching & choosing)
     def _answer(event: KeyPressEvent) -> None:

@@ -1,8 +1,10 @@
-"""The reply that streams now: reasoning dimmed in the tail, text printed block by block.
+"""The reply that streams now: reasoning folded to a line in the tail, text printed block by block.
 
 A block of markdown is printed once, when it is final; until then it is shown in the tail
-with what else is provisional (reasoning, a growing call). Nothing of a call is called
-"running" here: it is only being written. Must not know calls that run, nor the screen.
+with what else is provisional (reasoning, a growing call). Folded reasoning is one line with
+its count; unfolded, its end moves in the tail and all of it is printed when it is over.
+Nothing of a call is called "running" here: it is only being written. Must not know calls
+that run, nor the screen.
 """
 
 from __future__ import annotations
@@ -34,17 +36,22 @@ class _Growing:
 class Reply:
     """One step's reply. `delta` and `finish` return blocks of lines to print."""
 
-    def __init__(self, painter: Painter, clock: Callable[[], float], *, verbose: bool) -> None:
+    def __init__(self, painter: Painter, clock: Callable[[], float], *, unfolded: bool) -> None:
+        """unfolded: reasoning is shown as it comes; may be changed at any time."""
         self._painter = painter
         self._clock = clock
-        self._verbose = verbose
+        self.unfolded = unfolded
+        self.folded = ""
         self.begin()
 
     def begin(self) -> None:
         """Forget everything: a new reply starts."""
         self._splitter = BlockSplitter()
-        self._text = ""
-        self._reasoning = ""
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._recent = ""
+        self._words = 0
+        self._blank = True
         self._started = self._clock()
         self._folded = False
         self._call: _Growing | None = None
@@ -54,12 +61,13 @@ class Reply:
         """Take a piece; returns the blocks that became final."""
         match delta.kind:
             case "reasoning":
-                self._reasoning += delta.text
+                self._think(delta.text)
                 return []
             case "text":
-                self._text += delta.text
+                self._text.append(delta.text)
+                self._blank = self._blank and not delta.text.strip()
                 final = self._splitter.feed(visible(delta.text))
-                folded = self._fold() if self._text.strip() else []
+                folded = [] if self._blank else self._fold()
                 return folded + self._paint(final)
             case "call":
                 self._grow(delta)
@@ -67,11 +75,12 @@ class Reply:
 
     def finish(self, message: AssistantMessage) -> list[list[str]]:
         """The message is whole: what was not printed yet of it."""
-        if not self._reasoning:
-            self._reasoning = message.reasoning
+        if not self._words:
+            self._think(message.reasoning)
         blocks: list[str] = []
-        if message.text.startswith(self._text):
-            blocks += self._splitter.feed(visible(message.text[len(self._text) :]))
+        streamed = "".join(self._text)
+        if message.text.startswith(streamed):
+            blocks += self._splitter.feed(visible(message.text[len(streamed) :]))
         printed = self._fold() + self._paint([*blocks, *self._splitter.finish()])
         self.begin()
         return printed
@@ -88,23 +97,45 @@ class Reply:
             return self._call_line(self._call)[:height]
         if self._splitter.pending.strip():
             return self._pending(height)[-height:]
-        if self._reasoning.strip() and not self._folded:
-            text = self._reasoning[-TAIL_CHARS:].strip()
-            return self._painter.spans([("reasoning", text)], indent=2)[-min(height, 4) :]
+        if self.thinking:
+            return self._thoughts(min(height, 4))
         return []
 
+    @property
+    def thinking(self) -> bool:
+        """Whether reasoning streams now."""
+        return self._words > 0 and not self._folded
+
+    def _think(self, text: str) -> None:
+        """More reasoning; its words are counted as they come, however long it gets."""
+        if not text:
+            return
+        joined = bool(self._recent) and not (self._recent[-1].isspace() or text[0].isspace())
+        self._words += len(text.split()) - joined
+        self._reasoning.append(text)
+        self._recent = (self._recent + text)[-TAIL_CHARS:]
+
+    def _thoughts(self, height: int) -> list[str]:
+        if self.unfolded:
+            return self._painter.spans([("reasoning", self._recent.strip())], indent=2)[-height:]
+        note = f"{self._painter.marks[2]} {self._count()}  (Ctrl-O shows it)"
+        return self._painter.spans([("dim", note)], indent=2)[:height]
+
+    def _count(self) -> str:
+        seconds = self._clock() - self._started
+        plural = "" if self._words == 1 else "s"
+        return f"reasoning: {self._words:,} word{plural} in {seconds:.1f} s"
+
     def _fold(self) -> list[list[str]]:
-        """Reasoning is over: one line that counts it, or all of it when verbose."""
-        words = len(self._reasoning.split())
-        if self._folded or not words:
+        """Reasoning is over: one line that counts it, or all of it where it is unfolded."""
+        if self._folded or not self._words:
             return []
         self._folded = True
-        if self._verbose:
-            return [self._painter.spans([("reasoning", self._reasoning.strip())], indent=2)]
-        seconds = self._clock() - self._started
-        plural = "" if words == 1 else "s"
-        note = f"reasoning: {words:,} word{plural} in {seconds:.1f} s"
-        return [self._painter.spans([("dim", note)], indent=2)]
+        text = "".join(self._reasoning).strip()
+        if self.unfolded:
+            return [self._painter.spans([("reasoning", text)], indent=2)]
+        self.folded = text
+        return [self._painter.spans([("dim", self._count())], indent=2)]
 
     def _paint(self, blocks: list[str]) -> list[list[str]]:
         self.printed = self.printed or bool(blocks)

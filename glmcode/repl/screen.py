@@ -24,12 +24,14 @@ NEXT_MODE = "/mode next"
 class Live:
     """The moving part. `tail(height)` gives finished lines, `status(width)` the status line.
 
-    busy: a turn runs, so Esc and Ctrl-C stop it. queued: typed, not yet read by the model.
+    busy: a turn runs, so Esc and Ctrl-C stop it. queued: messages for when it has ended;
+    steering: handed to it, and not yet read by the model.
     """
 
     tail: Callable[[int], list[str]]
     status: Callable[[int], Spans]
     queued: list[str] = field(default_factory=list)
+    steering: list[str] = field(default_factory=list)
     question: Question | None = None
     busy: bool = False
 
@@ -38,7 +40,16 @@ class Hands(Protocol):
     """What a person does; every method returns at once and never raises."""
 
     def submit(self, text: str) -> None:
-        """A text was sent: a message, a steering word, or a slash command."""
+        """Enter: a message, or a slash command."""
+
+    def submit_other(self, text: str) -> None:
+        """Ctrl-S: what Enter does not do while a turn runs: steer it, or queue."""
+
+    def take_back(self) -> str:
+        """The message that was sent last and is not read yet, which is then not sent; else ""."""
+
+    def hint(self, text: str) -> None:
+        """Say for a moment, in the status line, what a key would do now."""
 
     def stop(self) -> bool:
         """Stop the turn that runs; False when it is being stopped already."""
@@ -50,7 +61,7 @@ class Hands(Protocol):
         """End the session with this exit code."""
 
     def show_all(self) -> None:
-        """Print the whole preview of the open question."""
+        """Ctrl-O: the whole of what is folded or cut: a preview, reasoning, a result."""
 
 
 class Screen(Protocol):

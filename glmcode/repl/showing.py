@@ -12,11 +12,15 @@ from typing import Any, Protocol
 
 from glmcode.agent import Agent
 from glmcode.core.events import Delta, Event, ToolOutput
+from glmcode.repl.branch import branch_of
 from glmcode.repl.paint import Painter, Spans
 from glmcode.repl.screen import Live, Screen
 from glmcode.repl.status import Status
 from glmcode.repl.view import View
 from glmcode.waits import Waits
+
+BRANCH_S = 2.0
+"""How old the branch in the status line may be while something happens."""
 
 
 class Edge(Protocol):
@@ -39,8 +43,10 @@ class Showing:
         *,
         verbose: bool,
         plain: bool,
+        unfolded: bool,
     ) -> None:
-        """plain: the screen has no live part, so progress is told in lines."""
+        """plain: the screen has no live part, so progress is told in lines. unfolded: reasoning
+        is shown."""
         self.painter = painter
         self.live = live
         self.screen = screen
@@ -51,17 +57,21 @@ class Showing:
         self._edge = edge
         self._verbose = verbose
         self._waits = Waits(eager=False, detail=True)
+        self._unfolded = unfolded
+        self._branch_read = 0.0
         self.renew()
+        status.unicode = painter.unicode
         live.status = self._status_spans
 
     def renew(self) -> None:
         """A new session: nothing of the one before is known any more."""
-        self.view = View(self.painter, verbose=self._verbose)
+        self.view = View(self.painter, verbose=self._verbose, unfolded=self._unfolded)
         self.live.tail = self.view.tail
 
     def begin(self, agent: Agent) -> None:
         """The numbers are this agent's from now on."""
         self.agent = agent
+        self.status.cached, self.status.rate = None, 0.0
         self.status.model = agent.client.model
         self.status.enter("idle", time.monotonic())
         self.measure()
@@ -110,13 +120,19 @@ class Showing:
 
     def refresh(self) -> None:
         """Draw what moves."""
-        self.live.queued = [*self.view.queued, *self.waiting]
+        self.live.queued = [*self.waiting]
+        self.live.steering = [*self.view.steering]
         self.screen.refresh()
 
     def measure(self) -> None:
         """Ask how full the window is."""
-        if self.agent is not None:
-            self.status.used, self.status.window = self.agent.context_tokens()
+        if self.agent is None:
+            return
+        self.status.used, self.status.window = self.agent.context_tokens()
+        now = time.monotonic()
+        if now - self._branch_read >= BRANCH_S:
+            self._branch_read = now
+            self.status.branch = branch_of(self.agent.options.workspace)
 
     def _take(self, event: Event, lines: list[str]) -> None:
         now = time.monotonic()

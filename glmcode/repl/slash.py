@@ -29,13 +29,17 @@ COMMANDS = {
 }
 ALIASES = {"/quit": "/exit", "/new": "/clear", "/usage": "/status", "/?": "/help"}
 KEYS = (
-    ("Enter", "send; while a turn runs: the model reads it after the next step"),
+    ("Enter", "send; while a turn runs: queue, for when it has ended"),
+    ("Ctrl-S", "while a turn runs: steer it, the model reads it after the next step"),
+    ("Up", "on an empty input: take back what is queued; else the history"),
     ("Alt-Enter, Ctrl-J", "a new line"),
     ("Esc, Ctrl-C", "stop the turn; what was generated is kept"),
+    ("Esc Esc", "on an empty input: back to before the last turn"),
+    ("Ctrl-O", "the whole of what is folded or cut: reasoning, a result, a preview"),
     ("Ctrl-C", "clear the input; twice on an empty one: leave"),
     ("Ctrl-D", "leave, on an empty input"),
     ("Shift-Tab", "the next mode: default, acceptEdits, plan"),
-    ("Up, Ctrl-R", "history, search in it"),
+    ("Ctrl-R", "search the history"),
     ("@file, @folder/", "read along with your message; @file:10-40 for some lines"),
     ("1 2 3 4, y s a n", "answer: yes, for this session, always (edit its rule), no with advice"),
     ("1 2 4, y o n", "several questions at once: yes to all, one by one, none"),

@@ -20,6 +20,7 @@ from glmcode.core.events import (
     EngineProgress,
     Event,
     Queued,
+    RequestFinished,
     Retrying,
     StepStarted,
     TurnFinished,
@@ -28,10 +29,13 @@ from glmcode.core.events import (
     Warming,
 )
 from glmcode.engine.lane import ordinal
-from glmcode.repl.clean import visible
+from glmcode.repl.clean import one_line, visible
 
 State: TypeAlias = Literal["opening", "idle", "working", "stopping"]
 WAITING_SHOWN_S = 2.0
+RATE_AFTER_S = 0.5
+"""A speed measured over less says nothing."""
+BAR = 10
 
 
 @dataclass(slots=True)
@@ -50,6 +54,12 @@ class Status:
     waiting: Waiting | None = None
     queued: Queued | None = None
     warming: int = 0
+    branch: str = ""
+    cached: float | None = None
+    rate: float = 0.0
+    unicode: bool = True
+    _tokens: int = 0
+    _first: float = 0.0
 
     def enter(self, state: State, now: float) -> None:
         """Change the state; what belonged to the one before is forgotten."""
@@ -81,10 +91,14 @@ class Status:
             case Compacted():
                 self.doing = ""
             case StepStarted():
-                self.doing = "asking the model"
+                self.doing, self._tokens = "asking the model", 0
+            case RequestFinished():
+                self._finished(event)
+                return
             case Delta():
                 kinds = {"reasoning": "thinking", "text": "answering", "call": "writing a call"}
                 self.doing = kinds[event.kind]
+                self._count(event.tokens, now)
             case CallStarted():
                 self.doing = f"running {event.name}"
             case ApprovalAsked():
@@ -97,14 +111,40 @@ class Status:
                 return
         self.progress = self.waiting = self.queued = None
 
+    def _count(self, tokens: int, now: float) -> None:
+        """Those of the first piece took the prompt's time, so the clock begins behind them."""
+        if not self._tokens:
+            self._first = now - 1e-9
+            self._tokens = 1
+            return
+        self._tokens += tokens
+        if now - self._first >= RATE_AFTER_S and self._tokens > 1:
+            self.rate = (self._tokens - 1) / (now - self._first)
+
+    def _finished(self, request: RequestFinished) -> None:
+        """What the engine itself says of a request, in place of what was measured here."""
+        self._tokens = 0
+        if request.kind == "warm" or not request.whole:
+            return
+        if request.cached_tokens is not None and request.prompt_tokens:
+            self.cached = 100 * request.cached_tokens / request.prompt_tokens
+        if request.decode_s > 0 and request.output_tokens > 1:
+            self.rate = (request.output_tokens - 1) / request.decode_s
+
     def spans(self, now: float, width: int) -> list[tuple[str, str]]:
         """The line as (style, text) pairs, at most `width` columns wide."""
         state = self._state(now)
         meter, percent = self._meter()
         mode = "" if self.mode == "default" else self.mode
         model = self.model if len(self.model) <= 40 else self.model[:39] + "…"
+        cache = "" if self.cached is None else f"cache {int(self.cached)} %"
+        rate = f"{self.rate:.3g} tok/s" if self.rate else ""
+        branch = one_line(self.branch, 30)
         forms = (
-            [state, model, self.mode, meter],
+            [state, model, self.mode, branch, meter, cache, rate],
+            [state, model, self.mode, meter, cache, rate],
+            [state, mode, meter, cache, rate],
+            [state, mode, meter, cache],
             [state, mode, meter],
             [state, mode, percent],
             [state, percent],
@@ -133,8 +173,14 @@ class Status:
         if self.queued is not None:
             return f"{queue_text(self.queued)} · Esc stops"
         if self.waiting is not None and self.waiting.seconds >= WAITING_SHOWN_S:
-            return f"{waiting_text(self.waiting)} · Esc stops"
+            bar = "" if self.waiting.percent is None else self._bar(self.waiting.percent)
+            return f"{waiting_text(self.waiting, bar)} · Esc stops"
         return f"{self.doing or 'working'} {seconds} · Esc stops"
+
+    def _bar(self, percent: float) -> str:
+        full = min(BAR, max(0, int(BAR * percent / 100)))
+        marks = "█░" if self.unicode else "#."
+        return f"{marks[0] * full}{marks[1] * (BAR - full)} "
 
     def _meter(self) -> tuple[str, str]:
         if not self.window:
@@ -154,10 +200,10 @@ def warming_text(tokens: int) -> str:
     return f"ready, warming {tokens:,} tokens"
 
 
-def waiting_text(waiting: Waiting) -> str:
+def waiting_text(waiting: Waiting, bar: str = "") -> str:
     """ "prompt of 120,000 tokens: 43 %, about 40 s left", or how long it took so far."""
     sign = "~" if waiting.estimated else ""
-    percent = "" if waiting.percent is None else f" {sign}{waiting.percent:.0f} %"
+    percent = "" if waiting.percent is None else f" {bar}{sign}{waiting.percent:.0f} %"
     said = percent + left(waiting.eta_s, ", " if percent else " ")
     if not said:
         return f"waiting for the engine {waiting.seconds:.0f} s"

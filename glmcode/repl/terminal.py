@@ -49,6 +49,8 @@ ESCAPE_S = 0.04
 """How long a lone Esc may be the head of a key's sequence."""
 SEQUENCE_S = 0.5
 TYPED_AHEAD_S = 0.5
+TWICE_S = 2.0
+"""Within so long a second Esc belongs to the first."""
 STYLE = Style.from_dict(
     {
         "dim": "ansibrightblack",
@@ -83,12 +85,20 @@ class Terminal:
     """screen.Screen on a terminal that understands cursor movement."""
 
     def __init__(
-        self, live: Live, hands: Hands, history: History, drawn: Callable[[], None]
+        self,
+        live: Live,
+        hands: Hands,
+        history: History,
+        drawn: Callable[[], None],
+        *,
+        mark: str = ">",
     ) -> None:
-        """drawn is called when the screen stands for the first time."""
+        """drawn is called when the screen stands for the first time. mark: before the input."""
         self._live = live
         self._hands = hands
         self._drawn: Callable[[], None] | None = drawn
+        self._mark = mark
+        self._escaped = 0.0
         self._draft: Document | None = None
         self._editing = False
         self._tail: list[str] = []
@@ -167,8 +177,8 @@ class Terminal:
         else:
             self.buffer.set_document(document, bypass_readonly=True)
 
-    def send(self) -> None:
-        """Enter: hand the input over."""
+    def send(self, *, other: bool = False) -> None:
+        """Enter: hand the input over; other: Ctrl-S, which steers where Enter queues."""
         text = self.buffer.text
         question = self._live.question
         if question is not None and question.advising:
@@ -184,7 +194,14 @@ class Terminal:
         elif text.strip():
             self.buffer.append_to_history()
             self.buffer.reset()
-            self._hands.submit(text)
+            (self._hands.submit_other if other else self._hands.submit)(text)
+        elif other:
+            self._hands.submit_other("")
+
+    def take_back(self) -> None:
+        """Up on an empty input, while messages wait: the last one is edited again."""
+        text = self._hands.take_back()
+        self.buffer.set_document(Document(text), bypass_readonly=True)
 
     def line_feed(self) -> None:
         """Ctrl-J: a new line. At the very start it is an Enter that was typed ahead.
@@ -214,7 +231,18 @@ class Terminal:
             question.back()
             self.refresh()
         else:
+            self._escaped = self.now()
             self._hands.stop()
+
+    def escape_calm(self) -> None:
+        """Esc where nothing runs and nothing is typed: the second one offers to rewind."""
+        now, before = self.now(), self._escaped
+        self._escaped = now
+        if now - before < TWICE_S:
+            self._escaped = 0.0
+            self._hands.submit("/rewind")
+        else:
+            self._hands.hint("Esc again: back to before the last turn")
 
     def suspend(self) -> None:
         """Ctrl-Z: to the shell's background, and draw again on return."""
@@ -281,14 +309,15 @@ class Terminal:
         return Layout(HSplit(parts, align=VerticalAlign.TOP), focused_element=entry)
 
     def _prefix(self, number: int, wrapped: int) -> StyleAndTextTuples:
-        return [("class:person", "> " if number == 0 and wrapped == 0 else "  ")]
+        return [("class:person", f"{self._mark} " if number == 0 and wrapped == 0 else "  ")]
 
     def _queued(self) -> StyleAndTextTuples:
-        width = max(10, self.size[0] - 9)
-        shown = [f"queued: {one_line(text, width)}" for text in self._live.queued[:MAX_QUEUED]]
-        more = len(self._live.queued) - MAX_QUEUED
-        if more > 0:
-            shown.append(f"queued: {more} more")
+        width = max(10, self.size[0] - 11)
+        shown: list[str] = []
+        for name, texts in (("steering", self._live.steering), ("queued", self._live.queued)):
+            shown += [f"{name}: {one_line(text, width)}" for text in texts[:MAX_QUEUED]]
+            if len(texts) > MAX_QUEUED:
+                shown.append(f"{name}: {len(texts) - MAX_QUEUED} more")
         return [("class:dim", "\n".join(shown))]
 
     def _question(self) -> StyleAndTextTuples:

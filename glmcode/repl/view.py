@@ -8,6 +8,7 @@ agent, and must cope with events in any order.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Literal, TypeAlias
 
@@ -40,6 +41,8 @@ from glmcode.repl.reply import Reply
 
 Part: TypeAlias = Literal["", "person", "text", "tool", "note"]
 LOG_LINES = 12
+FOLDED = 8
+"""How many things that were folded or cut can still be shown whole, the last one first."""
 MUCH_AGAIN = 4096
 """Tokens computed again that are worth a line also where nobody asked for details."""
 
@@ -52,12 +55,15 @@ class View:
         painter: Painter,
         *,
         verbose: bool = False,
+        unfolded: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """unfolded: reasoning is shown, as it also is where verbose."""
         self.painter = painter
         self.calls = Calls(painter, clock)
-        self.queued: list[str] = []
-        self._reply = Reply(painter, clock, verbose=verbose)
+        self.steering: list[str] = []
+        self._reply = Reply(painter, clock, unfolded=verbose or unfolded)
+        self._folded: deque[tuple[str, str]] = deque(maxlen=FOLDED)
         self._verbose = verbose
         self._clock = clock
         self._last: Part = ""
@@ -67,6 +73,29 @@ class View:
 
     def event(self, event: Event) -> list[str]:
         """Take one event."""
+        lines = self._event(event)
+        if self._reply.folded:
+            self._folded.append(("reasoning", self._reply.folded))
+            self._reply.folded = ""
+        if self.calls.cut[0]:
+            self._folded.append(self.calls.cut)
+        self.calls.cut = ("", "")
+        return lines
+
+    def unfold(self) -> list[str]:
+        """Ctrl-O: what streams folded is shown from now on (or folded again); else the whole of
+        what was folded or cut last, the next time of what was before it."""
+        if self._reply.thinking:
+            self._reply.unfolded = not self._reply.unfolded
+            return []
+        if not self._folded:
+            return self.note([("dim", "nothing is folded")])
+        title, text = self._folded.pop()
+        style = "reasoning" if title == "reasoning" else "dim"
+        lines = self.note([("bold", f"{title}, all of it")])
+        return lines + self.painter.spans([(style, text)], indent=2)
+
+    def _event(self, event: Event) -> list[str]:
         match event:
             case TurnStarted():
                 self._said.clear()
@@ -146,14 +175,14 @@ class View:
                 return lines + self._part("tool", self.calls.message(message))
             case ToolMessage():
                 lines = self._part("tool", self.calls.result(message, for_user))
-                riding = [text for text in self.queued if framed(text) in message.text]
+                riding = [text for text in self.steering if framed(text) in message.text]
                 return lines + self._delivered(riding)
 
     def _delivered(self, texts: Iterable[str]) -> list[str]:
         lines: list[str] = []
         for text in texts:
-            if text in self.queued:
-                self.queued.remove(text)
+            if text in self.steering:
+                self.steering.remove(text)
             lines += self.person(text)
         return lines
 

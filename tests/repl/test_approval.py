@@ -109,14 +109,14 @@ def test_always_is_edited_refused_while_it_will_not_do_and_then_kept_for_the_fol
             begin(session)
             session.wait_for_visible("always Bash(touch one)")
             answer(session, "a")
-            session.wait_for_visible("> Bash(touch one)")
+            session.wait_for_visible("❯ Bash(touch one)")
             session.type("x\r")
             session.wait_for_visible("does not parse")
             session.type("\x15Bash(ls *)\r")
             session.wait_for_visible("it would not allow this: `touch one` writes")
             session.type("\x1b")
             answer(session, "a")
-            session.wait_for_visible("> Bash(touch one)")
+            session.wait_for_visible("❯ Bash(touch one)")
             session.type("\x7f\x7f\x7f\x7f*)\r")
             session.wait_for("Over.")
             assert "always, in this folder Bash(touch *)" in session.screen.text
@@ -141,10 +141,10 @@ def test_a_draft_outlives_the_editing_of_a_rule(tmp_path: Path) -> None:
         session.wait_for_visible("digits only")
         session.read(1.1)
         session.type("3")
-        session.wait_for_visible("> Bash(touch one)")
+        session.wait_for_visible("❯ Bash(touch one)")
         session.type("\r")
         session.wait_for("Over.")
-        session.wait_for_visible("> my draft")
+        session.wait_for_visible("❯ my draft")
 
 
 def test_a_protected_file_offers_no_always_and_says_why(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_escape_and_ctrl_c_at_a_list_or_a_rule_stop_the_turn_and_every_call_is_a
         session.wait_for("interrupted")
         begin(session)
         answer(session, "a")
-        session.wait_for_visible("> Bash(touch 3)")
+        session.wait_for_visible("❯ Bash(touch 3)")
         session.type("\x03")
         session.wait_until(lambda: session.screen.text.count("interrupted") == 2, "the end")
         begin(session)

@@ -25,7 +25,7 @@ def test_ctrl_d_on_an_empty_input_leaves_and_the_terminal_is_as_it_was(tmp_path:
     with FakeEngine([]) as engine, glmcode(tmp_path, *reach(engine)) as session:
         ready(session)
         session.type("x\x04")
-        session.wait_for_visible("> x")
+        session.wait_for_visible("❯ x")
         session.type("\x7f\x04")
         assert session.wait_exit() == 0
         assert session.terminal_is_restored()
@@ -38,11 +38,11 @@ def test_ctrl_c_clears_the_input_and_leaves_when_it_comes_twice_on_an_empty_one(
     with FakeEngine([]) as engine, glmcode(tmp_path, *reach(engine)) as session:
         ready(session)
         session.type("some words")
-        session.wait_for_visible("> some words")
+        session.wait_for_visible("❯ some words")
         session.type("\x03")
         session.wait_gone("some words")
         session.type("\x1b[A")
-        session.wait_for_visible("> some words")
+        session.wait_for_visible("❯ some words")
         session.type("\x03")
         session.wait_gone("some words")
         session.type("\x03")
@@ -222,7 +222,7 @@ def test_ctrl_z_goes_to_the_shell_and_back_with_the_draft_in_place(tmp_path: Pat
         session.type(" ".join([*words, *reach(engine)]) + "\r")
         ready(session)
         session.type("a draft")
-        session.wait_for_visible("> a draft")
+        session.wait_for_visible("❯ a draft")
         session.type("\x1a")
         session.wait_for_visible("Stopped")
         session.type("stty -a | grep -o -- '-*icanon'\r")

@@ -57,7 +57,7 @@ def test_shift_tab_goes_round_and_an_unsent_draft_stays(tmp_path: Path) -> None:
         for mode in ("acceptEdits", "plan", "default"):
             session.type("\x1b[Z")
             session.wait_for_visible(f"glm · {mode}")
-        session.wait_for_visible("> a draft")
+        session.wait_for_visible("❯ a draft")
         assert "sandbox" not in session.screen.text, "nothing changed there"
 
 

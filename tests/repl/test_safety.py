@@ -154,4 +154,4 @@ def test_twenty_columns_wide_characters_and_a_resize_while_it_streams(tmp_path: 
         assert session.screen.foreign == []
         assert "Traceback" not in session.raw
         session.type("abc")
-        session.wait_for_visible("> abc")
+        session.wait_for_visible("❯ abc")

@@ -7,6 +7,7 @@ from glmcode.core.events import (
     Delta,
     EngineProgress,
     Queued,
+    RequestFinished,
     Retrying,
     StepStarted,
     TurnFinished,
@@ -54,8 +55,10 @@ def test_how_far_a_long_prompt_is_is_shown_with_the_seconds_left() -> None:
     status = Status(model="glm")
     status.event(TurnStarted(), 2.0)
     status.event(Waiting(seconds=9.0, prompt_tokens=120_000, percent=43.2, eta_s=81.4), 7.0)
-    shown = "prompt of 120,000 tokens: 43 %, about 81 s left · Esc stops"
+    shown = "prompt of 120,000 tokens: ████░░░░░░ 43 %, about 81 s left · Esc stops"
     assert text(status).startswith(shown)
+    status.unicode = False
+    assert "tokens: ####...... 43 %" in text(status)
     status.event(Waiting(seconds=10.0, prompt_tokens=120_000), 8.0)
     assert text(status).startswith("waiting for the engine 10 s")
 
@@ -99,3 +102,35 @@ def test_a_narrow_line_drops_what_matters_least(width: int) -> None:
     assert len(text(status, width=width)) <= width
     if width == 20:
         assert text(status, width=width) == "ready · plan · 50 %"
+
+
+def request(**fields: object) -> RequestFinished:
+    known = {"kind": "step", "prompt_tokens": 2_000, "cached_tokens": 1_990, "output_tokens": 41}
+    return RequestFinished(**(known | {"decode_s": 2.0} | fields))  # type: ignore[arg-type]
+
+
+def test_the_cache_hit_and_the_speed_of_the_last_request_are_shown() -> None:
+    status = Status(model="glm", used=2_000, window=16_384, state="idle", branch="main")
+    assert "cache" not in text(status) and "tok/s" not in text(status)
+    status.event(request(), 5.0)
+    shown = "ready · glm · default · main · 2,000 of 16,384 tokens (12 %) · cache 99 % · 20 tok/s"
+    assert text(status) == shown
+    status.event(request(kind="warm", cached_tokens=0, decode_s=0.0), 6.0)
+    assert text(status) == shown, "what is computed ahead says nothing about a step"
+    status.event(request(cached_tokens=None, decode_s=0.0), 7.0)
+    assert text(status) == shown, "a server that does not say changes nothing"
+    assert text(status, width=62) == "ready · 2,000 of 16,384 tokens (12 %) · cache 99 % · 20 tok/s"
+    assert text(status, width=50) == "ready · 2,000 of 16,384 tokens (12 %) · cache 99 %"
+
+
+def test_the_speed_is_measured_while_an_answer_streams_and_not_over_its_prompt() -> None:
+    status = Status(model="glm")
+    status.event(TurnStarted(), 0.0)
+    status.event(StepStarted(number=1), 0.0)
+    status.event(Delta(kind="text", text="a", tokens=7), 30.0)
+    status.event(Delta(kind="text", text="b", tokens=10), 30.2)
+    assert "tok/s" not in text(status)
+    status.event(Delta(kind="text", text="c", tokens=10), 31.0)
+    assert "20 tok/s" in text(status)
+    status.event(Delta(kind="text", text="d"), 32.0)
+    assert "10 tok/s" in text(status)

@@ -121,8 +121,8 @@ def test_a_message_typed_during_a_question_is_sent_and_not_taken_for_an_answer(
             session.type(char)
             session.read(0.35)
         assert "Allow it?" in session.screen.visible
-        session.type("\r")
-        session.wait_for_visible("queued: use any")
+        session.type("\x13")
+        session.wait_for_visible("steering: use any")
         session.read(0.4)
         session.type("y")
         session.wait_for("Understood.")
@@ -130,7 +130,7 @@ def test_a_message_typed_during_a_question_is_sent_and_not_taken_for_an_answer(
         assert "> use any" in session.screen.text
 
 
-def test_typing_during_a_turn_is_queued_and_steers_it(tmp_path: Path) -> None:
+def test_ctrl_s_during_a_turn_steers_it(tmp_path: Path) -> None:
     script = [
         slow(
             "Let me run something now.",
@@ -142,13 +142,105 @@ def test_typing_during_a_turn_is_queued_and_steers_it(tmp_path: Path) -> None:
         ready(session)
         session.type("go\r")
         session.wait_for("Let me")
-        session.type("be brief\r")
-        session.wait_for_visible("queued: be brief")
+        session.type("be brief\x13")
+        session.wait_for_visible("steering: be brief")
         session.wait_for("As you wish.")
         ready(session)
-        assert "queued" not in session.screen.visible
+        assert "steering" not in session.screen.visible
         assert "> be brief" in session.screen.text
         assert "be brief" in sent(engine, 1)
+
+
+def test_enter_during_a_turn_queues_and_the_message_is_the_next_turn(tmp_path: Path) -> None:
+    script = [
+        slow(
+            "Let me run something now.",
+            calls=[{"name": "Bash", "arguments": {"command": "echo ran"}}],
+        ),
+        Reply(text="It ran."),
+        Reply(text="You are welcome."),
+    ]
+    with FakeEngine(script) as engine, glmcode(tmp_path, *reach(engine), "-y") as session:
+        ready(session)
+        session.type("go\r")
+        session.wait_for("Let me")
+        session.type("thank you\r")
+        session.wait_for_visible("queued: thank you")
+        session.wait_for("You are welcome.")
+        ready(session)
+        assert "queued" not in session.screen.visible
+        assert "thank you" not in sent(engine, 1)
+        assert engine.steps[2].json["messages"][-1]["content"] == "thank you"
+
+
+def test_up_takes_a_queued_message_back_and_ctrl_s_hands_over_what_is_queued(
+    tmp_path: Path,
+) -> None:
+    script = [
+        slow(
+            "Let me run something now. " * 4,
+            calls=[{"name": "Bash", "arguments": {"command": "echo ran"}}],
+        ),
+        Reply(text="Heard."),
+    ]
+    with FakeEngine(script) as engine, glmcode(tmp_path, *reach(engine), "-y") as session:
+        ready(session)
+        session.type("go\r")
+        session.wait_for("Let me")
+        session.type("one\r")
+        session.wait_for_visible("queued: one")
+        session.type("twain\r")
+        session.wait_for_visible("queued: twain")
+        session.type("\x1b[A")
+        session.wait_for_visible("❯ twain")
+        session.wait_gone("queued: twain")
+        session.type("\x15\x13")
+        session.wait_for_visible("steering: one")
+        session.type("\x1b[A")
+        session.wait_for_visible("❯ one")
+        session.wait_gone("steering")
+        session.type(" more\x13")
+        session.wait_for("Heard.")
+        ready(session)
+        assert engine.steps[1].json["messages"][-1]["content"].count("one more") == 1
+        assert "twain" not in sent(engine, 1)
+
+
+def test_the_setting_steer_swaps_enter_and_ctrl_s(tmp_path: Path) -> None:
+    script = [
+        slow(
+            "Let me run something now.",
+            calls=[{"name": "Bash", "arguments": {"command": "echo ran"}}],
+        ),
+        Reply(text="Heard."),
+        Reply(text="And again."),
+    ]
+    steer = ("--set", "ui.enter=steer", "-y")
+    with FakeEngine(script) as engine, glmcode(tmp_path, *reach(engine), *steer) as session:
+        ready(session)
+        session.type("go\r")
+        session.wait_for("Let me")
+        session.type("now\rlater\x13")
+        session.wait_for("And again.")
+        assert "now" in sent(engine, 1) and "later" not in sent(engine, 1)
+        assert "later" in sent(engine, 2)
+
+
+def test_a_second_escape_on_an_empty_input_offers_to_rewind(tmp_path: Path) -> None:
+    with FakeEngine([Reply(text="Done.")]) as engine, glmcode(tmp_path, *reach(engine)) as session:
+        ready(session)
+        session.type("do it\r")
+        session.wait_for("Done.")
+        ready(session)
+        session.type("\x1b")
+        session.wait_for_visible("Esc again")
+        session.type("\x1b")
+        session.wait_for('to before "do it"')
+        session.wait_for_visible("Do it?")
+        session.read(0.4)
+        session.type("y")
+        session.wait_for_visible("❯ do it")
+        assert "messages are gone" in session.screen.text
 
 
 def test_an_interrupt_keeps_what_was_generated_and_the_next_message_says_so(
@@ -165,7 +257,7 @@ def test_an_interrupt_keeps_what_was_generated_and_the_next_message_says_so(
         session.wait_for("interrupted")
         ready(session)
         assert "First words that stay." in session.screen.text
-        assert "> and one more thing" in session.screen.visible, "unread words are back"
+        assert "❯ and one more thing" in session.screen.visible, "unread words are back"
         session.wait_until(lambda: engine.steps[0].aborted is not None, "the request's end")
         session.type(" now\r")
         session.wait_for("Going on.")
@@ -271,7 +363,7 @@ def test_in_the_tokens_protocol_a_task_a_steering_word_and_an_interrupt_go_the_s
         ready(session)
         session.type("go\r")
         session.wait_for("A few")
-        session.type("be brief\r")
+        session.type("be brief\x13")
         session.wait_for("Heard.")
         ready(session)
         assert "> be brief" in session.screen.text and "reasoning: 3 words" in session.screen.text

@@ -75,11 +75,40 @@ def test_a_message_that_did_not_stream_is_printed_whole() -> None:
     assert shown(view(), end) == ["  reasoning: 3 words in 0.0 s", "", "All of it."]
 
 
-def test_reasoning_is_in_the_tail_while_it_streams_and_then_a_count() -> None:
+def test_reasoning_is_a_line_with_a_count_while_it_streams_and_afterwards() -> None:
     seen = view()
-    shown(seen, Delta(kind="reasoning", text="one two\nthree"))
-    assert seen.tail(5) == ["  one two", "  three"]
+    shown(seen, Delta(kind="reasoning", text="one tw"), Delta(kind="reasoning", text="o\nthree"))
+    assert seen.tail(5) == ["  … reasoning: 3 words in 0.0 s  (Ctrl-O shows it)"]
     assert shown(seen, Delta(kind="text", text="Go.")) == ["  reasoning: 3 words in 0.0 s"]
+
+
+def test_ctrl_o_unfolds_reasoning_while_it_streams_and_what_was_folded_afterwards() -> None:
+    seen = view()
+    assert seen.unfold() == ["nothing is folded"]
+    shown(seen, Delta(kind="reasoning", text="one two\nthree"))
+    assert seen.unfold() == []
+    assert seen.tail(5) == ["  one two", "  three"]
+    assert seen.unfold() == []
+    assert seen.tail(5) == ["  … reasoning: 3 words in 0.0 s  (Ctrl-O shows it)"]
+    shown(seen, Delta(kind="text", text="Go."))
+    assert seen.unfold() == ["", "reasoning, all of it", "  one two", "  three"]
+    assert seen.unfold() == ["nothing is folded"]
+
+
+def test_ctrl_o_shows_the_whole_of_a_result_that_was_cut_then_what_was_before_it() -> None:
+    seen = view()
+    shown(seen, Delta(kind="reasoning", text="hm"))
+    shown(seen, Appended(message=AssistantMessage(calls=(call("Bash", command="make"),))))
+    shown(seen, started("Bash", "make"))
+    body = "".join(f"line {n}\n" for n in range(20))
+    shown(seen, result(body + "[exit 0 in 0.1 s]"))
+    lines = seen.unfold()
+    assert lines[:2] == ["", "Bash make, all of it"]
+    assert [line.strip() for line in lines][-20:] == body.split("\n")[:-1]
+    assert "reasoning, all of it" in seen.unfold()
+
+
+def test_reasoning_that_is_shown_moves_in_the_tail_and_is_printed_whole() -> None:
     told = view(verbose=True)
     shown(told, Delta(kind="reasoning", text="one two\nthree"))
     assert shown(told, Delta(kind="text", text="Go.")) == ["  one two", "  three"]
@@ -190,15 +219,15 @@ def test_an_error_ends_a_turn_with_its_sentence_its_log_and_what_to_do() -> None
     assert len(lines) < 20
 
 
-def test_a_queued_word_is_printed_when_the_model_has_it() -> None:
+def test_a_steering_word_is_printed_when_the_model_has_it() -> None:
     seen = view()
     first = Appended(message=UserMessage(text="Working directory: /\n\nthe task"))
     assert shown(seen, TurnStarted(), first) == []
-    seen.queued += ["be brief", "in chat"]
+    seen.steering += ["be brief", "in chat"]
     assert shown(seen, Appended(message=UserMessage(text="be brief"))) == ["> be brief"]
     shown(seen, Appended(message=AssistantMessage(calls=(call("Read", file_path="a"),))))
     lines = shown(seen, result("1\tx" + framed("in chat"), name="Read"))
-    assert lines[-1] == "> in chat" and seen.queued == []
+    assert lines[-1] == "> in chat" and seen.steering == []
 
 
 TEXT = st.text(st.sampled_from("ab \n`*#-|>1.\x1b[]52;c\x07\r\t\u202e日😀_~<&"), max_size=60)
