@@ -30,14 +30,17 @@ if TYPE_CHECKING:
 def key_bindings(terminal: Terminal, live: Live, hands: Hands) -> KeyBindingsBase:
     """The bindings of the whole application."""
     return merge_key_bindings(
-        [_question_keys(terminal, live, hands), _session_keys(terminal, live, hands)]
+        [
+            _question_keys(terminal, live),
+            _sending_keys(terminal, live),
+            _session_keys(terminal, live, hands),
+        ]
     )
 
 
-def _session_keys(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
+def _sending_keys(terminal: Terminal, live: Live) -> KeyBindings:
     keys = KeyBindings()
     empty = Condition(lambda: not terminal.buffer.text)
-    busy = Condition(lambda: live.busy or live.question is not None)
     waiting = Condition(lambda: bool(live.queued or live.steering))
 
     @keys.add("enter", filter=~is_searching)
@@ -59,6 +62,14 @@ def _session_keys(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
     @keys.add("c-j", filter=~is_searching)
     def _line_feed(event: KeyPressEvent) -> None:
         terminal.line_feed()
+
+    return keys
+
+
+def _session_keys(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
+    keys = KeyBindings()
+    empty = Condition(lambda: not terminal.buffer.text)
+    busy = Condition(lambda: live.busy or live.question is not None)
 
     @keys.add("escape", filter=~is_searching & busy)
     def _stop(event: KeyPressEvent) -> None:
@@ -91,7 +102,7 @@ def _session_keys(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
     return keys
 
 
-def _question_keys(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
+def _question_keys(terminal: Terminal, live: Live) -> KeyBindings:
     keys = KeyBindings()
     choosing = Condition(lambda: live.question is not None and live.question.choosing)
 
