@@ -12,6 +12,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -171,15 +172,24 @@ def find_tokenizer(profile: Profile) -> Path | None:
 
 def cached_snapshot(model: str, revision: str = "") -> Path | None:
     """The folder of a hub id in the hub's cache on this disk, or None."""
-    home = os.environ.get("HF_HOME") or str(Path.home() / ".cache" / "huggingface")
-    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
-    folder = hub / f"models--{model.replace('/', '--')}"
+    folder = _hub_cache() / f"models--{model.replace('/', '--')}"
     try:
         ref = (folder / "refs" / (revision or "main")).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         ref = revision
     snapshot = folder / "snapshots" / ref
     return snapshot if ref and snapshot.is_dir() else None
+
+
+def _hub_cache() -> Path:
+    """Where huggingface_hub keeps what it fetched, as its own variables say."""
+    env = os.environ
+    told = env.get("HF_HUB_CACHE") or env.get("HUGGINGFACE_HUB_CACHE")
+    home = env.get("HF_HOME") or f"{env.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
+    path = Path(os.path.expandvars(told or f"{home}/hub"))
+    with suppress(RuntimeError):  # ~NOBODY stays as it is written
+        path = path.expanduser()
+    return path
 
 
 def _folders() -> tuple[Path, ...]:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import logging
 import os
+import re
 import shutil
 import threading
 import time
@@ -20,8 +22,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
 
 from glmcode.engine.pulled import mark_of
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoSibling
 
 WORKERS = 4
 MAX_TRIES = 8
@@ -33,6 +39,7 @@ POLL_S = 0.25
 _CHUNK = 1 << 22
 _WEIGHTS = (".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5", ".msgpack", ".ot")
 _LOST = (401, 403, 404, 410)
+_COMMIT = re.compile(r"[0-9a-f]{6,64}")
 
 
 class PullError(Exception):
@@ -41,7 +48,8 @@ class PullError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubFile:
-    """A file of the model. size in bytes; sha256 in hex, or "" where only git knows it."""
+    """A file of the model. size in bytes, -1 where the hub doesn't say; sha256 in hex, or ""
+    where only git knows it."""
 
     name: str
     size: int
@@ -62,7 +70,7 @@ class Listing:
     @property
     def size(self) -> int:
         """Bytes of all files."""
-        return sum(file.size for file in self.files)
+        return sum(max(0, file.size) for file in self.files)
 
     def path(self, file: HubFile) -> Path:
         """Where a file lies once it is there."""
@@ -71,13 +79,13 @@ class Listing:
     def here(self, file: HubFile) -> bool:
         """Whether it is there, with its whole size."""
         try:
-            return self.path(file).stat().st_size == file.size
+            return file.size in (-1, self.path(file).stat().st_size)
         except OSError:
             return False
 
     def fetched(self) -> int:
         """Bytes that are on this disk, those of unfinished files included."""
-        whole = sum(file.size for file in self.files if self.here(file))
+        whole = sum(max(0, file.size) for file in self.files if self.here(file))
         part = 0
         with suppress(OSError):
             for entry in os.scandir(self.folder / "blobs"):
@@ -104,25 +112,37 @@ def list_model(model: str, revision: str = "") -> Listing:
 
     try:
         info = HfApi().model_info(model, revision=revision or None, files_metadata=True, timeout=30)
+        files = [_listed(one) for one in info.siblings or ()]
+    except (TypeError, AttributeError, KeyError) as error:
+        raise PullError(f"what the hub says of {model} can't be understood: {error}") from error
     except hub_faults() as error:
         raise PullError(_words(error, model)) from error
-    files = [
-        HubFile(
-            name=one.rfilename,
-            size=one.size or 0,
-            sha256=one.lfs.sha256 if one.lfs is not None else "",
-            git=one.blob_id or "" if one.lfs is None else "",
-        )
-        for one in info.siblings or ()
-    ]
-    if not info.sha or not any(file.name.endswith(".safetensors") for file in files):
+    if not any(file.name.endswith(".safetensors") for file in files):
         raise PullError(f"{model} holds no weights that vLLM reads (*.safetensors) at the hub")
+    if not isinstance(info.sha, str) or not _COMMIT.fullmatch(info.sha):
+        raise PullError(f"the hub names no commit of {model}: {str(info.sha)[:60]!r}")
     return Listing(
         model=model,
         revision=revision or "main",
         commit=info.sha,
         files=tuple(file for file in files if not file.name.endswith(_WEIGHTS)),
         folder=Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=model, repo_type="model"),
+    )
+
+
+def _listed(one: RepoSibling) -> HubFile:
+    """One line of the hub's list. Raises PullError: a name becomes a path on this disk."""
+    name, size = one.rfilename, one.size
+    parts = name.split("/")
+    if not name.isprintable() or "\\" in name or any(part in ("", ".", "..") for part in parts):
+        raise PullError(f"the hub lists a file that can be none of a model: {name[:100]!r}")
+    if size is not None and (not isinstance(size, int) or size < 0):
+        raise PullError(f"the hub gives {name} an impossible size: {str(size)[:20]!r}")
+    return HubFile(
+        name=name,
+        size=-1 if size is None else size,
+        sha256=one.lfs.sha256 if one.lfs is not None else "",
+        git=one.blob_id or "" if one.lfs is None else "",
     )
 
 
@@ -201,9 +221,9 @@ class Pull:
             path = self.listing.path(file)
             mark = mark_of(path)
             if self.known.get(file.name) == mark:
-                self._count(file.size)
+                self._count(max(0, file.size))
             elif not self._is_right(path, file):
-                _forget(path)
+                self._forget(path)
                 if last:
                     raise PullError(
                         f"{file.name} came twice with other bytes than the hub says: try again "
@@ -226,7 +246,7 @@ class Pull:
             try:
                 hf_hub_download(self.listing.model, file.name, revision=self.listing.commit)
                 if not self.listing.here(file):
-                    _forget(self.listing.path(file))  # cut short
+                    self._forget(self.listing.path(file))  # cut short
                     raise ConnectionError(f"{file.name} came cut short")
                 break
             except hub_faults() as error:
@@ -242,11 +262,11 @@ class Pull:
 
     def _is_right(self, path: Path, file: HubFile) -> bool:
         if not file.sha256 and not file.git:
-            self._count(file.size)
+            self._count(max(0, file.size))
             return True
         digest = hashlib.sha256() if file.sha256 else hashlib.sha1(usedforsecurity=False)
         if not file.sha256:
-            digest.update(b"blob %d\0" % file.size)
+            digest.update(b"blob %d\0" % path.stat().st_size)
         done = 0
         for chunk in _chunks(path):
             digest.update(chunk)
@@ -256,6 +276,15 @@ class Pull:
             return True
         self._count(-done)
         return False
+
+    def _forget(self, path: Path) -> None:
+        """Away with a file and the content that it points to in this cache; what a person has
+        linked in from elsewhere stays."""
+        with suppress(OSError):
+            content = path.resolve()
+            path.unlink()
+            if content.is_relative_to(self.listing.folder.resolve()):
+                content.unlink(missing_ok=True)
 
     def _point(self) -> None:
         """What others ask for by the name of the revision is this."""
@@ -276,15 +305,6 @@ def _chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             yield chunk
-
-
-def _forget(path: Path) -> None:
-    """Away with a file and the content it points to."""
-    with suppress(OSError):
-        content = path.resolve()
-        path.unlink()
-        if content != path:
-            content.unlink()
 
 
 def _quiet() -> None:
@@ -309,6 +329,8 @@ def hub_faults() -> tuple[type[BaseException], ...]:
 def _is_final(error: BaseException) -> bool:
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
         return True
+    if isinstance(error, ValueError) and not isinstance(error, OSError):
+        return True  # what was asked for is wrong
     return _status_of(error) in _LOST
 
 
@@ -333,10 +355,15 @@ def _words(error: BaseException, model: str, name: str = "") -> str:
         return f"{model} is given only to accounts that asked for it: ask there, then set HF_TOKEN"
     if isinstance(error, errors.RevisionNotFoundError):
         return f"{model} has no such revision at the hub: see `revision` in the profile"
-    if isinstance(error, errors.RepositoryNotFoundError) or _status_of(error) in (401, 403):
+    status = _status_of(error)
+    if name and status in (404, 410):
+        return f"the hub lists {name} of {model} and does not have it: the model is damaged there"
+    if isinstance(error, errors.RepositoryNotFoundError) or status in (401, 403, 404):
         return f"the hub has no {model}, or HF_TOKEN may not see it: see `model` in the profile"
     if isinstance(error, errors.OfflineModeIsEnabled):
         return "the hub may not be asked: HF_HUB_OFFLINE is set"
     if isinstance(error, errors.HFValidationError):
         return f"{model!r} is no name of a model at the hub (OWNER/NAME)"
+    if isinstance(error, json.JSONDecodeError):
+        return f"what the hub says of {model} is no answer: is a proxy in between, or HF_ENDPOINT?"
     return f"{what} can't be fetched: {_reason(error)}; run it again: what was fetched stays"

@@ -1,7 +1,7 @@
 """A model hub on this machine that speaks the protocol of the real one, and can be unkind.
 
 Serves one model: its listing with sizes and hashes, and its files, with ranges. `unkind` says what
-goes wrong: it is asked before each answer to a GET of a file.
+goes wrong: it is asked before each answer to a GET of a file; `twist` may change the listing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
+from typing import Any
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -37,6 +38,7 @@ class Hub:
     files: dict[str, bytes]
     mood: Mood = lambda name, nth: None
     private: bool = False
+    twist: Callable[[dict[str, Any]], Any] = lambda listing: listing
     asked: list[str] = field(default_factory=list)
     ranges: list[str] = field(default_factory=list)
     sent: int = 0
@@ -76,14 +78,14 @@ class Hub:
         if self.private:
             return self._plain(to, 401, b"{}", {"X-Error-Code": "RepoNotFound"})
         if path.startswith(f"/api/models/{self.model}"):
-            return self._plain(to, 200, json.dumps(self._listing()).encode(), {})
+            return self._plain(to, 200, json.dumps(self.twist(self._listing())).encode(), {})
         prefix = f"/{self.model}/resolve/"
         name = path.removeprefix(prefix).partition("/")[2]
         if not path.startswith(prefix) or name not in self.files:
             return self._plain(to, 404, b"{}", {"X-Error-Code": "RepoNotFound"})
         return self._file(to, name, body=body)
 
-    def _listing(self) -> dict[str, object]:
+    def _listing(self) -> dict[str, Any]:
         return {
             "id": self.model,
             "sha": COMMIT,

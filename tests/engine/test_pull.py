@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -209,6 +211,10 @@ def test_each_failure_is_one_sentence_with_what_to_do(box: Box, tmp_path: Path) 
     with Hub(MODEL, {"pytorch_model.bin": b"x"}) as hub:
         code, _, err = box.pull(hub)
         assert code == 1 and "no weights that vLLM reads" in err
+    lost = "model-00001-of-00002.safetensors"
+    with Hub(MODEL, model_files(), lambda name, nth: Unkind(404) if name == lost else None) as hub:
+        code, _, err = box.pull(hub)
+        assert code == 1 and f"lists {lost} of {MODEL} and does not have it" in err
     (box.home / "config" / "profiles" / "mine.toml").write_text(
         'extends = "base"\nmodel = "a/b/c"\n'
     )
@@ -237,3 +243,104 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_fetched(
     )
     with pytest.raises(pull.PullError, match=r"are needed in .* are free: .*HF_HOME"):
         pull.check_room(listing)
+
+
+def with_file(name: str, size: int) -> Callable[[dict[str, Any]], Any]:
+    one = {"rfilename": name, "size": size, "blobId": "0" * 40}
+    return lambda listing: {**listing, "siblings": [*listing["siblings"], one]}
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_list_that_names_a_file_of_mine_touches_nothing(
+    box: Box, tmp_path: Path, absolute: bool
+) -> None:
+    mine = tmp_path / "mine.txt"
+    mine.write_bytes(b"precious")
+    name = str(mine) if absolute else "../" * 20 + str(mine)[1:]
+    with Hub(MODEL, model_files(), twist=with_file(name, 8)) as hub:
+        code, _, err = box.pull(hub)
+    assert code == 1 and "can be none of a model" in err
+    assert mine.read_bytes() == b"precious" and not hub.asked
+
+
+@pytest.mark.parametrize(
+    ("twist", "said"),
+    [
+        (with_file("a\x1b[31m\n.json", 3), "can be none of a model"),
+        (with_file("", 3), "can be none of a model"),
+        (with_file("x.json", -5), "impossible size"),
+        (lambda listing: {**listing, "sha": "../../x"}, "names no commit"),
+        (lambda listing: {**listing, "sha": None}, "names no commit"),
+        (lambda listing: {**listing, "siblings": "x"}, "can't be understood"),
+        (lambda listing: [1], "can't be understood"),
+        (lambda listing: None, "can't be understood"),
+    ],
+)
+def test_a_list_that_is_none_is_one_sentence(
+    box: Box, twist: Callable[[dict[str, Any]], Any], said: str
+) -> None:
+    with Hub(MODEL, model_files(), twist=twist) as hub:
+        code, _, err = box.pull(hub)
+    assert code == 1 and said in err and err.count("\n") == 1 and "\x1b" not in err
+    assert not hub.asked
+
+
+def test_a_size_that_the_hub_does_not_say_is_none_that_is_wrong(box: Box) -> None:
+    def unsaid(listing: dict[str, Any]) -> Any:
+        return {**listing, "siblings": [{**s, "size": None} for s in listing["siblings"]]}
+
+    files = model_files()
+    with Hub(MODEL, files, twist=unsaid) as hub:
+        code, _, err = box.pull(hub)
+    assert code == 0, err
+    assert box.file("tokenizer.json").read_bytes() == files["tokenizer.json"]
+
+
+def test_weights_that_a_person_linked_in_are_never_removed(box: Box, tmp_path: Path) -> None:
+    files = model_files()
+    name = "model-00001-of-00002.safetensors"
+    elsewhere = tmp_path / "my-own.safetensors"
+    elsewhere.write_bytes(b"\1" * len(files[name]))
+    box.file(name).parent.mkdir(parents=True)
+    box.file(name).symlink_to(elsewhere)
+    with Hub(MODEL, files) as hub:
+        code, _, err = box.pull(hub)
+    assert code == 0, err
+    assert box.file(name).read_bytes() == files[name]
+    assert elsewhere.read_bytes() == b"\1" * len(files[name])
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"HF_HUB_CACHE": "{0}"},
+        {"HUGGINGFACE_HUB_CACHE": "{0}"},
+        {"HF_HOME": "{0}"},
+        {"XDG_CACHE_HOME": "{0}"},
+        {"HOME": "{0}"},
+        {"HOME": "{0}", "HF_HOME": "~/models"},
+        {"BIG": "{0}", "HF_HOME": "$BIG/models"},
+    ],
+)
+def test_what_was_fetched_is_found_wherever_the_hub_s_variables_put_it(
+    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    told = {name: text.format(tmp_path / "disk") for name, text in variables.items()}
+    names = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME")
+    with Hub(MODEL, model_files(20)) as hub:
+        environment = {k: v for k, v in box.environment(hub).items() if k not in names} | told
+        done = subprocess.run(
+            [sys.executable, "-m", "glmcode", "engine", "pull", "--profile", "mine"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=90,
+        )
+    assert done.returncode == 0, done.stderr
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    for name, text in told.items():
+        monkeypatch.setenv(name, text)
+    found = cached_snapshot(MODEL)
+    assert found is not None and found.is_relative_to(tmp_path / "disk")
+    assert str(found.parent.parent) in done.stdout
