@@ -191,6 +191,8 @@ def _start_now(arguments: argparse.Namespace, profile: Profile, wanted: Listen |
     _show(f"{profile.name}: {describe(status)}{took}")
     if status.listening:
         _show(f"  listening on {status.listening}")
+    if status.door:
+        _say(f"{profile.name}: {status.door}")
     return Exit.DONE
 
 

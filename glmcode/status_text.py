@@ -34,6 +34,8 @@ def lines_of(item: EngineStatus, gauges: Gauges | None, now: float) -> list[str]
     lines += [f"  {line}" for line in queue_lines(item, now)]
     if item.listening:
         lines.append(f"  listening on {item.listening}")
+    if item.door:
+        lines.append(f"  {item.door}")
     lines += [f"  not passed: {text}" for text in item.dropped]
     lines += [f"  | {line}" for line in item.log]
     return lines

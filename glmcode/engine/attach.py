@@ -215,6 +215,8 @@ def _address(
                 f"{profile.name}: glmcode engine restart --profile {profile.name} applies them"
             )
         )
+    if status.door:
+        emit(Notice(text=f"profile {profile.name}: {status.door}"))
     return EngineAddress(
         socket=paths.socket,
         model=status.model,

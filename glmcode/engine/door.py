@@ -1,25 +1,27 @@
 """A TCP address at which the supervisor serves besides its socket: the rig in the basement.
 
-Only by an explicit command, never on its own. Beyond this machine a key is asked for, compared in
-constant time and kept in memory only; whoever has it may use the engine (queue included) and see
-what it does, but not start, stop or open anything. The key travels as it is: on a network that is
-not yours put ssh or TLS in front. Must not serve by itself.
+Only by an explicit command; until that is taken back it is opened again by each supervisor that
+follows, also after a kill (door_key.py keeps what that needs, and not the key). Beyond this machine
+a key is asked for, compared in constant time; whoever has it may use the engine (queue included)
+and see what it does, but not stop or open anything. The key travels as it is: on a network that
+is not yours put ssh or TLS in front. Must not serve by itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import hmac
+import errno
 import ipaddress
 import json
+import os
 import socket
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
+from glmcode.engine.door_key import DoorKey, Remembered, WeakKey, forget, recall, remember
 from glmcode.engine.wire import Head, Incoming, answer, request_body
 
-SHORTEST_KEY = 16
 _READABLE = ("/glmcode/status", "/glmcode/events")
 
 KNOCKING = 64
@@ -39,19 +41,31 @@ class DoorError(Exception):
 
 
 class Door:
-    """Closed until `open`. accept: serves a connection, with the gate that each request passes."""
+    """Closed until `open`. accept: serves a connection, with the gate that each request passes.
 
-    def __init__(self, accept: Accept) -> None:
+    path: where it is remembered. opened: changes when those inside have to leave. address:
+    HOST:PORT, "" while it is closed. note: a sentence about what is not as it was asked for.
+    """
+
+    def __init__(self, accept: Accept, path: Path) -> None:
         self._accept = accept
+        self._path = path
         self._server: asyncio.Server | None = None
-        self._key = b""
+        self._key = DoorKey()
         self._knocking: list[Gate] = []
+        self._missing: Remembered | None = None
         self.opened = 0
         self.address = ""
+        self.note = ""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it is open, or would be if it could."""
+        return bool(self.address) or self._missing is not None
 
     async def told(self, text: bytes) -> dict[str, object] | None:
         """Do what a JSON object says: {"address", "key"} or what `to_json` gave; without an
-        address it is closed.
+        address it is closed, and not opened again.
 
         Returns an error, or None.
         """
@@ -59,46 +73,89 @@ class Door:
             value = json.loads(text)
             if value.get("address"):
                 host, port = parse_address(str(value["address"]))
-                digest = bytes.fromhex(str(value.get("digest", "")))
-                await self.open(host, port, str(value.get("key", "")), digest)
+                said = str(value.get("key", ""))
+                key = DoorKey.of(said) if said else DoorKey.read(str(value.get("digest", "")))
+                await self.open(host, port, key)
             else:
+                self._missing, self.note = None, ""
+                forget(self._path)
                 await self.close()
-        except DoorError as error:
+        except (DoorError, WeakKey) as error:
             return _error("door", str(error))
         except (ValueError, AttributeError):
             return _error("bad_request", "not a JSON object")
         return None
 
     def to_json(self) -> dict[str, str]:
-        """Where it is open and what the key is compared with, so that another can take over."""
-        return {"address": self.address, "digest": self._key.hex() if self.address else ""}
+        """Where it is open (or should be) and what the key is compared with, so that another can
+        take over."""
+        if self._missing is not None:
+            return {"address": self._missing.address, "digest": self._missing.key.told()}
+        return {"address": self.address, "digest": self._key.told() if self.address else ""}
 
-    async def open(self, host: str, port: int, key: str, digest: bytes = b"") -> None:
-        """Serve there from now on, and nowhere else any more. Raises DoorError.
+    async def reopen(self) -> None:
+        """Open it where it was open when the supervisor before this one ended; `note` tells what
+        is in the way, and `again` tries once more."""
+        try:
+            self._missing = recall(self._path)
+        except (OSError, ValueError) as error:
+            self.note = (
+                f"it listened elsewhere as well, and where can't be read ({self._path}: {error}): "
+                "glmcode engine start --listen HOST:PORT opens it again"
+            )
+        await self.again()
 
-        digest: of the key, where the key itself is not known.
-        """
-        if not (key or digest) and not is_loopback(host):
+    async def again(self) -> bool:
+        """Try to open what could not be opened before; whether something has changed."""
+        if (missing := self._missing) is None:
+            return False
+        before = self.note
+        try:
+            await self.open(*parse_address(missing.address), missing.key)
+        except DoorError as error:
+            self.note = (
+                f"NOT listening on {missing.address}, as it did before: {error}. It is tried "
+                "again and again; glmcode engine start --listen off ends that"
+            )
+        return self.note != before or self._missing is None
+
+    async def open(self, host: str, port: int, key: DoorKey) -> None:
+        """Serve there from now on, and nowhere else any more. Raises DoorError."""
+        if not key and not is_loopback(host):
             raise DoorError(
                 f"without a key only this machine can be served (127.0.0.1), not {host}: name the "
                 "variable that holds one with --api-key-env"
             )
-        if key and (len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable()):
-            raise DoorError(f"the key is too weak: {SHORTEST_KEY} ASCII characters at least")
-        key_digest = _digest(key) if key else digest
-        if self._server is not None and self.address == _shown(host, port):
-            self._key = key_digest  # who is connected is asked for it from now on
-            return
+        if self._server is None or self.address != shown(host, port):
+            server = await self._bind(host, port)
+            await self.close()
+            self._server = server
+            self.opened += 1
+            self.address = shown(host, server.sockets[0].getsockname()[1])
+        self._key = key  # who is connected is asked for it from now on
+        self._missing, self.note = None, ""
         try:
-            server = await asyncio.start_server(self._knock, host, port)
+            remember(self._path, self.address, await key.keep())
         except OSError as error:
-            raise DoorError(f"{host}:{port} can't be served: {error.strerror or error}") from error
-        except (ValueError, OverflowError, UnicodeError) as error:
-            raise DoorError(f"{host}:{port} is no address: {error}") from error
-        await self.close()
-        self._server, self._key = server, key_digest
-        self.opened += 1
-        self.address = _shown(host, server.sockets[0].getsockname()[1])
+            self.note = (
+                f"it listens on {self.address}, and can't remember that after a crash: "
+                f"{self._path}: {error.strerror or error}"
+            )
+
+    async def _bind(self, host: str, port: int) -> asyncio.Server:
+        """Raises DoorError."""
+        for trial in (1, 2):
+            try:
+                return await asyncio.start_server(self._knock, host, port)
+            except OSError as error:
+                ours = port and self.address.endswith(f":{port}")
+                if trial == 1 and ours and error.errno == errno.EADDRINUSE:
+                    await self.close()  # 0.0.0.0 and 127.0.0.1 can't have one port both
+                    continue
+                raise DoorError(f"{shown(host, port)} can't be served: {_why(error)}") from error
+            except (ValueError, OverflowError, UnicodeError) as error:
+                raise DoorError(f"{shown(host, port)} is no address: {error}") from error
+        raise AssertionError
 
     async def close(self) -> None:
         """Serve there no more; what is being answered is answered to the end."""
@@ -123,15 +180,15 @@ class Door:
         if gate in self._knocking:
             self._knocking.remove(gate)
 
-    def refusal(self, head: Head) -> bytes | None:
+    async def refusal(self, head: Head) -> bytes | None:
         """The answer to a request that may not pass, or None."""
         if self._key:
             kind, _, said = head.headers.get("authorization", "").partition(" ")
-            right = hmac.compare_digest(_digest(said.strip()), self._key)
+            right = await self._key.fits(said.strip())
             if kind.lower() != "bearer" or not right:
                 text = "this engine wants its key (Authorization: Bearer ..., --api-key-env)"
                 return answer(401, _error("unauthorized", text), close=True)
-        elif _BROWSER & head.headers.keys():
+        elif _BROWSER & head.headers.keys() or not _named_as_a_machine(head):
             text = "a page in a browser is served with a key only (--api-key-env)"
             return answer(403, _error("forbidden", text), close=True)
         own = head.path.startswith("/glmcode/")
@@ -150,6 +207,11 @@ class Gate:
         self._opened = door.opened
         self._known = False
 
+    @property
+    def closed(self) -> bool:
+        """Whether the door is, or is elsewhere."""
+        return self._opened != self._door.opened
+
     def abort(self) -> None:
         """Make room for another."""
         self._writer.transport.abort()
@@ -164,9 +226,9 @@ class Gate:
                 head = await client.head()
         except TimeoutError:
             return None
-        if head is None or self._opened != self._door.opened:  # closed meanwhile, or elsewhere
+        if head is None or self.closed:
             return None
-        refusal = self._door.refusal(head)
+        refusal = await self._door.refusal(head)
         if refusal is None:
             self._known = True
             self._door.passed(self)
@@ -195,6 +257,25 @@ def _notice_dead(writer: asyncio.StreamWriter) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
+def _why(error: OSError) -> str:
+    number = error.errno or 0  # below 0: of names
+    return os.strerror(number).lower() if number > 0 else str(error.strerror or error)
+
+
+def _named_as_a_machine(head: Head) -> bool:
+    """Whether the address that was asked for is one of a machine, not a name that somebody may have
+    pointed at this one: a browser tells the page's own name."""
+    host = head.headers.get("host", "")
+    name = host.partition("]")[0].removeprefix("[") if host[:1] == "[" else host.partition(":")[0]
+    if name.lower() in ("", "localhost"):
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
 def is_loopback(host: str) -> bool:
     """Whether an address is reached from this machine alone."""
     if host == "localhost":
@@ -214,11 +295,8 @@ def parse_address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
-
-
-def _shown(host: str, port: int) -> str:
+def shown(host: str, port: int) -> str:
+    """HOST:PORT."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

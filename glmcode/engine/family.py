@@ -13,7 +13,7 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,8 +89,17 @@ class Family:
             _send(victims - spared, signal.SIGKILL)
             await asyncio.sleep(0.02)
             victims = self._left(victims, seen)
-        _collect(seen - {self.group})
+        _collect((seen | self._ended()) - {self.group})
         return bool(seen)
+
+    def _ended(self) -> set[int]:
+        """Our children of its group that ended before anybody looked, as zombies."""
+        own = os.getpid()
+        return {
+            pid
+            for pid, state, kin in _all()
+            if state == "Z" and kin.parent == own and kin.group == self.group
+        }
 
     def _left(self, victims: set[int], seen: set[int]) -> set[int]:
         found = self.living()
@@ -105,7 +114,11 @@ def adopt_orphans() -> None:
 
 def processes() -> dict[int, Kin]:
     """All living processes of this machine by pid, zombies left out."""
-    found: dict[int, Kin] = {}
+    return {pid: kin for pid, state, kin in _all() if state not in "ZX"}
+
+
+def _all() -> Iterator[tuple[int, str, Kin]]:
+    """Number, state letter and kin of everything in /proc."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -113,9 +126,7 @@ def processes() -> dict[int, Kin]:
             except OSError:
                 continue
             values = text.rpartition(")")[2].split()
-            if values[0] not in "ZX":
-                found[int(entry.name)] = Kin(int(values[1]), int(values[2]), int(values[19]))
-    return found
+            yield int(entry.name), values[0], Kin(int(values[1]), int(values[2]), int(values[19]))
 
 
 def shared_memory(pids: Iterable[int]) -> set[str]:

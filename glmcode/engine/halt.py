@@ -15,6 +15,7 @@ from pathlib import Path
 
 from glmcode.engine.child import TERM_GRACE_S, end_leftover
 from glmcode.engine.control import ControlError, ask
+from glmcode.engine.door_key import forget
 from glmcode.engine.paths import EnginePaths
 
 _STOP_LIMIT_S = TERM_GRACE_S + 20.0
@@ -27,7 +28,10 @@ class HaltError(Exception):
 
 
 async def halt(paths: EnginePaths) -> bool:
-    """End the engine of a profile; returns whether anything was running. Raises HaltError."""
+    """End the engine of a profile, its door too; returns whether anything was running.
+
+    Raises HaltError.
+    """
     running = holder(paths)
     if running is not None:
         try:
@@ -36,6 +40,7 @@ async def halt(paths: EnginePaths) -> bool:
         except ControlError:
             limit_s = 0.0
         await _gone(paths, running, limit_s)
+    forget(paths.door)
     left = await end_leftover(paths.child)
     return running is not None or left
 

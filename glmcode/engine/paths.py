@@ -36,6 +36,7 @@ class EnginePaths:
     info: who supervises (JSON). child: the engine's process group (JSON), so that a later
     supervisor can end what a killed one left behind. last_start: seconds per phase (JSON).
     figures: what `engine bench` measured (JSON).
+    door: where it listens as well (JSON), so that a later supervisor does.
     """
 
     name: str
@@ -61,6 +62,10 @@ class EnginePaths:
     @property
     def child(self) -> Path:
         return self.folder / "engine.json"
+
+    @property
+    def door(self) -> Path:
+        return self.folder / "door.json"
 
     @property
     def log(self) -> Path:

@@ -36,7 +36,8 @@ class EngineStatus:
     that it serves at once. running and waiting: those at the engine and in the queue before it
     (class, label, run, since as a Unix time, tokens, breaks; of a waiting one also position and
     eta_s), as the supervisor adds them. attached: who uses it (guests.py: class, label, run, pid,
-    since, asked, connected). listening: HOST:PORT at which it serves as well.
+    since, asked, connected). listening: HOST:PORT at which it serves as well; door:
+    a sentence about what is not as it should be there.
     """
 
     state: State
@@ -69,6 +70,7 @@ class EngineStatus:
     waiting: tuple[Mapping[str, Any], ...] = ()
     attached: tuple[Mapping[str, Any], ...] = ()
     listening: str = ""
+    door: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; `from_json` gives the same status back."""

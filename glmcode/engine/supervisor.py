@@ -66,7 +66,7 @@ class Supervisor:
         self._served = 0
         self._unused = IdleStop()
         self._guests = Guests()
-        self._door = Door(self._accept)
+        self._door = Door(self._accept, paths.door)
         self._runner = Runner(paths, paths.name, python, self._engine_changed)
         self._desk = Desk(
             paths.engine_socket,
@@ -92,6 +92,7 @@ class Supervisor:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         server = await listen(self._accept, str(self._paths.socket))
         self._paths.socket.chmod(0o600)
+        await self._door.reopen()
         self._runner.start(asked=False)
         self._write_info()
         os.write(up, b"up\n")
@@ -124,6 +125,7 @@ class Supervisor:
             **self._desk.to_json(),
             "attached": self._guests.to_json(),
             "listening": self._door.address,
+            "door": self._door.note,
         }
 
     def _notify(self) -> None:
@@ -146,11 +148,17 @@ class Supervisor:
             await asyncio.sleep(_TICK_S)
             bound(self._paths.log)
             now = time.monotonic()
-            if self._connections or self.status.state not in ("absent", "failed"):
+            if await self._door.again():
+                self._notify()
+            if self._door.wanted or self._connections:
+                idle_since = now
+            if self.status.state not in ("absent", "failed"):
                 idle_since = now
             idle = self.status.state == "ready" and not self._desk.queue.waiting
             unused = self._unused.due(now, idle=idle, served=self._served)
-            if (
+            if unused and self._door.wanted:
+                await self._runner.stop()  # who asks by the door next starts it again
+            elif (
                 unused
                 or now - idle_since > _IDLE_LIMIT_S
                 or not _same(self._lock, self._paths.lock)
@@ -204,13 +212,15 @@ class Supervisor:
                 go_on = await self._listen(client, writer, head)
             elif head.path.startswith("/glmcode/"):
                 await _skip(client, writer, head)
-                go_on = await self._own_route(head, writer)
+                go_on = await self._own_route(head, writer, gate)
             elif not is_public(head.path):
                 await _skip(client, writer, head)
                 writer.write(answer(404, _error("not_found", f"no route {head.path}")))
                 go_on = True
             elif not self.status.up:
                 await _skip(client, writer, head)
+                if gate and queues(head) and not self._leave.is_set():
+                    self._runner.start(asked=False)  # nobody else may be there to do so
                 writer.write(answer(503, self._why_not()))
                 go_on = True
             else:
@@ -276,12 +286,12 @@ class Supervisor:
             case _:
                 return _error(f"engine_{status.state}", f"the engine is {status.state}")
 
-    async def _own_route(self, head: Head, writer: asyncio.StreamWriter) -> bool:
+    async def _own_route(self, head: Head, writer: asyncio.StreamWriter, gate: Gate | None) -> bool:
         match head.method, head.path:
             case "GET", "/glmcode/status":
                 pass
             case "GET", "/glmcode/events":
-                await self._push(writer)
+                await self._push(writer, gate)
                 return False
             case "POST", "/glmcode/start":
                 if not self._leave.is_set():
@@ -303,12 +313,12 @@ class Supervisor:
         writer.write(answer(200, self._to_json()))
         return True
 
-    async def _push(self, writer: asyncio.StreamWriter) -> None:
+    async def _push(self, writer: asyncio.StreamWriter, gate: Gate | None) -> None:
         """One line per change of state, and one every few seconds to show that we live."""
         writer.write(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n\r\n"
         )
-        while True:
+        while gate is None or not gate.closed:
             changed = self._changed
             writer.write(json.dumps(self._to_json()).encode() + b"\n")
             await writer.drain()

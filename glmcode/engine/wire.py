@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 HEAD_LIMIT = 1 << 16
 BLOCK = 1 << 16
@@ -87,7 +87,7 @@ def expects(head: Head) -> bool:
 
 
 def _odd(line: str) -> bool:
-    return "\r" in line or "\n" in line
+    return "\r" in line or "\n" in line or "\0" in line
 
 
 class Body(Protocol):
@@ -121,12 +121,12 @@ class Chunked:
         self.payload = b""
         self._left = 0
         self._line = b""
-        self._trailer = False
+        self._place: Literal["size", "data", "end", "trailer"] = "size"
 
     @property
     def between(self) -> bool:
         """Whether a chunk has ended and no other has begun."""
-        return not (self._left or self._line or self._trailer or self.done)
+        return self._place == "size" and not (self._line or self.done)
 
     def feed(self, data: bytes) -> int:
         """Take bytes; returns how many belong to the body. Raises WireError.
@@ -136,11 +136,13 @@ class Chunked:
         at = 0
         self.payload = b""
         while at < len(data) and not self.done:
-            if self._left:
+            if self._place == "data":
                 step = min(self._left, len(data) - at)
-                self.payload += data[at : at + min(step, max(0, self._left - 2))]
+                self.payload += data[at : at + step]
                 self._left -= step
                 at += step
+                if not self._left:
+                    self._place = "end"
                 continue
             end = data.find(b"\n", at)
             self._line += data[at:] if end < 0 else data[at:end]
@@ -149,20 +151,26 @@ class Chunked:
             if end < 0:
                 return len(data)
             at = end + 1
-            self._take(self._line.strip())
+            if self._line.find(b"\r") != len(self._line) - 1:
+                raise WireError("a line between chunks does not end as it must")
+            self._take(self._line[:-1])
             self._line = b""
         return at
 
     def _take(self, line: bytes) -> None:
-        if self._trailer:
-            self.done = not line
-            return
-        text = line.partition(b";")[0].rstrip()
-        if not _CHUNK.fullmatch(text):
-            raise WireError(f"not a chunk size: {line[:40]!r}")
-        size = int(text, 16)
-        self._trailer = size == 0
-        self._left = size + 2 if size else 0
+        match self._place:
+            case "trailer":
+                self.done = not line
+            case "end":
+                if line:
+                    raise WireError("a chunk is longer than its size")
+                self._place = "size"
+            case _:
+                text = line.partition(b";")[0].rstrip()
+                if not _CHUNK.fullmatch(text):
+                    raise WireError(f"not a chunk size: {line[:40]!r}")
+                self._left = int(text, 16)
+                self._place = "data" if self._left else "trailer"
 
 
 class Endless:

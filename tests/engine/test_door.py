@@ -17,6 +17,7 @@ import pytest
 
 from glmcode.engine.attach import engine_status
 from glmcode.engine.door import KNOCKING, Door, DoorError, Gate, is_loopback, parse_address
+from glmcode.engine.door_key import DoorKey
 from glmcode.engine.gauges import read_gauges
 from glmcode.engine.halt import halt
 from glmcode.engine.wire import Incoming, answer
@@ -129,7 +130,7 @@ def test_many_who_show_no_key_take_neither_memory_nor_the_place_of_others(home: 
 
 
 def test_who_says_nothing_has_little_time_and_who_was_let_in_has_all_of_it(
-    home: Home, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def both() -> None:
         served: list[bool] = []
@@ -143,8 +144,8 @@ def test_who_says_nothing_has_little_time_and_who_was_let_in_has_all_of_it(
             writer.close()
 
         monkeypatch.setattr("glmcode.engine.door.KNOCK_S", 0.3)
-        door, port = Door(accept), free_port()
-        await door.open("127.0.0.1", port, KEY)
+        door, port = Door(accept, tmp_path / "door.json"), free_port()
+        await door.open("127.0.0.1", port, DoorKey.of(KEY))
         silent, _ = await asyncio.open_connection("127.0.0.1", port)
         known, writer = await asyncio.open_connection("127.0.0.1", port)
         request = f"GET / HTTP/1.1\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode()
@@ -172,13 +173,14 @@ def test_who_is_refused_is_told_even_with_a_body_and_sends_no_more(home: Home) -
 
 
 @pytest.mark.parametrize(
-    "said", [b"\xff\xfe\x00", b"Bearer \xed\xa0\x80" * 9, b"Bearer", b"\0" * 50]
+    ("said", "expected"),
+    [(b"\xff\xfe", 401), (b"Bearer \xed\xa0\x80" * 9, 401), (b"Bearer", 401), (b"\0" * 50, 400)],
 )
-def test_odd_bytes_for_a_key_are_a_wrong_key(home: Home, said: bytes) -> None:
+def test_odd_bytes_for_a_key_are_a_wrong_key(home: Home, said: bytes, expected: int) -> None:
     port = listen(home)
     with connect(port) as connection:
         connection.sendall(b"GET /v1/models HTTP/1.1\r\nAuthorization: " + said + b"\r\n\r\n")
-        assert connection.recv(12) == b"HTTP/1.1 401"
+        assert connection.recv(12) == b"HTTP/1.1 %d" % expected
     assert home.paths().supervisor_log.read_text() == ""
 
 
