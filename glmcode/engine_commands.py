@@ -185,6 +185,10 @@ def _start_now(arguments: argparse.Namespace, profile: Profile, wanted: Listen |
     progress = Progress(profile.name)
     try:
         status = asyncio.run(_wake(profile, progress, wanted, wait=not arguments.no_wait))
+    except KeyboardInterrupt:
+        progress.clear()
+        _say(f"{profile.name}: it goes on starting: glmcode engine stop ends it")
+        raise
     finally:
         progress.clear()
     took = "" if arguments.no_wait else f"; started in {status.start_s:.1f} s"
@@ -209,8 +213,9 @@ async def _wake(
 
 
 def _stop(arguments: argparse.Namespace) -> int:
-    if arguments.profile or not (names := _running()):
-        names = [_named(arguments)]
+    names = [_named(arguments)] if arguments.profile else _running()
+    if not names:
+        print("no engine was running")
     found = {name: asyncio.run(look(name)) for name in names}
     if (code := refused(found, "stop", yes=arguments.yes)) is not None:
         return code
@@ -221,10 +226,11 @@ def _stop(arguments: argparse.Namespace) -> int:
 
 
 def _running() -> list[str]:
-    """Names of the engines whose supervisor lives."""
-    from glmcode.engine.halt import holder
+    """Names of the engines whose supervisor lives, or was killed and may have left something."""
+    from glmcode.engine.holder import holder
 
-    return [paths.name for paths in known_engines() if holder(paths) is not None]
+    known = known_engines()
+    return [paths.name for paths in known if paths.child.exists() or holder(paths) is not None]
 
 
 def _named(arguments: argparse.Namespace) -> str:
@@ -263,8 +269,9 @@ def _status(arguments: argparse.Namespace) -> int:
     if arguments.profile:
         found: list[EngineStatus | EngineUnavailable]
         try:
-            found = [engine_status(_named(arguments))]
+            found = [engine_status(name := _named(arguments))]
         except EngineUnavailable as error:
+            error.profile = name
             found = [error]
     else:
         found = all_statuses()

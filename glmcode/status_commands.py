@@ -10,7 +10,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from glmcode.engine.attach import EngineUnavailable, find_status
@@ -20,7 +20,7 @@ from glmcode.engine.paths import engine_paths
 from glmcode.engine.state import EngineStatus, status_from_json
 from glmcode.exits import Exit
 from glmcode.repl.clean import for_terminal
-from glmcode.status_text import lines_of, status_value
+from glmcode.status_text import lines_of, status_value, unknown_value
 
 GAUGES_S = 1.0
 AGAIN_S = 0.3
@@ -46,7 +46,7 @@ async def _gauges(name: str) -> Gauges | None:
 def status_json(item: EngineStatus | EngineUnavailable) -> Mapping[str, Any]:
     """For scripts."""
     if isinstance(item, EngineUnavailable):
-        return {"state": "unknown", "reason": str(item)}
+        return unknown_value(item.profile, str(item), engine_paths(item.profile).socket)
     return status_value(item, gauges_of(item), engine_paths(item.profile).socket)
 
 
@@ -71,11 +71,12 @@ async def _watch(name: str, tell: _Teller) -> None:
     while True:
         try:
             status = await find_status(paths)
+            if status is None:
+                tell.status(EngineStatus(state="absent", profile=name), None)
         except EngineUnavailable as error:
-            tell.gone(str(error))
             status = None
+            tell.unknown(name, str(error))
         if status is None:
-            tell.status(EngineStatus(state="absent", profile=name), None)
             await asyncio.sleep(AGAIN_S)
             continue
         changes: asyncio.Queue[EngineStatus] = asyncio.Queue()
@@ -125,20 +126,22 @@ class _Teller:
         self._drawn = 0
         self._last: object = None
 
-    def gone(self, text: str) -> None:
-        if text != self._last:
-            print(for_terminal(text, 2), file=sys.stderr, flush=True)
-        self._last = text
+    def unknown(self, name: str, text: str) -> None:
+        value = unknown_value(name, text, engine_paths(name).socket)
+        self._tell(value, lambda: [f"{name}: unknown: {text}"])
 
     def status(self, status: EngineStatus, gauges: Gauges | None) -> None:
-        value = {**status.to_json(), "gauges": gauges.to_json() if gauges else None}
+        value = status_value(status, gauges, engine_paths(status.profile).socket)
+        self._tell(value, lambda: lines_of(status, gauges, time.time()))
+
+    def _tell(self, value: object, words: Callable[[], Sequence[str]]) -> None:
         if value == self._last:
             return
         self._last = value
         if self._json:
             print(json.dumps(value), flush=True)
             return
-        lines = [for_terminal(line) for line in lines_of(status, gauges, time.time())]
+        lines = [for_terminal(line) for line in words()]
         if not self._terminal:
             print("\n".join(lines), flush=True)
             return

@@ -20,6 +20,12 @@ def status_value(item: EngineStatus, gauges: Gauges | None, socket: Path) -> Map
     return {**item.to_json(), "socket": str(socket), "gauges": told}
 
 
+def unknown_value(profile: str, reason: str, socket: Path) -> Mapping[str, Any]:
+    """For scripts, of an engine that could not be asked: the same keys."""
+    blank = EngineStatus(state="absent", profile=profile, reason=reason)
+    return {**status_value(blank, None, socket), "state": "unknown"}
+
+
 def lines_of(item: EngineStatus, gauges: Gauges | None, now: float) -> list[str]:
     """For a person; the engine's words in it are not made harmless yet. now: a Unix time."""
     lines = [f"{item.profile}: {describe(item)}"]

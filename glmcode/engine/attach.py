@@ -11,6 +11,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,16 +27,23 @@ from glmcode.engine.state import PROTOCOL, EngineStatus, describe, status_from_j
 _SPAWN_LIMIT_S = 60.0
 _SPAWNS = 5
 _TRIALS = 20
+_MOMENT_S = 0.05
+_COMES_BACK_S = 5.0
+"""How long somebody's restart may take from the old supervisor's end to the new one's answer."""
 _LEAVING = (ConnectionResetError, BrokenPipeError, asyncio.IncompleteReadError)
 _NOBODY = (FileNotFoundError, ConnectionRefusedError, NotADirectoryError)
 
 
 class EngineUnavailable(Exception):
-    """No engine can be had now; one sentence, and the engine's last log lines in `log`."""
+    """No engine can be had now; one sentence, and the engine's last log lines in `log`.
 
-    def __init__(self, text: str, log: str = "") -> None:
+    profile: whose, where it is one of several that were asked for.
+    """
+
+    def __init__(self, text: str, log: str = "", profile: str = "") -> None:
         super().__init__(text)
         self.log = log
+        self.profile = profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,48 +83,78 @@ async def attach(
 
 async def _attach(profile: Profile, emit: Callable[[Event], None], start: bool) -> EngineAddress:
     paths = engine_paths(profile.name)
-    started = False
+    started = stopped = False
     spawned = 0
     while True:
         status = await find_status(paths)
         if status is None:
-            if not start:
-                raise EngineUnavailable(f"no engine of profile {profile.name} is running")
-            spawned += 1
-            if spawned > _SPAWNS:
+            if not stopped:
+                spawned += 1
+                await _spawn(profile, emit, start, spawned)
+                started = True
+            elif not await _comes_back(paths):
                 raise EngineUnavailable(
-                    f"the supervisor of profile {profile.name} ends as soon as it is started: "
-                    f"see {paths.supervisor_log}"
+                    f"the engine of profile {profile.name} was stopped while it was starting"
                 )
-            emit(EngineProgress(phase="starting the supervisor"))
-            await start_supervisor(profile)
-            started = True
+            stopped = False
             continue
         if status.up:
             return _address(paths, profile, status, emit)
         if status.state in ("absent", "failed") and not started:
             if not start:
                 raise _unavailable(status)
-            status = await _post(paths, "/glmcode/start")
-            started = True
+            if (now := await _post(paths, "/glmcode/start")) is None:
+                continue  # it has just left
+            status, started = now, True
         if status.state in ("failed", "sleeping"):
             raise _unavailable(status)
         started = started or status.state == "starting"
         if status.state == "absent":
-            await asyncio.sleep(0.05)  # it is about to leave and takes no orders any more
+            await asyncio.sleep(_MOMENT_S)  # it is about to leave and takes no orders any more
         else:
-            await _wait(paths, emit)
+            stopped = await _wait(paths, emit, started)
+
+
+async def _spawn(profile: Profile, emit: Callable[[Event], None], start: bool, number: int) -> None:
+    """Start a supervisor for the so manieth time. Raises EngineUnavailable."""
+    if not start:
+        raise EngineUnavailable(f"no engine of profile {profile.name} is running")
+    if number > _SPAWNS:
+        raise EngineUnavailable(
+            f"the supervisor of profile {profile.name} ends as soon as it is started: "
+            f"see {engine_paths(profile.name).supervisor_log}"
+        )
+    emit(EngineProgress(phase="starting the supervisor"))
+    await start_supervisor(profile)
+
+
+async def _comes_back(paths: EnginePaths) -> bool:
+    """Whether an engine that was stopped is started again at once, as a restart does it."""
+    deadline = time.monotonic() + _COMES_BACK_S
+    while time.monotonic() < deadline:
+        if await find_status(paths) is not None:
+            return True
+        await asyncio.sleep(_MOMENT_S)
+    return False
 
 
 async def wake(profile: Profile) -> EngineStatus:
     """Start an engine because a person asks, whatever failed before; does not wait for it.
 
-    Raises EngineUnavailable.
+    One that is being stopped is waited for. Raises EngineUnavailable.
     """
     paths = engine_paths(profile.name)
-    if await find_status(paths) is None:
-        await start_supervisor(profile)
-    return await _post(paths, "/glmcode/start?asked=1")
+    deadline = time.monotonic() + _SPAWN_LIMIT_S
+    while time.monotonic() < deadline:
+        if await find_status(paths) is None:
+            await start_supervisor(profile)
+        status = await _post(paths, "/glmcode/start?asked=1")
+        if status is not None and (status.state not in ("absent", "stopping") or status.phase):
+            return status
+        await asyncio.sleep(_MOMENT_S)
+    raise EngineUnavailable(
+        f"the engine of profile {profile.name} is still being stopped: see glmcode engine status"
+    )
 
 
 async def rest(name: str, *, sleep: bool) -> EngineStatus:
@@ -157,7 +195,7 @@ def _what_to_do(paths: EnginePaths, error: ControlError) -> str:
     """About one that does not answer: it may be stopped, or no supervisor at all."""
     if not isinstance(error.__cause__, TimeoutError):
         return ""
-    from glmcode.engine.halt import holder
+    from glmcode.engine.holder import holder
 
     if holder(paths) is None:
         return ": no supervisor is there; end the program that listens on it, or remove the file"
@@ -172,24 +210,39 @@ def _read(paths: EnginePaths, code: int, value: Any) -> EngineStatus:
             f"(its protocol is {theirs}, ours {PROTOCOL}): restart needed, "
             f"glmcode engine restart --profile {paths.name}"
         )
-    return status_from_json(value)
+    try:
+        return status_from_json(value)
+    except (KeyError, TypeError) as error:
+        raise EngineUnavailable(
+            f"what the supervisor of profile {paths.name} says can't be read ({error!r}): "
+            f"glmcode engine restart --profile {paths.name}"
+        ) from error
 
 
-async def _post(paths: EnginePaths, route: str) -> EngineStatus:
+async def _post(paths: EnginePaths, route: str) -> EngineStatus | None:
+    """Tell a supervisor to do something; None where it has just left."""
     try:
         code, value = await ask(paths.socket, "POST", route, {})
     except ControlError as error:
+        if isinstance(error.__cause__, _NOBODY + _LEAVING):
+            return None
         raise EngineUnavailable(f"the supervisor of profile {paths.name}: {error}") from error
     return _read(paths, code, value)
 
 
-async def _wait(paths: EnginePaths, emit: Callable[[Event], None]) -> None:
-    """Tell the progress until the engine is neither starting nor stopping."""
+async def _wait(paths: EnginePaths, emit: Callable[[Event], None], started: bool) -> bool:
+    """Tell the progress until the engine is neither starting nor stopping.
+
+    started: it was seen to start. Returns whether it was stopped since.
+    """
     last: EngineProgress | None = None
+    stopped = False
 
     def each(value: Any) -> bool:
-        nonlocal last
+        nonlocal last, started, stopped
         status = _read(paths, 200, value)
+        started = started or status.state == "starting"
+        stopped = started and status.state in ("stopping", "absent")
         if status.state not in ("starting", "stopping"):
             return True
         phase = status.phase or "stopping the engine"
@@ -202,7 +255,8 @@ async def _wait(paths: EnginePaths, emit: Callable[[Event], None]) -> None:
     try:
         await follow(paths.socket, "/glmcode/events", each)
     except ControlError:
-        await asyncio.sleep(0.05)  # it left; the next look tells what is there now
+        await asyncio.sleep(_MOMENT_S)  # it left; the next look tells what is there now
+    return stopped
 
 
 def _address(
@@ -253,10 +307,16 @@ async def start_supervisor(profile: Profile) -> None:
             cwd=Path(glmcode.__file__).resolve().parent.parent,
             timeout=_SPAWN_LIMIT_S,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired as error:
+        raise EngineUnavailable(
+            f"the supervisor of profile {profile.name} did not answer within {_SPAWN_LIMIT_S:.0f} s"
+        ) from error
+    except OSError as error:
         raise EngineUnavailable(f"the supervisor did not start: {error}") from error
     if done.returncode != 0:
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["it said nothing"]
+        ended = f"it was ended by signal {-done.returncode}"
+        silent = ended if done.returncode < 0 else "it said nothing"
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or [silent]
         more = "\n".join(lines) if len(lines) > 1 else ""
         raise EngineUnavailable(f"the supervisor did not start: {lines[-1]}", more)
 
@@ -286,5 +346,6 @@ def all_statuses() -> list[EngineStatus | EngineUnavailable]:
         try:
             found.append(engine_status(paths.name))
         except EngineUnavailable as error:
+            error.profile = paths.name
             found.append(error)
     return found

@@ -15,10 +15,13 @@ import time
 from collections.abc import Callable
 
 from glmcode.engine.control import ControlError, ask
+from glmcode.engine.holder import holder, locker
 from glmcode.engine.paths import EnginePaths, make_folders
 
 LOCK_WAIT_S = 40.0
 """How long a new supervisor waits for one that is on its way out."""
+STRANGE_WAIT_S = 5.0
+"""How long, where what holds the lock is no supervisor: it may be the last moment of one."""
 
 
 def take_lock(paths: EnginePaths) -> int | None:
@@ -53,11 +56,14 @@ def become(paths: EnginePaths, serve: Callable[[int, int], None]) -> int:
     """
     make_folders(paths)
     deadline = time.monotonic() + LOCK_WAIT_S
+    strange = time.monotonic() + STRANGE_WAIT_S
     while (lock := take_lock(paths)) is None:
         if answers(paths):
             return 0
-        if time.monotonic() > deadline:
-            print(f"another supervisor holds {paths.lock} and does not answer", file=sys.stderr)
+        if holder(paths) != 0:
+            strange = time.monotonic() + STRANGE_WAIT_S
+        if time.monotonic() > min(deadline, strange):
+            print(f"{locker(paths.lock)} holds {paths.lock} and does not answer", file=sys.stderr)
             return 1
         time.sleep(0.05)
     while answers(paths):  # one whose folder was removed is about to leave
@@ -68,9 +74,9 @@ def become(paths: EnginePaths, serve: Callable[[int, int], None]) -> int:
     paths.socket.unlink(missing_ok=True)
     told, up = os.pipe()
     if os.fork() == 0:
+        _mark(lock)  # first: who ends the process that asked has not ended this one
         os.close(told)
         _detach(paths)
-        _mark(lock)
         serve(lock, up)
         os._exit(0)
     os.close(up)

@@ -52,10 +52,7 @@ class Child:
         self._shared |= shared_memory(self._family.living())
         with contextlib.suppress(OSError, ValueError):
             note = json.loads(self._record.read_text(encoding="utf-8"))
-            note["shared"] = sorted(self._shared)
-            draft = self._record.with_suffix(".draft")
-            draft.write_text(json.dumps(note), encoding="utf-8")
-            draft.replace(self._record)
+            _write(self._record, {**note, "shared": sorted(self._shared)})
 
     async def end(self, grace_s: float = TERM_GRACE_S) -> None:
         """End the whole family; returns when none is left, nor its shared memory."""
@@ -75,6 +72,8 @@ def spawn(command: Sequence[str], env: Mapping[str, str], log: Path, record: Pat
     Its output is appended to `log`; `record` tells a later supervisor of it. Raises OSError.
     """
     mark = uuid.uuid4().hex
+    note = {"pid": 0, "started": 0, "boot": boot(), "mark": mark}
+    _write(record, note)  # before it lives: we may be killed in the next moment
     read_end, write_end = os.pipe()
     try:
         with log.open("ab") as output:
@@ -90,14 +89,14 @@ def spawn(command: Sequence[str], env: Mapping[str, str], log: Path, record: Pat
             )
     except BaseException:
         os.close(write_end)
+        record.unlink(missing_ok=True)
         raise
     finally:
         os.close(read_end)
     found = processes().get(process.pid)
-    started = found.started if found else 0
-    note = {"pid": process.pid, "started": started, "boot": boot(), "mark": mark}
+    note |= {"pid": process.pid, "started": found.started if found else 0}
     try:
-        record.write_text(json.dumps(note), encoding="utf-8")
+        _write(record, note)
     except OSError:
         process.kill()
         process.wait()
@@ -105,6 +104,13 @@ def spawn(command: Sequence[str], env: Mapping[str, str], log: Path, record: Pat
         raise
     family = Family(group=process.pid, mark=mark, adopted=True)
     return Child(process, family, write_end, record)
+
+
+def _write(record: Path, note: Mapping[str, object]) -> None:
+    """Whole or not at all. Raises OSError."""
+    draft = record.with_suffix(".draft")
+    draft.write_text(json.dumps(note), encoding="utf-8")
+    draft.replace(record)
 
 
 async def end_leftover(record: Path) -> bool:

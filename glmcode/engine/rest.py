@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from glmcode.engine.control import ControlError, fetch
+from glmcode.engine.control import ControlError, ask, fetch
 from glmcode.engine.profile import Profile, cached_snapshot
 
 MOVE_S = 900.0
@@ -63,6 +63,16 @@ async def put_to_sleep(socket: Path) -> None:
 async def wake_up(socket: Path) -> None:
     """Move the weights back. Raises RestError."""
     await _move(socket, "/wake_up", "wake")
+
+
+async def is_asleep(socket: Path) -> bool | None:
+    """What the engine itself says after a move that failed; None where it says nothing."""
+    try:
+        code, said = await ask(socket, "GET", "/is_sleeping", timeout_s=5.0)
+    except ControlError:
+        return None
+    found = said.get("is_sleeping") if code == 200 and isinstance(said, dict) else None
+    return found if isinstance(found, bool) else None
 
 
 async def _move(socket: Path, route: str, what: str) -> None:

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import time
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from glmcode import __version__
 from glmcode.engine.child import Child, end_leftover, spawn
 from glmcode.engine.control import ControlError, ask, fetch
+from glmcode.engine.family import Family
 from glmcode.engine.mark import block_size, cache_tokens
 from glmcode.engine.paths import EnginePaths
 from glmcode.engine.phases import (
@@ -36,17 +36,19 @@ from glmcode.engine.rest import (
     RestError,
     available_memory,
     check_memory,
+    is_asleep,
     put_to_sleep,
     wake_up,
 )
+from glmcode.engine.starts import keep_start, last_start
 from glmcode.engine.state import EngineStatus, FailureKind, State
 from glmcode.engine.tail import Tail, rotate
 
 CRASHES = 3
 CRASH_WINDOW_S = 600.0
-LONGEST_S = 86_400.0
-"""Of a phase of a start, where a file says how long it took."""
 _POLL_S = 0.1
+_PROBE_GRACE_S = 1.0
+_MOVING = "moving the weights"
 
 
 class Runner:
@@ -59,6 +61,7 @@ class Runner:
         self._python = python
         self._changed = changed
         self._task: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Future[None] | None = None
         self._child: Child | None = None
         self._crashes: list[float] = []
         self._tail = Tail(paths.log)
@@ -70,7 +73,7 @@ class Runner:
 
     def start(self, *, asked: bool) -> None:
         """Start the engine unless it runs. asked: a person wants it, whatever failed before."""
-        if self.status.state not in ("absent", "failed"):
+        if self.status.state not in ("absent", "failed") or self._stopping is not None:
             return
         if asked:
             self._crashes.clear()
@@ -92,21 +95,41 @@ class Runner:
             )
         )
         self._task = asyncio.create_task(self._live())
+        self._task.add_done_callback(self._over)
 
     async def stop(self) -> None:
-        """End the engine; returns when it is gone."""
+        """End the engine; returns when it is gone, however many ask for it at once."""
+        if self._stopping is None:
+            self._stopping = asyncio.ensure_future(self._stop())
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
         task, self._task = self._task, None
-        if task is not None:
-            if self.status.state != "failed":
-                self._set(replace(self.status, state="stopping", log=(), reason=""))
-            task.cancel()
-            await asyncio.wait({task})
-        self._set(replace(self.status, state="absent", engine_pid=0, reason="", log=(), kind=""))
+        try:
+            if task is not None and not task.done():
+                self._set(replace(self.status, state="stopping", phase="", log=(), reason=""))
+                task.cancel()
+                await asyncio.wait({task})
+            # An interpreter that was asked for its vLLM and hangs must not hold the exit up.
+            await Family(group=0, mark="", adopted=True).end(_PROBE_GRACE_S)
+            self._set(
+                replace(self.status, state="absent", engine_pid=0, reason="", log=(), kind="")
+            )
+        finally:
+            self._stopping = None
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        """A life that ended in a way nobody thought of must not look like a start for ever."""
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        traceback.print_exception(error)
+        why = f"{type(error).__name__}: {error}" if not isinstance(error, OSError) else str(error)
+        self._fail(f"the engine of profile {self.status.profile} cannot be started: {why}", "setup")
 
     async def rest(self, *, sleep: bool, waiting: int) -> str:
         """Lend the GPUs, if nobody waits for them, or take them again; why not, or ""."""
         now = self.status.state
-        if now == ("sleeping" if sleep else "ready"):
+        if now == "sleeping" if sleep else self.status.up:
             return ""
         if sleep and waiting:
             return f"{waiting} request(s) wait for it"
@@ -117,21 +140,27 @@ class Runner:
                 check_memory(load_profile(self.status.profile), available_memory())
             move = "out" if sleep else "back"
             state: State = "stopping" if sleep else "starting"
-            self._set(replace(self.status, state=state, phase=f"moving the weights {move}"))
-            await (put_to_sleep if sleep else wake_up)(self._paths.engine_socket)
+            moving = replace(self.status, state=state, phase=f"{_MOVING} {move}")
         except (RestError, ProfileError) as error:
-            self._back(now)
             return str(error)
-        self._back("sleeping" if sleep else "ready")
-        return ""
-
-    def _back(self, state: State) -> None:
-        """After a move, unless the engine ended over it."""
-        if self.status.state in ("starting", "stopping") and self._child is not None:
-            self._set(replace(self.status, state=state, phase=""))
+        self._set(moving)
+        fault, asleep = "", sleep
+        try:
+            await (put_to_sleep if sleep else wake_up)(self._paths.engine_socket)
+        except RestError as error:
+            fault = str(error)
+            found = await is_asleep(self._paths.engine_socket)
+            asleep = now == "sleeping" if found is None else found
+        if self.status == moving:  # else it ended, or is being ended, over it
+            self._set(replace(moving, state="sleeping" if asleep else "ready", phase=""))
+        elif not fault:
+            fault = f"the engine was {self.status.state} before it was done"
+        return fault
 
     def _doing(self) -> str:
         running = self.status.requests
+        if self.status.phase.startswith(_MOVING):
+            return self.status.phase
         return f"busy with {running} request(s)" if running else self.status.state
 
     def begin_request(self) -> None:
@@ -163,7 +192,7 @@ class Runner:
 
     async def _live(self) -> None:
         """From start to end of one engine; ends with the state failed, or cancelled."""
-        tracker = StartTracker(_last_start(self._paths.last_start), time.monotonic())
+        tracker = StartTracker(last_start(self._paths.last_start), time.monotonic())
         refused: frozenset[str] = frozenset()
         try:
             while True:
@@ -177,9 +206,12 @@ class Runner:
         except SetupError as error:
             self._fail(str(error), "setup")
         finally:
-            if self._child is not None:
-                await asyncio.shield(self._child.end())
-                self._child = None
+            await self._end_child()  # only what was stopped while it was ended has one still
+
+    async def _end_child(self) -> None:
+        if self._child is not None:
+            await asyncio.shield(self._child.end())
+            self._child = None
 
     async def _prepare(self, refused: frozenset[str]) -> Ready:
         """Everything that can be known before a process is started. Raises SetupError."""
@@ -217,7 +249,7 @@ class Runner:
 
         Raises SetupError.
         """
-        began = time.time()
+        self._was_up = False
         rotate(self._paths.log)
         self._tail = Tail(self._paths.log)
         try:
@@ -235,11 +267,10 @@ class Runner:
                     await self._step(ready, tracker)
                     await asyncio.wait({ended}, timeout=_POLL_S)
             code = ended.result()
-            self._was_up = self.status.since >= began
             # Requests are refused from now on, before the rest of the engine is gone.
-            self._set(replace(self.status, state="stopping"))
+            self._set(replace(self.status, state="stopping", phase=""))
         finally:
-            await asyncio.shield(self._child.end())
+            await self._end_child()
         self._tail.read()
         return code
 
@@ -259,7 +290,9 @@ class Runner:
         if self._child is not None:
             await asyncio.to_thread(self._child.remember)
         now = time.monotonic()
-        _keep_start(self._paths.last_start, tracker.durations(now))
+        keep_start(self._paths.last_start, tracker.durations(now))
+        self._was_up = True
+        self._tail.mark()  # what was said until now explains no later end
         self._set(
             replace(
                 self.status,
@@ -301,7 +334,7 @@ class Runner:
     def _ended(self, code: int) -> None:
         """The process ended without being asked to."""
         was_up = self._was_up
-        failure = explain(self._tail.last, code)
+        failure = explain(self._tail.fresh, code)
         now = time.monotonic()
         self._crashes = [t for t in self._crashes if now - t < CRASH_WINDOW_S] + [now]
         what = "died" if was_up else "did not start"
@@ -332,21 +365,3 @@ class Runner:
                 requests=0,
             )
         )
-
-
-def _last_start(path: Path) -> Mapping[str, float]:
-    """Seconds per phase of the last start, {} when it is not known."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        took = {name: float(value[name]) for name in PHASES if name in value}
-    except (OSError, ValueError, TypeError, OverflowError, RecursionError):
-        return {}
-    return {name: seconds for name, seconds in took.items() if 0 <= seconds < LONGEST_S}
-
-
-def _keep_start(path: Path, took: Mapping[str, float]) -> None:
-    """Remember a start; a disk that is full only costs the next progress line its percent."""
-    with contextlib.suppress(OSError):
-        draft = path.with_suffix(".draft")
-        draft.write_text(json.dumps({k: round(v, 3) for k, v in took.items()}), encoding="utf-8")
-        draft.replace(path)

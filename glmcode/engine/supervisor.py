@@ -150,10 +150,9 @@ class Supervisor:
             now = time.monotonic()
             if await self._door.again():
                 self._notify()
-            if self._door.wanted or self._connections:
-                idle_since = now
-            if self.status.state not in ("absent", "failed"):
-                idle_since = now
+            resting = self.status.state in ("absent", "failed")
+            if self._door.wanted or self._connections or not resting or self.status.final:
+                idle_since = now  # what would repeat itself is remembered as long as we live
             idle = self.status.state == "ready" and not self._desk.queue.waiting
             unused = self._unused.due(now, idle=idle, served=self._served)
             if unused and self._door.wanted:
@@ -306,7 +305,8 @@ class Supervisor:
                     return True
             case "POST", "/glmcode/restart":
                 await self._runner.stop()
-                self._runner.start(asked=True)
+                if not self._leave.is_set():
+                    self._runner.start(asked=True)
             case _:
                 writer.write(answer(404, _error("not_found", f"no route {head.path}")))
                 return True

@@ -12,34 +12,49 @@ from pathlib import Path
 
 KEPT_LINES = 1000
 SIZE_LIMIT = 32 << 20
+LINE_LIMIT = 2000
+"""Characters of a line that are kept: what prints megabytes without an end of line is no text."""
+_READ_LIMIT = 1 << 20
+_PART_LIMIT = 4 * LINE_LIMIT
 
 
 class Tail:
-    """Follows one log from its first byte. `last` holds the last lines that were read."""
+    """Follows one log from its first byte. `last` holds the last lines that were read, `fresh`
+    those of them that came after the last `mark`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
         self._part = b""
         self.last: deque[str] = deque(maxlen=KEPT_LINES)
+        self.fresh: deque[str] = deque(maxlen=KEPT_LINES)
 
     def read(self) -> list[str]:
         """The whole lines since the last call; progress bars end lines with \\r."""
         try:
             with self._path.open("rb") as file:
-                if self._offset > file.seek(0, 2):
-                    self._offset = 0
+                size = file.seek(0, 2)
+                begin = self._offset if self._offset <= size else 0
                 # Of a log that grew by megabytes only the end matters.
-                self._offset = max(self._offset, file.tell() - (1 << 20))
-                file.seek(self._offset)
-                data = file.read()
+                begin = max(begin, size - _READ_LIMIT)
+                file.seek(begin)
+                data = file.read(_READ_LIMIT)
         except OSError:
             return []
-        self._offset += len(data)
-        *lines, self._part = (self._part + data).replace(b"\r", b"\n").split(b"\n")
-        whole = [line.decode("utf-8", "replace").rstrip() for line in lines]
+        if begin != self._offset:
+            self._part = b""
+        self._offset = begin + len(data)
+        *lines, part = (self._part + data).replace(b"\r", b"\n").split(b"\n")
+        self._part = part[:_PART_LIMIT]
+        whole = [line[:_PART_LIMIT].decode("utf-8", "replace").rstrip() for line in lines]
+        whole = [line[:LINE_LIMIT] for line in whole]
         self.last.extend(whole)
+        self.fresh.extend(whole)
         return whole
+
+    def mark(self) -> None:
+        """What was read so far is no news any more."""
+        self.fresh.clear()
 
 
 def rotate(path: Path) -> None:

@@ -28,7 +28,8 @@ from glmcode.engine.client import Endpoint, connect
 from glmcode.engine.control import ControlError
 from glmcode.engine.control import ask as ask_supervisor
 from glmcode.engine.family import processes
-from glmcode.engine.halt import halt, holder
+from glmcode.engine.halt import halt
+from glmcode.engine.holder import holder
 from glmcode.engine.lane import CLASSES, new_lane
 from glmcode.engine.profile import load_profile
 from glmcode.tools.specs import load_specs

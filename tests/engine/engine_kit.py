@@ -20,7 +20,8 @@ import pytest
 from glmcode.core.events import Event
 from glmcode.engine.attach import EngineAddress, attach
 from glmcode.engine.family import processes
-from glmcode.engine.halt import halt, holder
+from glmcode.engine.halt import halt
+from glmcode.engine.holder import holder
 from glmcode.engine.paths import EnginePaths, engine_paths, known_engines
 from glmcode.engine.profile import load_profile
 

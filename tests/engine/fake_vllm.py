@@ -171,11 +171,18 @@ def main() -> None:
     shared = [_share(name) for name in options.get("--shared", [])]
     if "--stubborn" in options:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if "--linger" in options:
+        signal.signal(signal.SIGTERM, lambda *_: _linger(float(options["--linger"][0])))
     gap, prefill = (float(options.get(name, ["0"])[0]) for name in ("--gap", "--prefill"))
     server = Server(path, gap, prefill)
     server.rests = "--rests" in options
     asyncio.run(_serve(server, path))
     del shared
+
+
+def _linger(seconds: float) -> None:
+    time.sleep(seconds)
+    os._exit(0)
 
 
 def _share(name: str) -> mmap.mmap:

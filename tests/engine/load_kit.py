@@ -18,7 +18,8 @@ from typing import Any, Literal, TypeAlias
 
 from glmcode.engine.attach import EngineUnavailable, engine_status, wake
 from glmcode.engine.family import processes, shared_memory
-from glmcode.engine.halt import halt, holder
+from glmcode.engine.halt import halt
+from glmcode.engine.holder import holder
 from glmcode.engine.paths import engine_paths
 from glmcode.engine.profile import load_profile
 from tests.engine.asker import QUESTIONS

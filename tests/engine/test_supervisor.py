@@ -22,7 +22,8 @@ from glmcode.core.events import EngineProgress, Notice
 from glmcode.engine.attach import EngineUnavailable, engine_status, wake
 from glmcode.engine.control import ask, follow
 from glmcode.engine.family import processes
-from glmcode.engine.halt import halt, holder
+from glmcode.engine.halt import halt
+from glmcode.engine.holder import holder
 from glmcode.engine.paths import make_folders
 from glmcode.engine.profile import load_profile
 from tests.engine.engine_kit import Home, until
