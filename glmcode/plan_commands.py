@@ -143,8 +143,8 @@ def _fit(arguments: argparse.Namespace, profile: Profile | None) -> tuple[Fit, l
     notes += more
     settings = _settings(arguments, profile, shape, count)
     found = fit(shape, settings, count, gib)
-    if profile is not None and (note := _offloading(profile, found)):
-        notes.append(note)
+    if profile is not None:
+        notes += [note for note in (_offloading(profile, found), _too_long(profile, shape)) if note]
     return found, notes
 
 
@@ -294,6 +294,16 @@ def _offloading(profile: Profile, found: Fit) -> str:
     return (
         f"{size} GiB of the host's memory keep about {tokens:,} tokens of evicted KV: they need "
         "no new prefill, but make no window longer"
+    )
+
+
+def _too_long(profile: Profile, shape: ModelShape) -> str:
+    """A window that vLLM refuses."""
+    if profile.window == "auto" or not shape.window or profile.window <= shape.window:
+        return ""
+    return (
+        f"the profile's window of {profile.window:,} is more than the model was made for "
+        f"({shape.window:,}): vLLM will not start with it"
     )
 
 

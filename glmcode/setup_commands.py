@@ -62,6 +62,11 @@ def run_pull(profile: Profile, *, dry_run: bool) -> int:
     if profile.local_model is not None:
         _say(f"the model of profile {profile.name} is a folder here ({profile.model}): no pull")
         return Exit.USAGE
+    if profile.base_url or profile.engine_command:
+        what = f"a server that somebody else runs ({profile.base_url})"
+        what = what if profile.base_url else "a command of its own"
+        _say(f"profile {profile.name} is {what}: it has no model that could be fetched")
+        return Exit.USAGE
     from glmcode.engine.pull import PullError
 
     try:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -195,3 +196,25 @@ def test_a_profile_that_is_a_server_elsewhere_is_neither_planned_nor_started(hom
     assert done.returncode == 0 and "no plan" in done.stdout
     started = engine("start", "--profile", "there")
     assert started.returncode == 2 and "nothing to start here" in started.stderr
+
+
+def test_a_window_that_vllm_would_refuse_is_said(home: Home) -> None:
+    home.write("long", 'extends = "reap-268b-8x3090"\nwindow = 500000\n')
+    value = planned("--profile", "long")
+    assert "500,000 is more than the model was made for (202,752)" in " ".join(value["notes"])
+    assert value["wanted_window_tokens"] == 202_752
+
+
+def test_gpus_of_different_sizes_are_answered_with_what_counts(home: Home, tmp_path: Path) -> None:
+    path = written(tmp_path, REAP)
+    done = engine("plan", "--model", path, "--gpus", "2x80GiB+1x24GiB")
+    assert done.returncode == 2 and "the smallest counts for all: 3x24GiB" in done.stderr
+
+
+def test_the_printed_command_can_be_pasted_whatever_the_profile_holds(home: Home) -> None:
+    evil = "'; touch pwned; $(id) `id`"
+    home.write("odd", f'extends = "tiny"\n[env]\nA = "{evil}"\n[flags]\nx = "{evil}"\n')
+    done = engine("plan", "--profile", "odd")
+    assert f"A={shlex.quote(evil)} \\" in done.stdout
+    assert "\nA='; touch" not in done.stdout
+    assert shlex.split(planned("--profile", "odd")["command"])[-1] != "id"

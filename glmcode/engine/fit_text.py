@@ -22,11 +22,12 @@ def verdict(found: Fit) -> str:
     window = found.chosen.window
     if window is None:
         return "no GPU named"
-    if window.high < _LEAST_WINDOW:
+    least = min(_LEAST_WINDOW, found.wanted or _LEAST_WINDOW)
+    if window.high < least:
         return "does not fit"
-    if found.wanted and window.low >= found.wanted:
+    if window.low >= (found.wanted or least):
         return "fits"
-    if window.low < _LEAST_WINDOW:
+    if window.low < least:
         return "may not start"
     return "may fit" if found.wanted and window.high >= found.wanted else "smaller window"
 
@@ -51,6 +52,8 @@ def verdict_lines(found: Fit) -> list[str]:
             lines = [f"It may or may not start on {where}: {weights} leave {tokens}."]
         case "fits":
             lines = [f"It fits on {where}: {weights} leave room for {tokens}."]
+            if not found.wanted:
+                lines += ["Its file does not say for how many tokens it was made."]
         case "may fit":
             lines = [
                 f"It fits on {where}, with a window of {tokens}: whether the whole of "
@@ -67,10 +70,12 @@ def _ways(found: Fit) -> Iterator[str]:
     """Where the wanted window fits."""
     if not found.wanted or not found.need_gib or found.pool_gib is None:
         return
-    yield (
-        f"{found.wanted:,} tokens take {found.need_gib:.2f} GiB of KV a GPU; "
-        f"{_gib(found.pool_gib)} GiB are left at {found.settings.share:g} of the memory."
-    )
+    pool, share = found.pool_gib, f"at {found.settings.share:g} of the memory"
+    left = f"{_gib(Span(max(0.0, pool.low), pool.high))} GiB are left {share}"
+    if pool.high <= 0:
+        missing = _gib(Span(-pool.high, -pool.low))
+        left = f"none is left {share}, and {missing} GiB are missing for the rest"
+    yield f"{found.wanted:,} tokens take {found.need_gib:.2f} GiB of KV a GPU; {left}."
     if found.room_gib is not None and found.room_gib.high > 0:
         yield (
             f"They fit if everything beside the weights takes at most {_gib(found.room_gib)} GiB; "

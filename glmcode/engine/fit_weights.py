@@ -25,6 +25,8 @@ GIB = float(1 << 30)
 _VOCABULARY_STEP = 64
 _GROUPS = (0, 32, 64, 128)
 _SMALLEST_GROUP = 32
+_MIXTRAL_NAMES = ("mixtral", "phimoe", "minimax_m2")
+"""Kinds of models whose experts are named as Mixtral's are: rules of a quantisation name them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,13 +128,24 @@ def _of_layer(shape: ModelShape, layer: int) -> Iterator[Matrix]:
     yield plain("mlp.gate", hidden * shape.experts, bytes_each=4.0 if glm else width)
     if glm:
         yield plain("mlp.gate.bias", shape.experts, bytes_each=4.0)
-    if shape.shared_mlp:
-        yield linear("mlp.shared_experts.gate_proj", hidden, shape.shared_mlp, "columns")
-        yield linear("mlp.shared_experts.up_proj", hidden, shape.shared_mlp, "columns")
-        yield linear("mlp.shared_experts.down_proj", shape.shared_mlp, hidden, "rows")
-    for name, cut in (("gate", "expert in"), ("up", "expert in"), ("down", "expert out")):
-        one = (hidden, shape.expert_mlp) if cut == "expert in" else (shape.expert_mlp, hidden)
-        yield linear(f"mlp.experts.*.{name}_proj", *one, cut, shape.experts)  # type: ignore[arg-type]
+    for name, rows, columns, cut, copies in _of_experts(shape):
+        yield linear(name, rows, columns, cut, copies)
+
+
+def _of_experts(shape: ModelShape) -> Iterator[tuple[str, int, int, Cut, int]]:
+    """Name, inputs, outputs, cut and copies of a layer's shared and routed experts."""
+    hidden, wide, own = shape.hidden, shape.shared_mlp, shape.expert_mlp
+    if wide:
+        shared = "mlp.shared_expert" if shape.model_type == "qwen2_moe" else "mlp.shared_experts"
+        yield f"{shared}.gate_proj", hidden, wide, "columns", 1
+        yield f"{shared}.up_proj", hidden, wide, "columns", 1
+        yield f"{shared}.down_proj", wide, hidden, "rows", 1
+    block, names = "mlp", ("gate_proj", "up_proj", "down_proj")
+    if shape.model_type in _MIXTRAL_NAMES:
+        block, names = "block_sparse_moe", ("w1", "w3", "w2")
+    for name in names[:2]:
+        yield f"{block}.experts.*.{name}", hidden, own, "expert in", shape.experts
+    yield f"{block}.experts.*.{names[2]}", own, hidden, "expert out", shape.experts
 
 
 def _outside(shape: ModelShape) -> Iterator[Matrix]:

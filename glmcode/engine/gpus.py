@@ -91,7 +91,9 @@ def parse_gpus(text: str) -> tuple[int, float]:
     """
     match = _SPEC.fullmatch(text.strip())
     if match is None:
-        raise GpuError(f"{text[:40]!r} is no set of GPUs: write it like 8x24GiB")
+        mixed = re.search(r"[+;]|,\s*\d+\s*[x×*]|\d\s+\d", text)
+        more = " (of different sizes the smallest counts for all: 3x24GiB)" if mixed else ""
+        raise GpuError(f"{text[:40]!r} is no set of GPUs: write it like 8x24GiB{more}")
     count = int(match[1] or 1)
     size = float(match[2]) / (1024 if match[3].lower() == "mib" else 1)
     if not 1 <= count <= 4096 or not 0.25 <= size <= 4096:

@@ -202,6 +202,9 @@ def _own_command(paths: EnginePaths, profile: Profile) -> Ready:
 def _environment(over: Mapping[str, str], python: str) -> dict[str, str]:
     """The supervisor's environment without what belongs to its own Python or to a terminal."""
     env = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    for name in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if env.get(name) == "":  # huggingface_hub would look in the folder it happens to run in
+            del env[name]
     # bootstrap.py is run by its path, and its folder must not hide modules of that Python.
     env["PYTHONSAFEPATH"] = "1"
     env["PYTHONUNBUFFERED"] = "1"

@@ -39,6 +39,7 @@ POLL_S = 0.25
 _CHUNK = 1 << 22
 _WEIGHTS = (".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5", ".msgpack", ".ot")
 _LOST = (401, 403, 404, 410)
+_UNWRITABLE = (errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EPERM)
 _COMMIT = re.compile(r"[0-9a-f]{6,64}")
 
 
@@ -106,6 +107,8 @@ class Progress:
 
 def list_model(model: str, revision: str = "") -> Listing:
     """What the hub has. Raises PullError."""
+    if ".." in revision.split("/"):
+        raise PullError(f"{revision[:60]!r} is no revision: see `revision` in the profile")
     _quiet()
     from huggingface_hub import HfApi, constants
     from huggingface_hub.file_download import repo_folder_name
@@ -308,7 +311,10 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 
 def _quiet() -> None:
-    """Its own bars and warnings would go over ours."""
+    """Its own bars and warnings would go over ours; an empty variable means none, to us as well."""
+    for name in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME"):
+        if os.environ.get(name) == "":
+            del os.environ[name]
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
 
@@ -327,7 +333,7 @@ def hub_faults() -> tuple[type[BaseException], ...]:
 
 
 def _is_final(error: BaseException) -> bool:
-    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, *_UNWRITABLE):
         return True
     if isinstance(error, ValueError) and not isinstance(error, OSError):
         return True  # what was asked for is wrong
@@ -349,7 +355,7 @@ def _words(error: BaseException, model: str, name: str = "") -> str:
     what = f"{name} of {model}" if name else model
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full: free some and run it again ({what}; what was fetched stays)"
-    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES):
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
         return f"the hub's cache can't be written ({error}): set HF_HOME to a folder of yours"
     if isinstance(error, errors.GatedRepoError):
         return f"{model} is given only to accounts that asked for it: ask there, then set HF_TOKEN"
@@ -364,6 +370,8 @@ def _words(error: BaseException, model: str, name: str = "") -> str:
         return "the hub may not be asked: HF_HUB_OFFLINE is set"
     if isinstance(error, errors.HFValidationError):
         return f"{model!r} is no name of a model at the hub (OWNER/NAME)"
+    if isinstance(error, UnicodeEncodeError):
+        return "HF_TOKEN (or the token that is stored) holds characters that no token has"
     if isinstance(error, json.JSONDecodeError):
         return f"what the hub says of {model} is no answer: is a proxy in between, or HF_ENDPOINT?"
     return f"{what} can't be fetched: {_reason(error)}; run it again: what was fetched stays"

@@ -20,6 +20,7 @@ _RULES_MOST = 5_000
 _TRIALS_MOST = 20_000
 """Patterns times layers: beyond it reading a file could take minutes."""
 _PATTERN_MOST = 300
+_ONE_EXPERT = re.compile(r"\.experts\.\d+\..*")
 
 
 class ShapeError(Exception):
@@ -58,8 +59,9 @@ class Quantisation:
 
     default: of every linear layer that no rule names; literal, parts, patterns: rules that
     leave layers out (whole names, pieces of a name, regular expressions); only: if not empty,
-    just layers whose name holds one of these; special: pattern -> another way. head: the
-    lm_head is quantised too. file_zeros: the files hold zero points although the GPU need
+    just layers whose name holds one of these; special: pattern -> another way; rest: layers of
+    no such pattern are quantised, too. head: the lm_head is quantised too. file_zeros: the
+    files hold zero points although the GPU need
     not. notes: what was not understood.
     """
 
@@ -70,6 +72,7 @@ class Quantisation:
     patterns: tuple[re.Pattern[str], ...] = ()
     only: tuple[str, ...] = ()
     special: tuple[tuple[re.Pattern[str], Stored], ...] = ()
+    rest: bool = True
     head: bool = False
     file_zeros: bool = False
     notes: tuple[str, ...] = field(default=())
@@ -80,14 +83,21 @@ class Quantisation:
             return PLAIN
         if self.only and not any(part in name for part in self.only):
             return PLAIN
-        if any(part in name for part in self.parts):
+        if any(self._holds(name, part) for part in self.parts):
             return PLAIN
         if any(pattern.match(name) for pattern in self.patterns):
             return PLAIN
         for pattern, other in self.special:
             if pattern.match(name):
                 return other
-        return self.default
+        return self.default if self.rest else PLAIN
+
+    def _holds(self, name: str, part: str) -> bool:
+        """Whether a rule's piece of a name means this layer, as vLLM reads it: in FP8 whole
+        components (`gate` is not `gate_proj`), else any piece, but of experts together."""
+        if self.method == "fp8":
+            return f".{part.strip('.')}." in f".{name}."
+        return part in _ONE_EXPERT.sub(".experts", name)
 
 
 def check_effort(quantisation: Quantisation, layers: int) -> None:
@@ -181,35 +191,58 @@ def _fp8(raw: Mapping[str, Any]) -> Quantisation:
 
 def _compressed(raw: Mapping[str, Any]) -> Quantisation:
     groups = raw.get("config_groups")
+    if groups == {} and raw.get("kv_cache_scheme"):
+        return Quantisation()  # only the KV cache was calibrated
     if not isinstance(groups, dict) or not groups:
         raise ShapeError("quantization_config has no config_groups")
-    first = next(iter(groups.values()))
-    weights = first.get("weights") if isinstance(first, dict) else None
-    if not isinstance(weights, dict):
-        raise ShapeError("quantization_config.config_groups does not say how weights are stored")
     rules = _Rules()
-    if len(groups) > 1:
-        rules.notes.append("several config_groups: all layers are counted as the first one says")
-    block = weights.get("block_structure")
-    size = _group(block[0]) if isinstance(block, list) and block else 0
-    stored = Stored(
-        bits=_bits(weights.get("num_bits")),
-        group=0 if size else _group(weights.get("group_size")),
-        block=size,
-        zeros=weights.get("symmetric") is False,
-    )
+    default: Stored | None = None
+    special: list[tuple[re.Pattern[str], Stored]] = []
+    head = False
+    for group in list(groups.values())[:_RULES_MOST]:
+        stored = _of_group(group)
+        for target in _flat(group.get("targets")) or ["Linear"]:
+            if target.startswith("re:"):
+                pattern = rules.pattern(target[3:])
+            elif "." in target:
+                pattern = re.compile(re.escape(target) + r"\Z")
+            else:  # a class of layers
+                default, head = default or stored, head or target == "ParallelLMHead"
+                continue
+            special += [] if pattern is None else [(pattern, stored)]
     for text in _flat(raw.get("ignore")):
         if not text.startswith("re:"):
             rules.literal.append(text)
         elif (pattern := rules.pattern(text[3:])) is not None:
             rules.patterns.append(pattern)
+    if default is None and not special:
+        raise ShapeError("quantization_config.config_groups name no layers that can be told")
     return Quantisation(
         method="compressed-tensors",
-        default=stored,
+        default=default or special[0][1],
         literal=frozenset(rules.literal),
         patterns=tuple(rules.patterns),
-        head="lm_head" not in rules.literal and "Linear" not in str(first.get("targets")),
+        special=tuple(special),
+        rest=default is not None,
+        head=head and "lm_head" not in rules.literal,
         notes=tuple(rules.notes),
+    )
+
+
+def _of_group(group: Any) -> Stored:
+    """How the layers of one of the config_groups are stored. Raises ShapeError."""
+    weights = group.get("weights") if isinstance(group, dict) else None
+    if not isinstance(weights, dict):
+        raise ShapeError("quantization_config.config_groups does not say how weights are stored")
+    block = weights.get("block_structure")
+    if isinstance(block, str) and (match := re.fullmatch(r"(\d{1,6})x\d{1,6}", block)):
+        block = [int(match[1])]
+    size = _group(block[0]) if isinstance(block, list) and block else 0
+    return Stored(
+        bits=_bits(weights.get("num_bits")),
+        group=0 if size else _group(weights.get("group_size")),
+        block=size,
+        zeros=weights.get("symmetric") is False,
     )
 
 

@@ -230,6 +230,43 @@ def test_a_profile_whose_model_is_a_folder_has_nothing_to_pull(box: Box) -> None
     assert (code, out) == (2, "") and "/some/folder" in err
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('base_url = "http://h/v1"\n', "a server that somebody else runs (http://h/v1)"),
+        ('model = "x"\nengine_command = ["y"]\n', "a command of its own"),
+    ],
+)
+def test_a_profile_that_serves_no_model_of_the_hub_has_nothing_to_pull(
+    box: Box, text: str, said: str
+) -> None:
+    (box.home / "config" / "profiles" / "mine.toml").write_text(text)
+    code, out, err = box.pull(None)
+    assert (code, out) == (2, "") and said in err
+
+
+def test_an_empty_variable_of_the_hub_means_none(box: Box, tmp_path: Path) -> None:
+    with Hub(MODEL, model_files(20)) as hub:
+        environment = {**box.environment(hub), "HF_HOME": "", "XDG_CACHE_HOME": str(tmp_path / "x")}
+        words = [sys.executable, "-m", "glmcode", "engine", "pull", "--profile", "mine"]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path / "x" / "huggingface" / "hub") in done.stdout
+
+
+def test_a_cache_that_can_be_no_folder_and_a_token_that_can_be_none_are_named(box: Box) -> None:
+    words = [sys.executable, "-m", "glmcode", "engine", "pull", "--profile", "mine"]
+    box.cache.write_text("a file")
+    with Hub(MODEL, model_files(20)) as hub:
+        environment = box.environment(hub)
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=90)
+        assert done.returncode == 1 and "set HF_HOME to a folder of yours" in done.stderr
+        box.cache.unlink()
+        environment["HF_TOKEN"] = "t\u00e9"
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=90)
+        assert done.returncode == 1 and "HF_TOKEN" in done.stderr and "ascii" not in done.stderr
+
+
 def test_a_disk_that_is_too_small_is_said_before_anything_is_fetched(
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import struct
 import time
 from pathlib import Path
@@ -12,8 +13,8 @@ import pytest
 
 from glmcode.engine.fit import Settings, fit
 from glmcode.engine.fit_json import fit_json
-from glmcode.engine.fit_text import fit_lines
-from glmcode.engine.fit_weights import Parallel, parameters
+from glmcode.engine.fit_text import fit_lines, verdict, verdict_lines
+from glmcode.engine.fit_weights import Parallel, checkpoint_bytes, parameters
 from glmcode.engine.quantised import ShapeError
 from glmcode.engine.shape import parse_shape, read_shape
 from tests.engine.fit_configs import LLAMA_8B, QWEN3_30B_A3B, REAP, shape
@@ -76,8 +77,21 @@ def test_what_is_no_plain_file_is_told_at_once(tmp_path: Path) -> None:
         ({"num_key_value_heads": 7}, "cannot share 7 KV heads"),
         ({"kv_lora_rank": 512}, "latent attention"),
         ({"layer_types": ["linear_attention", "full_attention"]}, "without a KV cache"),
-        ({"is_encoder_decoder": True}, "has an encoder"),
+        ({"is_encoder_decoder": True}, "attends to an encoder"),
         ({"model_type": "gpt2"}, "another MLP"),
+        ({"attn_type_list": [1, 1, 0]}, "without a KV cache"),
+        ({"block_types": ["recurrent", "attention"]}, "without a KV cache"),
+        ({"hybrid_override_pattern": "M-M*"}, "without a KV cache"),
+        ({"ssm_state_size": 128}, "without a KV cache"),
+        ({"cross_attention_layers": [3, 8]}, "attends to an encoder"),
+        ({"model_type": "starcoder2"}, "another MLP"),
+        ({"model_type": "nemotron"}, "another MLP"),
+        ({"hidden_act": "relu2"}, "another MLP"),
+        ({"moe_layer_frequency": 2}, "experts in some layers only"),
+        ({"use_residual": True}, "an MLP beside its experts"),
+        ({"n_routed_experts": 0, "moe_num_experts": 64}, "under a name that the planner doesn't"),
+        ({"n_routed_experts": None, "num_moe_experts": 64}, "under a name that the planner does"),
+        ({"num_attention_heads": None}, "what is meant by that in such a model is not known"),
         ({"quantization_config": {"quant_method": "bitsandbytes"}}, "not one that the planner"),
         ({"quantization_config": [4]}, "not a table"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 4.5}}, "bits"),
@@ -163,3 +177,157 @@ def test_no_change_of_one_value_gives_anything_but_a_plan_or_a_sentence() -> Non
                 assert fit_lines(found)
                 gave["plan"] += 1
     assert min(gave.values()) > 150
+
+
+LLAMA_4: dict[str, Any] = {
+    "model_type": "llama4_text",
+    "hidden_size": 5120,
+    "intermediate_size": 8192,
+    "intermediate_size_mlp": 16384,
+    "num_hidden_layers": 48,
+    "num_attention_heads": 40,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "num_experts_per_tok": 1,
+    "vocab_size": 202048,
+    "max_position_embeddings": 1048576,
+    "attention_chunk_size": 8192,
+}
+
+
+@pytest.mark.parametrize(
+    ("experts", "step", "billions"), [(16, 1, 107.77), (128, 2, 400.71)], ids=["Scout", "Maverick"]
+)
+def test_experts_in_every_second_layer_and_one_for_all_are_counted(
+    experts: int, step: int, billions: float
+) -> None:
+    inner = {**LLAMA_4, "num_local_experts": experts, "interleave_moe_layer_step": step}
+    model = parse_shape({"model_type": "llama4", "text_config": inner}, "config.json")
+    assert parameters(model)[0] / 1e9 == pytest.approx(billions, abs=0.01)
+    assert model.sliding
+
+
+MIXTRAL: dict[str, Any] = {
+    "model_type": "mixtral",
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+    "vocab_size": 32000,
+    "max_position_embeddings": 32768,
+    "tie_word_embeddings": False,
+}
+COMMAND_R: dict[str, Any] = {
+    "model_type": "cohere",
+    "hidden_size": 8192,
+    "intermediate_size": 22528,
+    "num_hidden_layers": 40,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 64,
+    "vocab_size": 256000,
+    "max_position_embeddings": 8192,
+    "model_max_length": 131072,
+}
+
+
+def test_parameters_are_those_of_the_published_files_of_other_families() -> None:
+    assert parameters(shape(MIXTRAL))[0] == 46_702_792_704
+    command_r = shape(COMMAND_R)  # says nothing of its tied embeddings, and is made for 131072
+    assert parameters(command_r)[0] == pytest.approx(34_980_831_232, rel=1e-4)
+    assert command_r.window == 131_072
+
+
+def test_the_router_s_name_is_not_that_of_a_projection() -> None:
+    awq = {"quant_method": "awq", "bits": 4, "group_size": 128, "modules_to_not_convert": ["gate"]}
+    model = shape(MIXTRAL, quantization_config=awq)
+    assert checkpoint_bytes(model) / 1e9 == pytest.approx(24.65, abs=0.02)
+    fp8 = {"quant_method": "fp8", "modules_to_not_convert": ["gate", "layers.1", "lm_head"]}
+    found = shape(REAP, quantization_config=fp8).quantisation
+    assert found.stored("model.layers.9.mlp.experts.0.gate_proj").bits == 8
+    assert found.stored("model.layers.9.mlp.gate").bits == 0
+    assert found.stored("model.layers.10.self_attn.q_proj").bits == 8
+    assert found.stored("model.layers.1.self_attn.q_proj").bits == 0
+
+
+def test_each_of_several_groups_of_layers_is_counted_in_its_own_way() -> None:
+    def group(bits: int, *targets: str) -> dict[str, Any]:
+        return {"targets": list(targets), "weights": {"num_bits": bits, "group_size": 128}}
+
+    def read(*groups: dict[str, Any]) -> Any:
+        packed = {"quant_method": "compressed-tensors", "config_groups": dict(enumerate(groups))}
+        return shape(REAP, quantization_config=packed).quantisation
+
+    expert, query = "model.layers.5.mlp.experts.0.up_proj", "model.layers.5.self_attn.q_proj"
+    only = read(group(4, "re:.*mlp\\.experts\\..*"))
+    assert (only.stored(expert).bits, only.stored(query).bits) == (4, 0)
+    both = read(group(8, "Linear"), group(4, "re:.*experts.*"))
+    assert (both.stored(expert).bits, both.stored(query).bits) == (4, 8)
+    named = read(group(4, query))
+    assert (named.stored(query).bits, named.stored(expert).bits) == (4, 0)
+    with pytest.raises(ShapeError, match="does not say how"):
+        read(group(4, "Linear"), {"targets": ["re:x"], "weights": None})
+    cache = {"quant_method": "compressed-tensors", "config_groups": {}, "kv_cache_scheme": {"a": 1}}
+    assert shape(REAP, quantization_config=cache).quantisation.default.bits == 0
+
+
+@pytest.mark.parametrize("key", ["text_config", "llm_config", "language_config", "thinker_config"])
+def test_the_text_model_is_found_wherever_it_is_kept_and_takes_what_is_said_of_the_whole(
+    key: str,
+) -> None:
+    inner = {k: v for k, v in LLAMA_8B.items() if k not in ("tie_word_embeddings", "torch_dtype")}
+    part: dict[str, Any] = {**inner, "quantization_config": None}
+    whole = {"tie_word_embeddings": True, "torch_dtype": "float16", key: part}
+    if key == "thinker_config":
+        whole[key] = {"model_type": "thinker", "text_config": part}
+    whole["quantization_config"] = {"quant_method": "fp8"}
+    model = parse_shape(whole, "config.json")
+    assert (model.layers, model.tied, model.dtype) == (32, True, "float16")
+    assert model.quantisation.method == "fp8"
+
+
+@pytest.mark.parametrize(
+    ("changes", "window"),
+    [
+        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, 131_072),
+        ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, 131_072),
+        ({"rope_scaling": {"type": "linear", "factor": 4}}, 524_288),
+        ({"rope_parameters": {"rope_type": "dynamic", "factor": 2.0}}, 262_144),
+        ({"rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 2}}}, 262_144),
+        ({"rope_scaling": {"type": "linear", "factor": None}}, 131_072),
+        ({"rope_scaling": {"type": "linear", "factor": float("inf")}}, 1 << 27),
+        ({"rope_scaling": {"type": "linear", "factor": float("nan")}}, 131_072),
+        ({"rope_scaling": "linear"}, 131_072),
+        ({"max_seq_len": 8192}, 8192),
+        ({"model_max_length": 4096}, 4096),
+        ({"max_position_embeddings": None}, 0),
+    ],
+)
+def test_the_window_is_the_one_that_vllm_works_out(changes: dict[str, Any], window: int) -> None:
+    assert shape(LLAMA_8B, **changes).window == window
+
+
+def test_a_model_made_for_a_short_window_or_for_nobody_says_how_long_fits_all_the_same() -> None:
+    settings = Settings(parallel=Parallel(tensor=1))
+    short = fit(shape(LLAMA_8B, max_position_embeddings=2048), settings, 1, 80.0)
+    assert verdict(short) == "fits"
+    unsaid = fit(shape(LLAMA_8B, max_position_embeddings=None), settings, 1, 80.0)
+    assert verdict(unsaid) == "fits" and "does not say for how many" in " ".join(fit_lines(unsaid))
+    none = fit(shape(LLAMA_8B), settings, 1, 8.0)
+    assert verdict(none) == "does not fit"
+    words = " ".join(verdict_lines(none))
+    assert "GiB are missing for the rest" in words and not re.search(r"-\d", words)
+
+
+def test_weights_of_float32_are_halved_unless_a_profile_says_otherwise() -> None:
+    model = shape(LLAMA_8B, torch_dtype="float32")
+    assert model.dtype == "bfloat16" and "float32" in " ".join(model.notes)
+
+
+def test_a_quantisation_that_stands_in_a_file_beside_is_not_overlooked(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA_8B))
+    (tmp_path / "hf_quant_config.json").write_text("{}")
+    with pytest.raises(ShapeError, match="ModelOpt"):
+        read_shape(tmp_path)
