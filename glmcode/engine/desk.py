@@ -1,10 +1,10 @@
 """Where requests wait for the engine, are handed to it, and are broken off for others.
 
-A request takes its place only when all of it has arrived, so that nobody who stopped in the
-middle of sending can hold the engine. Its place is free the moment its client is gone, and
-the engine's seat the moment the answer is complete, whether or not the client reads it. Those
-who wait and understand it are told their place in interim responses (102). The order is
-queue.py's; the bytes are passed on by proxy.py.
+A request takes its place only when all of it has arrived (intake.py). Its place is free the moment
+its client is gone, and the engine's seat the moment the answer is complete, whether or not the
+client reads it. Those who wait and understand it are told their place in interim responses (102);
+the more they are, the less often each is looked at. The order is queue.py's; the bytes are passed
+on by handover.py.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import Any
 
 from glmcode.engine.guests import stranger
 from glmcode.engine.handover import Outcome, left, pass_on
+from glmcode.engine.intake import Intake
 from glmcode.engine.lane import CLASSES, Place, read_lane, read_tokens
-from glmcode.engine.proxy import discard
 from glmcode.engine.queue import Queue, Ticket
 from glmcode.engine.streamed import Streamed, streamed, with_length
-from glmcode.engine.wire import CONTINUE, Head, Incoming, answer, expects, request_body
+from glmcode.engine.wire import Head, Incoming, answer
 
-LARGEST = 64 << 20
-"""Bytes of a request's body; ids of 200,000 tokens take 1.4 million."""
 TOLD_S = 5.0
 LOOK_S = 0.5
 GRACE_S = 1.0
 """How long one that will not wait gives a seat that is just becoming free."""
+FEW, CROWD = 20, 2000
+"""One for each second between two looks at all who wait: a thousand are looked at every 0.5 s."""
 
 _FREE = ("/render", "/abort_requests", "/tokenize", "/detokenize")
 
@@ -63,19 +63,22 @@ class Desk:
         self._changed = changed
         self._signals: dict[Ticket, asyncio.Event] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._round: asyncio.TimerHandle | None = None
+        self._places: Mapping[Ticket, Place] = {}
+        self._placed = -1e9
+        self._moved = True
+        self._intake = Intake()
 
     def to_json(self) -> dict[str, Any]:
         """Who has the engine and who waits, for a status. Times are Unix times."""
-        waiting = self.queue.waiting_order()
+        if self._moved:
+            self._placed = -1e9
         return {
             "running": [self._one(t, t.started_at) for t in self.queue.running],
             "waiting": [
-                {
-                    "position": number,
-                    **self._one(t, t.entered_at),
-                    "eta_s": self.queue.eta(t, waiting),
-                }
-                for number, t in enumerate(waiting, 1)
+                {"position": p.position, **self._one(t, t.entered_at), "eta_s": p.eta_s}
+                for t, p in self._seen().items()
+                if t.state == "waiting"
             ],
         }
 
@@ -95,15 +98,17 @@ class Desk:
 
         Returns whether the connection goes on. Raises WireError.
         """
-        body = await self._whole(client, writer, head)
-        if body is None:
-            return False
+        async with self._intake.whole(client, writer, head) as request:
+            return request is not None and await self._serve(client, writer, head, request)
+
+    async def _serve(
+        self, client: Incoming, writer: asyncio.StreamWriter, head: Head, request: bytes
+    ) -> bool:
         ticket = self.queue.enter(
             read_lane(head.headers, stranger(writer)), read_tokens(head.headers)
         )
         self._signals[ticket] = asyncio.Event()
-        script = _script(head, body, ticket)
-        request = head.raw + body
+        script: Streamed | None = None
         outcome: Outcome = "again"
         try:
             while outcome == "again":
@@ -114,6 +119,8 @@ class Desk:
                     whole = bool(refused) and not begun
                     writer.write(answer(503, refused) if whole else b"")
                     return whole
+                if not begun:  # one that waits is not taken apart yet: it may be large
+                    script = _script(head, request, ticket)
                 outcome = await self._hand_over(client, writer, head, request, ticket, script)
                 if outcome == "again":
                     self.queue.back(ticket)
@@ -126,6 +133,8 @@ class Desk:
             self.queue.leave(ticket, broken=outcome == "broken", answered=answered)
             self._advance()
         if outcome == "silent":
+            if script is not None and script.begun:
+                return False
             writer.write(answer(503, await self._excuse()))
             return True
         return outcome in ("done", "broken")
@@ -139,30 +148,6 @@ class Desk:
         """The engine's state has changed: those who wait look at it."""
         for event in self._signals.values():
             event.set()
-
-    async def _whole(
-        self, client: Incoming, writer: asyncio.StreamWriter, head: Head
-    ) -> bytes | None:
-        """The request's body; None when the client left, or was refused for its size."""
-        body = request_body(head)
-        if expects(head):
-            writer.write(CONTINUE)
-        pieces: list[bytes] = []
-        size = 0
-        while not body.done:
-            data = await client.some()
-            if not data:
-                return None
-            taken = body.feed(data)
-            client.put_back(data[taken:])
-            pieces.append(data[:taken])
-            size += taken
-            if size > LARGEST:
-                text = f"a request of more than {LARGEST >> 20} MiB is not taken"
-                await discard(client, body)
-                writer.write(answer(413, _error("too_large", text), close=True))
-                return None
-        return b"".join(pieces)
 
     async def _turn(
         self, client: Incoming, writer: asyncio.StreamWriter, ticket: Ticket, *, quiet: bool
@@ -180,8 +165,8 @@ class Desk:
                     return None
                 if (refused := self._refused(ticket)) is not None:
                     return refused
-                place = self.queue.place(ticket)
-                if ticket.lane.ours and not quiet and _tells(said, place):
+                place = self._seen().get(ticket)
+                if place and ticket.lane.ours and not quiet and _tells(said, place):
                     said = place
                     _tell(writer, place)
                 await self._signalled(ticket, leaving)
@@ -196,8 +181,13 @@ class Desk:
         signal = self._signals[ticket]
         waiter = asyncio.ensure_future(signal.wait())
         wanted: set[asyncio.Future[Any]] = {waiter} if leaving.done() else {waiter, leaving}
+        look_s = LOOK_S + len(self.queue.waiting) / CROWD
+        limit = ticket.lane.wait_s
+        if limit is not None and not ticket.returned:  # it will not wait longer than that
+            until = ticket.entered + (limit or GRACE_S)
+            look_s = min(look_s, max(0.01, until - self.queue.clock()))
         try:
-            await asyncio.wait(wanted, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(wanted, timeout=look_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             waiter.cancel()
         signal.clear()
@@ -261,8 +251,8 @@ class Desk:
         if victim is not None:
             victim.breaking = True
             self._signal(victim)
-        for ticket in self.queue.waiting:
-            self._signal(ticket)
+        self._moved = True
+        self._tell_soon()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -272,17 +262,41 @@ class Desk:
             self._timer = loop.call_later(after + 0.001, self._advance)
         self._changed()
 
+    def _seen(self) -> Mapping[Ticket, Place]:
+        """The places of all who wait, the next first; where they are many, of a moment ago."""
+        now, waiting = self.queue.clock(), len(self.queue.waiting)
+        fresh_s = 0.0 if waiting <= FEW else waiting / CROWD
+        if now - self._placed >= (fresh_s if self._moved else LOOK_S + fresh_s):
+            self._places, self._placed, self._moved = self.queue.places(), now, False
+        return self._places
+
+    def _tell_soon(self) -> None:
+        """Let all who wait look at their places: at once if they are few."""
+        count = len(self.queue.waiting)
+        if count <= FEW:
+            self._tell_all()
+        elif self._round is None:
+            loop = asyncio.get_running_loop()
+            self._round = loop.call_later(count / CROWD, self._tell_all)
+
+    def _tell_all(self) -> None:
+        if self._round is not None:
+            self._round.cancel()
+            self._round = None
+        for ticket in self.queue.waiting:
+            self._signal(ticket)
+
     def _signal(self, ticket: Ticket) -> None:
         event = self._signals.get(ticket)
         if event is not None:
             event.set()
 
 
-def _script(head: Head, body: bytes, ticket: Ticket) -> Streamed | None:
+def _script(head: Head, request: bytes, ticket: Ticket) -> Streamed | None:
     """What follows an answer that may have to be broken off and can't be gone on with by others."""
     if CLASSES[ticket.rank] in ("interactive", "scripted") or ticket.lane.resumes:
         return None
-    return streamed(head, body)
+    return streamed(head, request[len(head.raw) :])
 
 
 def _tells(said: Place | None, now: Place) -> bool:

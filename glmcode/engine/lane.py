@@ -163,7 +163,8 @@ class Place:
         """For a person: "2nd in the queue, after a scripted run in ~/proj (for 40 s), ..."."""
         first = self.ahead[0] if self.ahead else None
         after = f", after the {first.label} (for {first.seconds:.0f} s)" if first else ""
-        more = f" and {len(self.ahead) - 1} more" if len(self.ahead) > 1 else ""
+        others = max(len(self.ahead), self.position) - 1  # not all of them are named
+        more = f" and {others} more" if first and others else ""
         return f"{ordinal(self.position)} in the queue{after}{more}{left(self.eta_s)}"
 
 

@@ -34,6 +34,8 @@ NESTED_S = 660.0
 """A run that asked nothing for so long waits for no command of its own any more: none lasts so
 long, but one in the background does, and must not count as urgent for ever."""
 PACE = 0.3
+NAMED = 20
+"""How many of those ahead are named to one that waits."""
 LEAST_S, MOST_S = 0.01, 86_400.0
 """What takes less was refused, what takes more is no measure."""
 
@@ -190,6 +192,8 @@ class Queue:
             return None
         if any(ticket.breaking for ticket in self.running):
             return None
+        if not any(ticket.breakable and ticket.breaks < MOST_BREAKS for ticket in self.running):
+            return None
         now = self.clock()
         urgent = min(self._urgency(ticket, now) for ticket in self.waiting)
         found = [
@@ -208,7 +212,7 @@ class Queue:
         if ticket.state != "waiting":
             return True
         free = self.seats - len([t for t in self.running if not t.breaking])
-        return self.waiting_order().index(ticket) < free
+        return free > 0 and self.waiting_order().index(ticket) < free
 
     def known(self, ticket: Ticket) -> bool:
         """Whether the ticket's run has been served before: its work has begun."""
@@ -221,31 +225,40 @@ class Queue:
 
     def place(self, ticket: Ticket) -> Place:
         """What one that waits is told."""
-        now = self.clock()
-        order = self.waiting_order()
-        position = order.index(ticket)
-        before = [*self.running, *order[:position]]
-        return Place(
-            position=position + 1,
-            ahead=tuple(self._ahead(one, now) for one in before),
-            eta_s=self.eta(ticket, order),
-            seconds=max(0.0, now - ticket.entered),
-        )
+        return self.places()[ticket]
 
-    def eta(self, ticket: Ticket, order: Sequence[Ticket]) -> float | None:
-        """Seconds until it gets the engine, from what requests took so far; None: unknown."""
+    def places(self) -> dict[Ticket, Place]:
+        """What all who wait are told, the next first."""
         now = self.clock()
-        left = 0.0
-        for one in [*self.running, *order[: order.index(ticket)]]:
-            if one.breaking:  # gone in a moment
-                continue
-            took = self._pace.get(one.lane.kind, self._pace.get("", None))
-            if took is None:
-                return None
-            since = max(0.0, now - one.started) if one.state == "running" else 0.0
-            # One that takes longer than usual goes on for as long again as it is late.
-            left += max(took - since, 0.3 * since if one.state == "running" else 0.0)
-        return round(left / self.seats, 1)
+        ahead: list[Ahead] = []
+        left: float | None = 0.0
+        for one in self.running:
+            ahead.append(self._ahead(one, now))
+            left = self._after(one, left, now)
+        found = {}
+        for position, one in enumerate(self.waiting_order(), 1):
+            found[one] = Place(
+                position=position,
+                ahead=tuple(ahead),
+                eta_s=None if left is None else round(left / self.seats, 1),
+                seconds=max(0.0, now - one.entered),
+            )
+            if len(ahead) < NAMED:
+                ahead.append(self._ahead(one, now))
+            left = self._after(one, left, now)
+        return found
+
+    def _after(self, one: Ticket, left: float | None, now: float) -> float | None:
+        """Seconds until the engine is free of one more, from what requests took so far; None:
+        unknown."""
+        if one.breaking:  # gone in a moment
+            return left
+        took = self._pace.get(one.lane.kind, self._pace.get("", None))
+        if took is None or left is None:
+            return None
+        since = max(0.0, now - one.started) if one.state == "running" else 0.0
+        # One that takes longer than usual goes on for as long again as it is late.
+        return left + max(took - since, 0.3 * since if one.state == "running" else 0.0)
 
     def _ahead(self, ticket: Ticket, now: float) -> Ahead:
         running = ticket.state == "running"

@@ -50,6 +50,8 @@ from glmcode.engine.wire import (
 _IDLE_LIMIT_S = 600.0
 _HEARTBEAT_S = 5.0
 _TICK_S = 2.0
+_PUSHED = 2_000_000
+"""Bytes a second of states that one who watches is told."""
 
 
 class Supervisor:
@@ -320,8 +322,10 @@ class Supervisor:
         )
         while gate is None or not gate.closed:
             changed = self._changed
-            writer.write(json.dumps(self._to_json()).encode() + b"\n")
+            line = json.dumps(self._to_json()).encode() + b"\n"
+            writer.write(line)
             await writer.drain()
+            await asyncio.sleep(len(line) / _PUSHED)  # a long one not at every change
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_HEARTBEAT_S):
                     await changed.wait()

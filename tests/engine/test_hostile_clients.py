@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -8,10 +9,14 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from glmcode.engine.attach import engine_status
+from glmcode.engine.intake import Intake
+from glmcode.engine.lane import QUEUED, read_place
+from glmcode.engine.wire import Incoming, answer, parse_head
 from tests.engine.client_kit import TOKENIZER
 from tests.engine.engine_kit import Home, new_home, until
 
@@ -252,3 +257,84 @@ def test_who_sent_two_requests_at_once_and_is_gone_frees_its_place(up: Home) -> 
         assert len(engine_status("fake").running) == 1
     until(lambda: not engine_status("fake").running)
     assert "end two after" in up.noted() and "closed" in up.noted()
+
+
+def generate(count: int, *lines: str) -> bytes:
+    what = {"token_ids": [1], "sampling_params": {"max_tokens": count}, "request_id": "crowd"}
+    data = json.dumps(what).encode()
+    return head(f"Content-Length: {len(data)}", *lines, path="/inference/v1/generate") + data
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_thousand_who_wait_cost_little_time_and_memory_and_the_status_comes_at_once(
+    up: Home,
+) -> None:
+    pid = up.supervisor()
+    before = resident(pid)
+    with contextlib.ExitStack() as stack:
+        began = cpu_s(pid)
+        for number in range(1000):
+            connection = stack.enter_context(raw(up))
+            named = (f"x-glmcode-run: r{number}", "x-glmcode-label: " + "%F0%9F%90%88" * 12)
+            connection.sendall(generate(50_000, *named))
+        until(lambda: len(engine_status("fake").waiting) == 999, 60.0)
+        arrived = cpu_s(pid)
+        time.sleep(3.0)
+        assert arrived - began < 8.0
+        assert cpu_s(pid) - arrived < 1.5, "half of a core at the most"
+        assert resident(pid) - before < 60 << 20
+        told = receive(connection, b"\r\n\r\n")
+        assert len(told) < 30_000
+        place = read_place(parse_head(told.partition(b"\r\n\r\n")[0] + b"\r\n\r\n").headers[QUEUED])
+        assert place is not None and place.position > 500
+        assert f"and {place.position - 1} more" in place.words()
+    until(lambda: not (engine_status("fake").waiting or engine_status("fake").running), 60.0)
+
+
+def test_requests_that_wait_are_kept_up_to_a_size_of_all_together(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("glmcode.engine.intake.MOST", 2_500)
+    taken = Intake()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        client = Incoming(reader)
+        head_of = await client.head()
+        assert head_of is not None
+        async with taken.whole(client, writer, head_of) as request:
+            if request is not None:
+                writer.write(answer(200, {"size": len(request)}))
+                await client.some()
+        writer.close()
+
+    async def run() -> None:
+        async with await asyncio.start_unix_server(serve, str(tmp_path / "s")):
+            request = head("Content-Length: 1000") + b"x" * 1000
+            many = [await asyncio.open_unix_connection(str(tmp_path / "s")) for _ in range(3)]
+            said = []
+            for reader, writer in many:
+                writer.write(request)
+                said.append(await reader.readuntil(b"}"))
+            assert [one[9:12] for one in said] == [b"200", b"200", b"503"]
+            assert b"try again later" in said[2] and taken.held == 2000
+            many[0][1].close()
+            await held(1000)
+            reader, writer = await asyncio.open_unix_connection(str(tmp_path / "s"))
+            writer.write(request[:-1])
+            await held(1999)
+            writer.close()  # in the middle of its body
+            many[1][1].close()
+            await held(0)
+
+    async def held(size: int) -> None:
+        await asyncio.to_thread(until, lambda: taken.held == size)
+
+    asyncio.run(run())
