@@ -301,7 +301,8 @@ class Exchange:
         if not isinstance(value, dict):
             raise self._judge.stream(StreamError(f"it sent {str(value)[:80]!r}", again=True))
         if _is_broken_off(value):
-            sink.broken_off = sink.complete = True
+            sink.broken_off = not sink.complete  # else only its last words are missing
+            sink.complete = True
         elif _is_error(value):
             if not sink.complete:
                 raise self._judge.error_object(value)

@@ -177,8 +177,13 @@ class TokensProtocol:
         """The tokens that another preamble would take."""
         return len(TokenPrompt(self.tokenizer, preamble))
 
-    def body(self, ids: Sequence[bytes], max_tokens: int) -> tuple[str, tuple[bytes, ...]]:
-        """Path and body of a request for these ids: parts of a JSON array, passed on as is."""
+    def body(
+        self, ids: Sequence[bytes], max_tokens: int, made: int = 0
+    ) -> tuple[str, tuple[bytes, ...]]:
+        """Path and body of a request for these ids: parts of a JSON array, passed on as is.
+
+        made: how many of them, at the end, are of the answer that is gone on with.
+        """
         sampling: dict[str, Any] = {
             **CARD_SAMPLING,
             **self.endpoint.sampling,
@@ -187,7 +192,7 @@ class TokensProtocol:
             "repetition_detection": REPETITION,
         }
         if "min_tokens" in sampling:  # of the whole answer; vLLM refuses more than there is room
-            sampling["min_tokens"] = min(sampling["min_tokens"], max_tokens)
+            sampling["min_tokens"] = min(max(0, sampling["min_tokens"] - made), max_tokens)
         options: dict[str, Any] = {"model": self.model, "stream": True}
         options["stream_options"] = {"include_usage": True}
         if self.route == "generate":
@@ -324,7 +329,8 @@ class _Dialect:
         return prefix, held
 
     def request(self) -> tuple[str, tuple[bytes, ...]]:
-        return self._protocol.body(self._prompt.request_ids_json(self._base), self._max_tokens())
+        ids = self._prompt.request_ids_json(self._base)
+        return self._protocol.body(ids, self._max_tokens(), len(self._base))
 
     def _max_tokens(self) -> int:
         if self._left is not None:

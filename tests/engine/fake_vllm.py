@@ -116,7 +116,8 @@ class Server:
                 choice: dict[str, Any] = {"token_ids": ids[-1:], "finish_reason": None}
                 if made == sampling["max_tokens"]:
                     choice["finish_reason"] = "length"
-                event = b"data: %s\n\n" % json.dumps({"choices": [choice]}).encode()
+                value = {"request_id": f"of-{name}", "choices": [choice]}
+                event = b"data: %s\n\n" % json.dumps(value).encode()
                 writer.write(b"%x\r\n%s\r\n" % (len(event), event))
                 await writer.drain()
                 if made < sampling["max_tokens"]:
