@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from glmcode.exits import Exit
-from glmcode.growth import DAY_S, Waste, remove, waste
+from glmcode.growth import DAY_S, Waste, alone, remove, waste
 from glmcode.repl.clean import one_line, visible
 from glmcode.sessions import list_sessions
 from glmcode.tools.spills import OUTPUT_DAYS
@@ -81,17 +81,11 @@ def _run(options: argparse.Namespace) -> int:
     old = [one for one in found if one.kind == "sessions"]
     if old and not options.dry_run and not options.yes and (code := _refused(old)) is not None:
         return code
-    gone: list[Waste] = []
     faults: list[str] = []
-    for one in found if not options.dry_run else ():
-        try:
-            if remove(one):
-                gone.append(one)
-            else:
-                faults.append(f"{one.path} is in use: it stays")
-        except OSError as error:
-            faults.append(f"{one.path} was not removed: {error.strerror or error}")
-    shown = found if options.dry_run else gone
+    shown = found
+    if not options.dry_run:
+        with alone():
+            shown = _removed(found, faults)
     for line in _table(shown, "would go" if options.dry_run else "removed"):
         print(line)
     if options.sessions is None:
@@ -102,6 +96,22 @@ def _run(options: argparse.Namespace) -> int:
     for fault in faults:
         print(f"glmcode: {visible(fault)}", file=sys.stderr)
     return Exit.ERROR if faults else Exit.DONE
+
+
+def _removed(found: Sequence[Waste], faults: list[str]) -> list[Waste]:
+    """Remove them; those that went by this."""
+    gone = []
+    for one in found:
+        try:
+            if remove(one):
+                gone.append(one)
+            else:
+                faults.append(f"{one.path} is in use: it stays")
+        except FileNotFoundError:
+            continue  # another one was faster
+        except OSError as error:
+            faults.append(f"{one.path} was not removed: {error.strerror or error}")
+    return gone
 
 
 def _refused(old: Sequence[Waste]) -> int | None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,22 @@ from glmcode.tools.spills import BACKUP_DAYS, Saved, outdated
 
 CHECKPOINT_DAYS = 30.0
 DAY_S = 86_400.0
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One that removes at a time: a second waits, and then finds less."""
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(state_folder() / "clean.lock", flags, 0o600)
+    except OSError:  # there is no such folder, so there is nothing in it
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +69,12 @@ def waste(days: float, session_days: float | None, now: float | None = None) -> 
 
 
 def remove(one: Waste) -> bool:
-    """Remove it; False when it is in use by now. Raises OSError."""
+    """Remove it; False when it is in use by now. Raises FileNotFoundError when somebody else
+    has removed it, OSError."""
     if one.kind == "sessions":
         return _remove_session(one.path)
-    if not one.path.is_dir() or one.path.is_symlink():
-        one.path.unlink(missing_ok=True)
+    if not stat.S_ISDIR(one.path.lstat().st_mode):
+        one.path.unlink()
         return True
     if _in_use(one.path):
         return False
@@ -76,7 +94,8 @@ def _file(kind: str, one: Saved) -> Waste:
 def _aside(now: float, days: float) -> Iterator[Waste]:
     """What commands had put where the sandbox lets nothing be, and was taken away from there."""
     with suppress(OSError):
-        for entry in sorted((state_folder() / "aside").iterdir()):
+        root = state_folder() / "aside"
+        for entry in sorted(root.iterdir()) if not root.is_symlink() else ():
             age = now - entry.lstat().st_mtime
             if age > days * DAY_S:
                 parts = [entry, *entry.rglob("*")] if not entry.is_symlink() else [entry]
@@ -93,6 +112,8 @@ def _stores(now: float, days: float) -> Iterator[Waste]:
                 status = entry.stat(follow_symlinks=False)
                 used = max(used, status.st_mtime)
                 size += status.st_size if entry.is_file(follow_symlinks=False) else 0
+        with suppress(OSError):  # one that is being made is empty
+            used = used or folder.stat().st_mtime
         gone = folder.name.startswith(".removed-")
         if gone or (now - used > days * DAY_S and not _in_use(folder)):
             label = folder.name.rpartition("-")[0]
@@ -154,6 +175,7 @@ def _sessions(now: float, days: float) -> Iterator[Waste]:
 
 
 def _remove_session(path: Path) -> bool:
+    path.lstat()
     try:
         journal = Journal.open(path)  # nobody else may hold it, and nobody can from now on
     except SessionError:
@@ -166,6 +188,9 @@ def _remove_session(path: Path) -> bool:
 
 
 def _folders(root: Path) -> list[Path]:
+    """Folders in one of ours; what lies behind a link is not ours."""
+    if root.is_symlink():
+        return []
     try:
         return sorted(one for one in root.iterdir() if one.is_dir() and not one.is_symlink())
     except OSError:

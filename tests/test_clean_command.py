@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import subprocess
 import sys
 import time
@@ -175,3 +176,68 @@ def test_links_and_folders_among_saved_output_are_left(tmp_path: Path) -> None:
     (tmp_path / "output" / "folder").mkdir()
     assert prune(tmp_path / "output", time.time()) == 0 and kept.exists()
     assert prune(tmp_path / "none", time.time()) == 0
+
+
+def test_several_at_once_remove_each_thing_once_and_none_complains(home: Path) -> None:
+    for number in range(300):
+        file(home / "cache" / "output" / f"bash-{number}.txt", 30)
+    for number in range(40):
+        for kind in ("checkpoints", "aside"):
+            file(home / "state" / kind / f"x{number}-0" / "store.db", 60)
+            os.utime(home / "state" / kind / f"x{number}-0", (1, 1))
+    words = [sys.executable, "-m", "glmcode", "clean"]
+    environment = {**os.environ, "GLMCODE_HOME": str(home)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    running = [subprocess.Popen(words, env=environment, **pipes) for _ in range(4)]  # type: ignore[call-overload]
+    told = [process.communicate(timeout=60) for process in running]
+    assert [process.returncode for process in running] == [0] * 4, told
+    assert [err for _, err in told] == [""] * 4
+    counts = [re.findall(r"^[a-z ]+?  +(\d+)  ", out, re.MULTILINE) for out, _ in told]
+    assert sum(int(count) for one in counts for count in one) == 300 + 80
+    assert [path for path in home.rglob("*") if path.is_file()] == [home / "state" / "clean.lock"]
+
+
+def test_what_lies_behind_a_link_is_not_ours(home: Path, tmp_path: Path) -> None:
+    mine = [file(tmp_path / "mine" / name, 400) for name in ("a.txt", "d/b.txt", "e/f/engine.log")]
+    for folder in (tmp_path / "mine").rglob("*"):
+        os.utime(folder, (1, 1))
+    (home / "cache").mkdir(parents=True)
+    (home / "state").mkdir()
+    (home / "cache" / "output").symlink_to(tmp_path / "mine")
+    for name in ("checkpoints", "aside", "run"):
+        (home / "state" / name).symlink_to(tmp_path / "mine")
+    done = glmcode(home, "--days", "0")
+    assert done.returncode == 0 and "nothing to remove" in done.stdout
+    assert all(path.exists() for path in mine)
+    assert prune(home / "cache" / "output") == 0 and mine[0].exists()
+
+
+def test_what_was_put_aside_today_stays_however_old_it_is(home: Path, tmp_path: Path) -> None:
+    from glmcode.sandbox.guard import _move
+
+    old = file(tmp_path / "work" / "pre-commit", 400)
+    folder = os.open(old.parent, os.O_RDONLY)
+    _move(folder, old.name, home / "state" / "aside")
+    os.close(folder)
+    (kept,) = (home / "state" / "aside").iterdir()
+    assert not old.exists()
+    assert glmcode(home).returncode == 0 and kept.exists()
+
+
+def test_a_store_that_is_being_made_stays(home: Path) -> None:
+    store = home / "state" / "checkpoints" / "new-0123"
+    store.mkdir(parents=True)
+    assert glmcode(home).returncode == 0 and store.is_dir()
+
+
+def test_what_a_dry_run_counts_is_what_then_goes(home: Path) -> None:
+    for number in range(30):
+        file(home / "cache" / "output" / f"bash-{number}.txt", number, 100)
+        file(home / "state" / "checkpoints" / f"x{number}-0" / "store.db", 2 * number)
+        old = time.time() - 2 * number * DAY
+        os.utime(home / "state" / "checkpoints" / f"x{number}-0", (old, old))
+    before = sorted(home.rglob("*"))
+    dry = glmcode(home, "--dry-run")
+    assert sorted(home.rglob("*")) == before
+    assert glmcode(home).stdout == dry.stdout.replace("would go", "removed")
+    assert "nothing to remove" in glmcode(home).stdout

@@ -16,7 +16,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -149,6 +149,8 @@ def _move(folder: int, name: str, aside: Path) -> None:
     try:
         aside.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.rename(name, aside / f"{number}-{name}", src_dir_fd=folder)
+        with suppress(OSError):  # its age there is what `glmcode clean` asks for
+            os.utime(aside / f"{number}-{name}", follow_symlinks=False)
     except OSError:
         os.rename(name, f"{name}.changed-in-sandbox-{number}", src_dir_fd=folder, dst_dir_fd=folder)
 

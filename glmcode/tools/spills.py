@@ -33,7 +33,10 @@ class Saved:
 
 
 def saved_files(folder: Path, now: float) -> Iterator[Saved]:
-    """The regular files that lie in a folder itself; nothing where it can't be read."""
+    """The regular files that lie in a folder itself; nothing where it can't be read, and nothing
+    behind a link: that is somebody else's folder."""
+    if folder.is_symlink():
+        return
     try:
         entries = list(os.scandir(folder))
     except OSError:
