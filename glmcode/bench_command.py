@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from glmcode.engine.profile import Profile
 from glmcode.exits import Exit
+from glmcode.moving import MovingLine
 from glmcode.repl.clean import visible
 
 if TYPE_CHECKING:
@@ -80,10 +81,17 @@ async def _measure(profile: Profile, options: argparse.Namespace) -> tuple[Repor
     except TokenizerError as error:
         raise BenchError(str(error)) from error
     transport = HttpTransport(address_of(Endpoint(socket=engine.socket)), {})
-    bench = Bench(transport, engine.model, tokenizer, engine.window, _progress)
+    line = MovingLine()
+
+    def tell(text: str) -> None:
+        if line.moves:
+            line.show(text)
+
+    bench = Bench(transport, engine.model, tokenizer, engine.window, tell)
     try:
         report = await bench.run(options.depths or DEPTHS, options.runs)
     finally:
+        line.clear()
         await transport.close()
     try:
         return report, await _head(profile, engine)
@@ -122,11 +130,6 @@ def _write(profile: Profile, folder: Path | None, figures: str, table: str) -> i
             _say(f"{path} can't be written: {error.strerror}")
             code = Exit.ERROR
     return code
-
-
-def _progress(text: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{text:60}", end="\r", file=sys.stderr, flush=True)
 
 
 def _say(text: str) -> None:

@@ -22,11 +22,13 @@ from glmcode.core.events import (
     StepStarted,
 )
 from glmcode.core.messages import AssistantMessage, ToolMessage, Usage
+from glmcode.moving import cut, moves, size
 from glmcode.notes import call_line
-from glmcode.repl.clean import visible
+from glmcode.repl.clean import one_line, visible
+from glmcode.repl.status import progress_text
+from glmcode.waits import Waits
 
 RESULT_LINES = 14
-PROGRESS_S = 2.0
 
 
 class DemoView:
@@ -34,9 +36,10 @@ class DemoView:
 
     def __init__(self, *, verbose: bool) -> None:
         self.verbose = verbose
-        self.terminal = _is_terminal()
+        self.terminal = moves(1)
         self.colour = self.terminal and not os.environ.get("NO_COLOR")
         self._line_open = False
+        self._waits = Waits(eager=False, detail=False)
         self._phase = ""
         self._last = 0.0
 
@@ -145,18 +148,17 @@ class DemoView:
 
     def _progress(self, event: EngineProgress) -> None:
         now = time.monotonic()
+        if not self.terminal:
+            if line := self._waits.line(event, now):
+                self.say(line)
+            return
         fresh = event.phase != self._phase
-        if not fresh and now - self._last < (0.2 if self.terminal else PROGRESS_S):
+        if not fresh and now - self._last < 0.2:
             return
         self._phase, self._last = event.phase, now
-        percent = "" if event.percent is None else f" {event.percent:3.0f} %"
-        left = "" if event.eta_s is None else f", about {event.eta_s:.0f} s left"
-        text = f"engine: {event.phase}{percent}{left}"
-        if self.terminal:
-            self._write(f"\r\x1b[K{visible(text)}")
-            self._line_open = True
-        elif fresh or event.percent is not None:
-            self.say(text)
+        text = cut(one_line(progress_text(event)), size(1)[0] - 1)
+        self._write(f"\r\x1b[K{text}")
+        self._line_open = True
 
     def _end_line(self) -> None:
         if self._line_open:
@@ -168,10 +170,3 @@ class DemoView:
             os.write(1, text.encode("utf-8", "replace"))
         except OSError:
             pass
-
-
-def _is_terminal() -> bool:
-    try:
-        return os.isatty(1) and os.environ.get("TERM") != "dumb"
-    except OSError:
-        return False

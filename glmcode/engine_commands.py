@@ -12,9 +12,7 @@ import json
 import os
 import sys
 import time
-from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glmcode.bench_command import add_bench
@@ -40,6 +38,8 @@ from glmcode.engine.profile import (
 from glmcode.engine.state import EngineStatus, describe
 from glmcode.exits import Exit
 from glmcode.listen_options import Listen, add_listen, door_of, listening, open_door
+from glmcode.log_command import print_log
+from glmcode.moving import MovingLine
 from glmcode.repl.clean import for_terminal, visible
 from glmcode.setup_commands import add_setup
 from glmcode.status_commands import status_json, status_lines, watch_status
@@ -49,8 +49,6 @@ if TYPE_CHECKING:
 
     from glmcode.core.events import Event
 
-_FOLLOW_S = 0.1
-
 
 def run_engine(argv: list[str]) -> int:
     """Run one engine command; returns the exit code."""
@@ -59,8 +57,11 @@ def run_engine(argv: list[str]) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else Exit.USAGE
     try:
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="replace")  # logs hold what a locale may not
         code: int = arguments.run(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return code
     except ProfileError as error:
         _say(str(error))
@@ -292,31 +293,8 @@ def _logs(arguments: argparse.Namespace) -> int:
     if not paths.log.is_file():
         _say(f"no engine of profile {paths.name} was started on this machine: no log")
         return Exit.ERROR
-    with paths.log.open(encoding="utf-8", errors="replace") as file:
-        for line in deque(file, maxlen=max(0, arguments.lines)):
-            _show(line, end="")
-        position = file.tell()
-    if arguments.follow:
-        _follow(paths.log, position)
+    print_log(paths.log, arguments.lines, follow=arguments.follow)
     return Exit.DONE
-
-
-def _follow(log: Path, position: int) -> None:
-    """Print what is appended, for ever; a new log (a new start) is followed too."""
-    identity = log.stat().st_ino
-    while True:
-        sys.stdout.flush()
-        time.sleep(_FOLLOW_S)
-        try:
-            with log.open(encoding="utf-8", errors="replace") as file:
-                now = os.fstat(file.fileno())
-                if now.st_ino != identity or now.st_size < position:
-                    identity, position = now.st_ino, 0
-                file.seek(position)
-                _show(file.read(), end="")
-                position = file.tell()
-        except FileNotFoundError:
-            continue
 
 
 def _plan(arguments: argparse.Namespace) -> int:
@@ -331,9 +309,9 @@ def _profiles(arguments: argparse.Namespace) -> int:
     return run_profiles(arguments.json)
 
 
-def _show(text: str, end: str = "\n") -> None:
-    """On standard output: logs and profiles may hold anything, a terminal must not obey it."""
-    print(for_terminal(text), end=end)
+def _show(text: str) -> None:
+    """On standard output: profiles may hold anything, a terminal must not obey it."""
+    print(for_terminal(text))
 
 
 def _say(text: str) -> None:
@@ -341,37 +319,31 @@ def _say(text: str) -> None:
 
 
 class Progress:
-    """Shows events of a start on stderr: one line that changes, or one line a phase."""
+    """Shows events of a start on stderr: one line that changes, or a line now and then."""
 
     def __init__(self, name: str) -> None:
+        from glmcode.waits import Waits
+
         self._name = name
-        self._terminal = sys.stderr.isatty()
-        self._shown = ""
+        self._line = MovingLine()
+        self._waits = Waits(eager=False, detail=False)
 
     def __call__(self, event: Event) -> None:
         """Take an event; must neither block nor raise."""
         from glmcode.core.events import EngineProgress, Notice
+        from glmcode.repl.status import phase_text
 
         if isinstance(event, Notice):
             self.clear()
             _say(event.text)
         if not isinstance(event, EngineProgress):
             return
-        phase = f"{self._name}: {event.phase}"
-        if not self._terminal:
-            if phase != self._shown:
-                _say(phase)
-            self._shown = phase
-            return
-        percent = "" if event.percent is None else f"  {event.percent:.0f} %"
-        left = "" if event.eta_s is None else f"  about {event.eta_s:.0f} s left"
-        self._shown = f"{phase}{percent}{left}"
-        sys.stderr.write(f"\r\x1b[K{visible(self._shown)}")
-        sys.stderr.flush()
+        text = f"{self._name}: {phase_text(event)}"
+        if self._line.moves:
+            self._line.show(text)
+        elif self._waits.due(event, time.monotonic()):
+            _say(text)
 
     def clear(self) -> None:
         """Leave the line empty for what comes next."""
-        if self._terminal and self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-        self._shown = ""
+        self._line.clear()

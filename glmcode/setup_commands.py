@@ -14,9 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from glmcode.base.duration import left
 from glmcode.engine.profile import Profile
 from glmcode.engine.pulled import read_record, write_record
 from glmcode.exits import Exit
+from glmcode.moving import MovingLine
 from glmcode.repl.clean import visible
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 LINE_EVERY_S = 30.0
 SPEED_S = 20.0
 """Seconds over which the speed is taken that tells when it will be done."""
+SLOWEST = 1_000.0
+"""Bytes a second below which nothing is promised."""
 
 
 def add_setup(
@@ -123,7 +127,7 @@ class _Meter:
     seen: list[tuple[float, int]] = field(default_factory=list)
     said: float = 0.0
     again: str = ""
-    width: int = 0
+    line: MovingLine = field(default_factory=MovingLine)
 
     def tell(self, now: Progress) -> None:
         moment = time.monotonic()
@@ -134,10 +138,11 @@ class _Meter:
             self.again = now.trying_again
             self.end()
             _say(f"{visible(self.again)}: trying again")
-        terminal = sys.stderr.isatty()
-        if terminal or moment - self.said >= LINE_EVERY_S:
+        if self.line.moves:
+            self.line.show(self._line(now, moment))
+        elif moment - self.said >= LINE_EVERY_S:
             self.said = moment
-            self._show(self._line(now, moment), terminal)
+            print(self._line(now, moment), file=sys.stderr, flush=True)
 
     def _line(self, now: Progress, moment: float) -> str:
         from glmcode.engine.pull import gigabytes
@@ -147,31 +152,15 @@ class _Meter:
             return f"fetched, checking: {part:.0%} of {gigabytes(now.total)}"
         then, had = self.seen[0]
         speed = (now.fetched - had) / max(moment - then, 0.001)
-        left = _duration((now.total - now.fetched) / speed) if speed > 1000 else "?"
+        eta = (now.total - now.fetched) / speed if speed > SLOWEST else None
         return (
             f"{now.fetched / now.total:.0%}  {gigabytes(now.fetched)} of {gigabytes(now.total)}, "
-            f"{gigabytes(speed)}/s, {left} left"
+            f"{gigabytes(max(0.0, speed))}/s{left(eta)}"
         )
-
-    def _show(self, line: str, terminal: bool) -> None:
-        if not terminal:
-            print(line, file=sys.stderr, flush=True)
-            return
-        print(f"\r{line:{self.width}}", end="", file=sys.stderr, flush=True)
-        self.width = len(line)
 
     def end(self) -> None:
         """Leave the line that moves."""
-        if self.width:
-            print(file=sys.stderr)
-            self.width = 0
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+        self.line.keep()
 
 
 def _say(text: str) -> None:

@@ -17,12 +17,15 @@ from glmcode.engine.attach import EngineUnavailable, find_status
 from glmcode.engine.control import ControlError, fetch, follow
 from glmcode.engine.gauges import Gauges, read_gauges
 from glmcode.engine.paths import engine_paths
-from glmcode.engine.state import EngineStatus, status_from_json
+from glmcode.engine.state import EngineStatus, aged, status_from_json
 from glmcode.exits import Exit
-from glmcode.repl.clean import for_terminal
+from glmcode.moving import cut, moves, size, unread
+from glmcode.repl.clean import for_terminal, one_line
 from glmcode.status_text import lines_of, status_value, unknown_value
 
 GAUGES_S = 1.0
+LOOK_S = 1.0
+"""Seconds after which times are drawn anew, and it is looked whether anybody reads."""
 AGAIN_S = 0.3
 """Seconds after which a watched engine that is gone is looked for again."""
 
@@ -69,6 +72,8 @@ def watch_status(name: str, *, as_json: bool) -> int:
 async def _watch(name: str, tell: _Teller) -> None:
     paths = engine_paths(name)
     while True:
+        if unread():
+            raise BrokenPipeError
         try:
             status = await find_status(paths)
             if status is None:
@@ -100,11 +105,16 @@ async def _tell_all(
     while not (following.done() and changes.empty()):
         waiting = asyncio.ensure_future(changes.get())
         both: set[asyncio.Future[Any]] = {waiting, following}
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(both, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+        if unread():
+            raise BrokenPipeError
         if not waiting.done():
             waiting.cancel()
-            following.result()
-            return
+            if following.done():
+                following.result()
+                return
+            tell.again()
+            continue
         status = waiting.result()
         while not changes.empty():
             status = changes.get_nowait()
@@ -118,38 +128,55 @@ async def _tell_all(
 
 
 class _Teller:
-    """One JSON object a line, or lines that replace each other on a terminal."""
+    """One JSON object a line, or lines that replace each other on a terminal.
+
+    Lines are cut to the terminal's width and are fewer than its rows: what wraps or scrolls can't
+    be replaced. A terminal that became narrower may have wrapped those that stand there, so that
+    they are left and others begin below them.
+    """
 
     def __init__(self, *, as_json: bool) -> None:
         self._json = as_json
-        self._terminal = sys.stdout.isatty() and not as_json
-        self._drawn = 0
+        self._terminal = moves(1) and not as_json
+        self._drawn, self._columns = 0, 0
         self._last: object = None
+        self._words: Callable[[float], Sequence[str]] = lambda since: []
+        self._since = 0.0
 
     def unknown(self, name: str, text: str) -> None:
         value = unknown_value(name, text, engine_paths(name).socket)
-        self._tell(value, lambda: [f"{name}: unknown: {text}"])
+        self._tell(value, lambda since: [f"{name}: unknown: {text}"])
+
+    def again(self) -> None:
+        """Nothing has changed but the time."""
+        if self._terminal:
+            self._draw(self._words(time.monotonic() - self._since))
 
     def status(self, status: EngineStatus, gauges: Gauges | None) -> None:
         value = status_value(status, gauges, engine_paths(status.profile).socket)
-        self._tell(value, lambda: lines_of(status, gauges, time.time()))
+        self._tell(value, lambda since: lines_of(aged(status, since), gauges, time.time()))
 
-    def _tell(self, value: object, words: Callable[[], Sequence[str]]) -> None:
+    def _tell(self, value: object, words: Callable[[float], Sequence[str]]) -> None:
+        """words: of the value, so many seconds after it was told."""
         if value == self._last:
             return
         self._last = value
         if self._json:
             print(json.dumps(value), flush=True)
             return
-        lines = [for_terminal(line) for line in words()]
+        lines = words(0.0)
         if not self._terminal:
-            print("\n".join(lines), flush=True)
+            print("\n".join(for_terminal(line) for line in lines), flush=True)
             return
-        import shutil
+        self._words, self._since = words, time.monotonic()
+        self._draw(lines)
 
-        width = shutil.get_terminal_size().columns
-        up = f"\x1b[{self._drawn}F" if self._drawn else ""
-        shown = [line[: max(1, width - 1)] for line in lines]
+    def _draw(self, lines: Sequence[str]) -> None:
+        columns, rows = size(1)
+        if columns < self._columns:
+            self._drawn = 0
+        up = f"\r\x1b[{min(self._drawn, rows - 1)}A" if self._drawn else ""
+        shown = [cut(one_line(line, 1_000), columns - 1) for line in lines[: max(1, rows - 1)]]
         sys.stdout.write(up + "\x1b[0J" + "\n".join(shown) + "\n")
         sys.stdout.flush()
-        self._drawn = len(shown)
+        self._drawn, self._columns = len(shown), columns

@@ -62,7 +62,7 @@ class Waits:
         """The line for an event at a time of a monotonic clock; "" for none."""
         match event:
             case EngineProgress():
-                return self._progress(event, now)
+                return progress_text(event) if self.due(event, now) else ""
             case Queued():
                 return self._queued(event, now)
             case Waiting():
@@ -72,12 +72,13 @@ class Waits:
             case _:
                 return ""
 
-    def _progress(self, event: EngineProgress, now: float) -> str:
+    def due(self, event: EngineProgress, now: float) -> bool:
+        """Whether the engine's progress is worth a line now; that counts as told."""
         phase = _COUNT.sub("", event.phase)  # of 47 files each would be a change
         if phase == self._phase[0] and now - self._phase[1] < AGAIN_S:
-            return ""
+            return False
         self._phase = (phase, now)
-        return progress_text(event)
+        return True
 
     def _queued(self, event: Queued, now: float) -> str:
         order = (event.position, event.broken_off, [label for _, label, _, _ in event.ahead])

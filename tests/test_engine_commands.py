@@ -256,7 +256,8 @@ def test_on_a_terminal_the_progress_is_one_line_that_changes(home: Home) -> None
     pid, terminal = pty.fork()
     if pid == 0:
         words = ["start", "--profile", "fake"]
-        os.execv(sys.executable, [sys.executable, "-c", RUN, *words])
+        environment = os.environ | {"TERM": "xterm"}
+        os.execve(sys.executable, [sys.executable, "-c", RUN, *words], environment)
     shown = b""
     while select.select([terminal], [], [], 60)[0]:
         try:
@@ -265,8 +266,8 @@ def test_on_a_terminal_the_progress_is_one_line_that_changes(home: Home) -> None
             break
     os.close(terminal)
     assert os.waitpid(pid, 0)[1] == 0
-    assert b"\r\x1b[Kfake: starting the workers  " in shown
-    assert re.search(rb"\d+ %  about \d+ s left", shown)
+    assert b"\r\x1b[Kfake: starting the workers " in shown
+    assert re.search(rb"\d+ %, about \d+ s left", shown)
     lines = [line for line in shown.split(b"\r\n") if line]
     assert lines[-1].rpartition(b"\x1b[K")[2].startswith(b"fake: ready:")
     assert len(lines) == 1, "more than one line was left on the screen"

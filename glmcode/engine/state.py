@@ -8,7 +8,7 @@ not look anything up by itself.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypeAlias
 
 from glmcode.base.duration import left
@@ -93,6 +93,16 @@ def status_from_json(value: Mapping[str, Any]) -> EngineStatus:
         values[key] = tuple(values.get(key, ()))
     values["state"], values["profile"] = value["state"], value["profile"]
     return EngineStatus(**values)
+
+
+def aged(status: EngineStatus, seconds: float) -> EngineStatus:
+    """The same some seconds later: less is left, and nothing where more has passed."""
+
+    def later(eta: float | None) -> float | None:
+        return None if eta is None or seconds >= eta else eta - seconds
+
+    waiting = tuple({**one, "eta_s": later(one.get("eta_s"))} for one in status.waiting)
+    return replace(status, eta_s=later(status.eta_s), waiting=waiting)
 
 
 def describe(status: EngineStatus) -> str:

@@ -191,8 +191,13 @@ class Status:
 
 def progress_text(progress: EngineProgress) -> str:
     """How far the engine is: "engine: loading weights 43 %, about 80 s left"."""
+    return f"engine: {phase_text(progress)}"
+
+
+def phase_text(progress: EngineProgress) -> str:
+    """The same without saying whose it is."""
     percent = "" if progress.percent is None else f" {progress.percent:.0f} %"
-    return f"engine: {progress.phase}{percent}{left(progress.eta_s)}"
+    return f"{progress.phase}{percent}{left(progress.eta_s)}"
 
 
 def warming_text(tokens: int) -> str:
