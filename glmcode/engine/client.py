@@ -25,6 +25,13 @@ from glmcode.engine.exchange import Exchange
 from glmcode.engine.faults import Fault, Judge
 from glmcode.engine.http import Transport
 from glmcode.engine.pace import Pace
+from glmcode.engine.served import (
+    cached_tokenizer,
+    parsed,
+    served_models,
+    served_window,
+    token_count,
+)
 from glmcode.engine.speeds import known_pace
 from glmcode.engine.watch import Rules
 
@@ -34,7 +41,7 @@ if TYPE_CHECKING:
     from glmcode.engine.warming import Warmed
     from glmcode.glm.tokenizer import GlmTokenizer
 
-__all__ = ["Client", "Endpoint", "connect"]
+__all__ = ["Client", "Endpoint", "cached_tokenizer", "connect"]
 
 PROBE = (
     "<|user|>\ndef naïve(x):\n\treturn {'π': [1, 22, 333]}  # 😀\n\n<think></think>\n<tool_call>"
@@ -44,7 +51,6 @@ PROBE = (
 BYTES_PER_TOKEN = 3
 """Of code and prose, on the safe side, where no tokenizer is at hand."""
 
-_WINDOW_KEYS = ("max_model_len", "context_length", "context_window", "max_context_length")
 _NO_LIST = (400, 404, 405, 501)
 
 
@@ -221,7 +227,7 @@ class _Opening:
             raise
         exchange.pace = self._pace(model)
         spoken = ChatProtocol(exchange, endpoint, self._address, self._judge, model)
-        window = endpoint.window or _window(entry or {})
+        window = endpoint.window or served_window(entry or {})
         return Client(spoken, "chat", reason, window, transport)
 
     async def _tokens(self, path: Path, entry: Mapping[str, Any]) -> Client:
@@ -250,7 +256,7 @@ class _Opening:
             loading.cancel()
             await transport.close()
             raise
-        window = endpoint.window or _window(entry) or probed.window
+        window = endpoint.window or served_window(entry) or probed.window
         exchange.pace = self._pace(model)
         schemas = {spec.name: spec.parameters for spec in self._specs}
         spoken = TokensProtocol(
@@ -291,7 +297,7 @@ class _Opening:
         no_list = f"{where} does not list its models (/v1/models): name the model with -m"
         try:
             body = await exchange.get(f"{self._address.api}/models", self._emit)
-            entries = _entries(json.loads(body))
+            entries = served_models(parsed(body))
         except Fault as fault:
             if fault.status not in _NO_LIST:
                 raise fault.error from fault
@@ -323,9 +329,7 @@ class _Opening:
         request = {"model": model, "prompt": PROBE, "add_special_tokens": False}
         body = json.dumps(request).encode()
         try:
-            answer = json.loads(
-                await exchange.post(f"{self._address.root}/tokenize", body, self._emit)
-            )
+            answer = parsed(await exchange.post(f"{self._address.root}/tokenize", body, self._emit))
             theirs, window = answer["tokens"], answer.get("max_model_len")
         except Fault as fault:
             if fault.error.kind == "unavailable" or fault.status == 401:
@@ -339,7 +343,7 @@ class _Opening:
             raise _Unfit("the server has no /tokenize to check token ids with")
         if theirs != tokenizer.encode(text_pieces(PROBE, tokenizer.control_names)):
             raise _Unfit("the server's tokenizer gives other ids than the one on this machine")
-        return _Probed("the server's tokenizer gives the same ids", _count(window))
+        return _Probed("the server's tokenizer gives the same ids", token_count(window))
 
 
 class _Unfit(Exception):
@@ -350,32 +354,3 @@ class _Probed:
     def __init__(self, reason: str, window: int = 0) -> None:
         self.reason = reason
         self.window = window
-
-
-def cached_tokenizer(model: str) -> Path | None:
-    """The tokenizer.json of a model's folder, or of a hub id in the local cache."""
-    from glmcode.engine.profile import cached_snapshot
-
-    folder = Path(model) if model.startswith("/") else None
-    if folder is None and model.count("/") == 1:
-        folder = cached_snapshot(model)
-    file = folder / "tokenizer.json" if folder is not None else None
-    return file if file is not None and file.is_file() else None
-
-
-def _entries(value: Any) -> list[dict[str, Any]]:
-    """The models of a list, whatever its form; without an id they do not count."""
-    data = value.get("data", value.get("models")) if isinstance(value, dict) else value
-    entries = data if isinstance(data, list) else []
-    return [e for e in entries if isinstance(e, dict) and isinstance(e.get("id"), str)]
-
-
-def _window(entry: Mapping[str, Any]) -> int:
-    meta = entry.get("meta")
-    known = [entry.get(key) for key in _WINDOW_KEYS]
-    known.append(meta.get("n_ctx") if isinstance(meta, Mapping) else None)
-    return next((count for value in known if (count := _count(value))), 0)
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

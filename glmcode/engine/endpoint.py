@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from glmcode.core.faults import ModelError
 
@@ -81,7 +81,11 @@ class Address:
 
 
 _UNIX = "unix:"
+_NO_SCHEME = re.compile(r"[\w.-]+:\d{1,5}(/\S*)?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?(/\S*)?")
 _ROUTES = re.compile(r"/(chat/completions|completions|models|inference/v1/generate)/*$")
+_BEHIND_SOCKET = re.compile(r"(\.sock(?:et)?)/v\d[^/]*(?:/.*)?$")
+"""Of `unix:/run/x.sock/v1`: what people add because addresses of servers have it."""
+
 _VERSION = re.compile(r"/v\d+[a-z0-9]*(?=/|$)")
 _LAST_VERSION = re.compile(r"/v\d+[a-z0-9]*$")
 
@@ -103,20 +107,23 @@ def address_of(endpoint: Endpoint) -> Address:
     except ValueError as error:
         raise ModelError(f"the address {text[:200]!r} cannot be read: {error}") from error
     if parts.scheme not in ("http", "https") or not host:
+        meant = f" (did you mean http://{text[:200]}?)" if _NO_SCHEME.fullmatch(text) else ""
         raise ModelError(
-            f"the address {text[:200]!r} is not a server's: give http://HOST:PORT/v1, "
+            f"the address {text[:200]!r} is not a server's{meant}: give http://HOST:PORT/v1, "
             "https://... or unix:/PATH/OF/SOCKET"
         )
+    if port == 0:
+        raise ModelError(f"the address {text[:200]!r} names the port 0, which nobody can serve")
     if parts.username is not None or parts.query or parts.fragment:
         raise ModelError(
             "the address must hold no user, query or fragment; a key comes from --api-key-env"
         )
-    path = _ROUTES.sub("", parts.path.rstrip("/"))
+    path = quote(_ROUTES.sub("", parts.path.rstrip("/")), safe="/%:@!$&'()*+,;=-._~")
     api = path if _VERSION.search(path) else f"{path}/v1"
     tls = parts.scheme == "https"
     place = Address(
         socket=None,
-        host=host,
+        host=_host(host, text),
         port=port or (443 if tls else 80),
         tls=tls,
         root=_LAST_VERSION.sub("", api),
@@ -124,6 +131,21 @@ def address_of(endpoint: Endpoint) -> Address:
         shown="",
     )
     return replace(place, shown=f"{place.origin}{api}")
+
+
+def _host(host: str, text: str) -> str:
+    """As it goes to the resolver and into headers: letters of all languages become ASCII.
+
+    Raises ModelError.
+    """
+    try:
+        plain = host if host.isascii() else host.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise ModelError(f"the address {text[:200]!r} has no name of a host: {error}") from error
+    labels = plain.removesuffix(".").split(".")
+    if len(plain) > 255 or re.search(r"[^\w.:%~-]", plain) or not all(labels):
+        raise ModelError(f"the address {text[:200]!r} has no name of a host")
+    return plain
 
 
 def _at_socket(socket: Path, shown: str, *, ours: bool) -> Address:
@@ -141,7 +163,7 @@ def _at_socket(socket: Path, shown: str, *, ours: bool) -> Address:
 
 def _socket(text: str) -> Path:
     """`unix:/run/x.sock` and `unix:///run/x.sock` are the same. Raises ModelError."""
-    path = text.removeprefix(_UNIX)
+    path = _BEHIND_SOCKET.sub(r"\1", text.removeprefix(_UNIX))
     if path.startswith("//"):
         path = "/" + path.lstrip("/")
     if not path.strip("/").strip() or path[0] not in "/~" or "\0" in path:

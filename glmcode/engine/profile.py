@@ -175,10 +175,13 @@ def cached_snapshot(model: str, revision: str = "") -> Path | None:
     folder = _hub_cache() / f"models--{model.replace('/', '--')}"
     try:
         ref = (folder / "refs" / (revision or "main")).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):  # not there, not UTF-8, or a name that can be none
         ref = revision
     snapshot = folder / "snapshots" / ref
-    return snapshot if ref and snapshot.is_dir() else None
+    try:
+        return snapshot if ref and snapshot.is_dir() else None
+    except OSError:
+        return None
 
 
 def _hub_cache() -> Path:

@@ -54,6 +54,28 @@ def with_models(body: Any, status: int = 200) -> Any:
 # Addresses
 
 
+@pytest.mark.parametrize("given", ["h:8000", "127.0.0.1:8000/v1", "[::1]:8000", "my-box.lan:80"])
+def test_an_address_without_its_scheme_is_answered_with_what_was_meant(given: str) -> None:
+    assert f"did you mean http://{given}?" in str(refused(Endpoint(base_url=given)))
+
+
+def test_letters_of_all_languages_and_blanks_in_an_address_become_what_a_server_reads() -> None:
+    address = address_of(Endpoint(base_url="http://m\u00fcnchen.example/mein weg/\u00e9/%20x"))
+    assert address.host == "xn--mnchen-3ya.example"
+    assert address.api == "/mein%20weg/%C3%A9/%20x/v1"
+    with FakeEngine([]) as engine:
+        error = refused(
+            Endpoint(base_url=f"http://127.0.0.1:{engine.port}/my way", tokenizer=TOKENIZER)
+        )
+    assert "/my%20way/v1 does not list its models" in str(error)
+
+
+def test_what_follows_a_socket_s_name_is_left_out(tmp_path: Path) -> None:
+    for given in ("unix:/run/x.sock/v1", "unix:///run/x.sock/v1/", "unix:/run/x.sock/v1/models"):
+        assert address_of(Endpoint(base_url=given)).socket == Path("/run/x.sock")
+    assert address_of(Endpoint(base_url="unix:/run/v1")).socket == Path("/run/v1")
+
+
 @pytest.mark.parametrize(
     ("given", "api", "root"),
     [
@@ -82,7 +104,19 @@ def test_ports_hosts_and_schemes_are_told_apart() -> None:
 
 @pytest.mark.parametrize(
     "given",
-    ["", "localhost:8000", "ftp://h", "http://", "http://h:99999", "http://h:x", "http://[::1"],
+    [
+        *(
+            "",
+            "localhost:8000",
+            "ftp://h",
+            "http://",
+            "http://h:99999",
+            "http://h:x",
+            "http://[::1",
+        ),
+        *("http://h:0", "http://exa mple", "http://.", "http://" + "a" * 300, "//h:80"),
+        *("http://a..\u00fc", "UNIX:/x", "http+unix:///x"),
+    ],
 )
 def test_an_address_that_is_none_is_refused_in_words(given: str) -> None:
     error = refused(Endpoint(base_url=given, model="m", protocol="chat"))
@@ -127,6 +161,52 @@ def test_windows_are_read_in_the_forms_that_servers_use(
     monkeypatch.setattr(FakeEngine, "_route", with_models({"data": [{"id": "m", **entry}]}))
     with FakeEngine([]) as engine:
         assert opened(Endpoint(base_url=engine.base_url, protocol="chat")).window == window
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"id": "m", "max_model_len": 10**30},
+        {"id": "m", "max_model_len": -5},
+        {"id": "m", "max_model_len": True},
+        {"id": "m", "max_model_len": "8192"},
+        {"id": "m", "root": "/" + "a" * 5000},
+        {"id": "m", "root": "a/" + "a" * 5000},
+        {"id": "m", "root": "a/b\0c"},
+        {"id": "m", "root": "/b\0c"},
+        {"id": "m", "root": "\ud800/x"},
+        {"id": "m", "root": 5},
+        {"id": "m", "meta": [1]},
+    ],
+)
+def test_what_a_server_says_that_cannot_be_counts_as_not_said(
+    monkeypatch: pytest.MonkeyPatch, entry: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(FakeEngine, "_route", with_models({"data": [entry]}))
+    with FakeEngine([]) as engine:
+        client = opened(Endpoint(base_url=engine.base_url))
+    assert (client.model, client.window, client.protocol) == ("m", 0, "chat")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[" * 100_000,
+        '{"data":' * 50_000,
+        {"data": [{"id": "a\x1b[31m"}]},
+        {"data": [{"id": "x" * 10_000}]},
+        {"data": [{"id": ""}]},
+        '{"data": [{"id": "m\\ud800"}]}',
+    ],
+    ids=["deep", "deep tables", "control", "long", "empty", "surrogate"],
+)
+def test_a_list_without_a_name_that_can_be_one_needs_a_name(
+    monkeypatch: pytest.MonkeyPatch, body: Any
+) -> None:
+    monkeypatch.setattr(FakeEngine, "_route", with_models(body))
+    with FakeEngine([]) as engine:
+        error = refused(Endpoint(base_url=engine.base_url))
+    assert "name the model with -m" in str(error)
 
 
 def test_a_window_that_is_given_stands() -> None:
