@@ -118,7 +118,7 @@ def build_parser() -> argparse.ArgumentParser:
     plan = add("plan", _plan, "what fits on which GPUs, and the command line, without starting it")
     add_plan_options(plan)
     add_setup(add, _chosen)
-    add_bench(add, _chosen)
+    add_bench(add, lambda given: _startable(_chosen(given)))
     profiles = add("profiles", _profiles, "the profiles that can be served")
     profiles.add_argument("--json", action="store_true", help="as JSON")
     return parser
@@ -152,7 +152,7 @@ def _startable(profile: Profile) -> Profile:
     if profile.base_url:
         raise ProfileError(
             f"profile {profile.name} is a server that somebody else runs ({profile.base_url}): "
-            "there is nothing to start here"
+            "there is no engine here to start, measure or stop"
         )
     return profile
 

@@ -195,7 +195,7 @@ def test_a_profile_that_is_a_server_elsewhere_is_neither_planned_nor_started(hom
     done = engine("plan", "--profile", "there")
     assert done.returncode == 0 and "no plan" in done.stdout
     started = engine("start", "--profile", "there")
-    assert started.returncode == 2 and "nothing to start here" in started.stderr
+    assert started.returncode == 2 and "no engine here to start" in started.stderr
 
 
 def test_a_window_that_vllm_would_refuse_is_said(home: Home) -> None:

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from glmcode.engine.http import Response, Transport, TransportError, read_refusal
+from glmcode.engine.mark import HEADER, read_mark
 from glmcode.engine.sse import DONE, ObjectStream, StreamError
 from glmcode.engine.usage import reported_cache
 from glmcode.glm.tokenizer import GlmTokenizer
@@ -38,10 +39,12 @@ class BenchError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One request. first_s and last_s: to the first and last token. cached: None: not said."""
+    """One request. first_s and last_s: to the first and last token; later: tokens that came
+    after what came first. queue_s: before the engine and in it. cached: None: not said."""
 
     prompt_tokens: int
     tokens: int
+    later: int
     first_s: float
     last_s: float
     queue_s: float
@@ -126,8 +129,8 @@ class Bench:
             cold.append(await self.ask(ids, 1))
             sample = await self.ask(ids, DECODE_TOKENS)
             warm.append(sample)
-            if sample.tokens > 1:
-                speeds.append((sample.tokens - 1) / max(1e-6, sample.last_s - sample.first_s))
+            if sample.later and sample.last_s > sample.first_s:
+                speeds.append(sample.later / (sample.last_s - sample.first_s))
         first = statistics.median(one.first_s for one in cold)
         cached = [one.cached for one in warm if one.cached is not None]
         return Depth(
@@ -195,7 +198,7 @@ class Bench:
         usage: Any = {}
         metrics: Any = {}
         first = last = 0.0
-        tokens = 0
+        tokens = at_once = 0
         try:
             while chunk := await answer.read():
                 for value in stream.feed(chunk):
@@ -205,7 +208,7 @@ class Bench:
                     metrics = value.get("metrics") or metrics
                     if new := _tokens(value):
                         last = time.monotonic() - began
-                        first = first or last
+                        first, at_once = first or last, at_once or new
                         tokens += new
         except (TransportError, StreamError) as error:
             answer.abort()
@@ -213,17 +216,24 @@ class Bench:
         answer.release()
         if not tokens:
             raise BenchError("the engine answered without a token")
-        queue = metrics.get("queue_time_ms", 0) if isinstance(metrics, dict) else 0
-        queue_s = float(queue) / 1000 if isinstance(queue, int | float) else 0.0
+        queue_s = read_mark(answer.headers.get(HEADER)).queued + _inside_s(metrics)
         self._waited += queue_s
         return Sample(
             prompt_tokens=asked,
             tokens=tokens,
+            later=tokens - at_once,
             first_s=max(0.0, first - queue_s),
             last_s=max(0.0, last - queue_s),
             queue_s=queue_s,
             cached=reported_cache(usage) if isinstance(usage, dict) else None,
         )
+
+
+def _inside_s(metrics: Any) -> float:
+    """Seconds in the engine's own queue, as its metrics say."""
+    queue = metrics.get("queue_time_ms") if isinstance(metrics, dict) else None
+    good = isinstance(queue, int | float) and 0 <= queue < 1e9
+    return float(queue) / 1000 if good and queue is not None else 0.0
 
 
 def _tokens(value: dict[str, Any]) -> int:
@@ -232,6 +242,10 @@ def _tokens(value: dict[str, Any]) -> int:
         return 0
     ids = choices[0].get("token_ids")
     return len(ids) if isinstance(ids, list) else 0
+
+
+def _speed(value: float) -> str:
+    return f"{value:,.1f} tokens/s" if value else "not measured"
 
 
 def as_markdown(report: Report, head: dict[str, str]) -> str:
@@ -248,7 +262,7 @@ def as_markdown(report: Report, head: dict[str, str]) -> str:
         lines.append(
             f"| {one.depth_tokens:,} | {one.first_token_cold_s:.3f} s "
             f"| {one.prefill_tokens_per_s:,.0f} tokens/s | {one.first_token_warm_s:.3f} s "
-            f"| {cached} | {one.decode_tokens_per_s:,.1f} tokens/s |"
+            f"| {cached} | {_speed(one.decode_tokens_per_s)} |"
         )
     lines += [
         "",

@@ -62,6 +62,11 @@ def prepare(paths: EnginePaths, name: str, python: str, refused: frozenset[str])
         raise SetupError(str(error)) from error
     if python:
         profile = replace(profile, python=python)
+    if profile.base_url:
+        raise SetupError(
+            f"profile {name} is a server that somebody else runs ({profile.base_url}): there is "
+            "nothing to start here"
+        )
     if profile.engine_command:
         return _own_command(paths, profile)
     if sys.platform != "linux":

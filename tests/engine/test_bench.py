@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from glmcode.engine.bench import MARGIN, Bench, BenchError, Report, as_markdown
+from glmcode.engine.bench import MARGIN, Bench, BenchError, Depth, Report, Sample, as_markdown
 from glmcode.engine.endpoint import Endpoint, address_of
 from glmcode.engine.http import HttpTransport
 from glmcode.glm.tokenizer import GlmTokenizer
@@ -102,3 +102,59 @@ def test_a_real_engine_is_measured_and_its_cache_is_seen(
     assert large["first_token_cold_s"] > large["first_token_warm_s"]
     assert small["warm_cached_tokens"] >= 512 and large["decode_tokens_per_s"] > 1
     assert figures["switches"][0]["kept"] is True, "the tiny engine has room for both"
+
+
+def test_what_comes_at_once_has_no_speed_and_waiting_is_not_taken_for_reading() -> None:
+    async def main() -> tuple[Sample, float]:
+        ids = ", ".join("7" for _ in range(64))
+        body = f'data: {{"choices": [{{"token_ids": [{ids}]}}]}}\n\ndata: [DONE]\n\n'
+        head = f"x-glmcode-engine: e served=1 block=16 queued=100.5\r\ncontent-length: {len(body)}"
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}".encode())
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        transport = HttpTransport(address_of(Endpoint(base_url=f"http://127.0.0.1:{port}")), {})
+        asked = Bench(transport, "glm", GlmTokenizer.load(TOKENIZER), 16_384, lambda line: None)
+        sample = await asked.ask([1, 2, 3], 64)
+        await transport.close()
+        server.close()
+        return sample, asked._waited
+
+    sample, waited = asyncio.run(main())
+    assert (sample.tokens, sample.later) == (64, 0)
+    assert sample.queue_s == waited == 100.5 and sample.first_s == 0.0
+    report = Report(
+        depths=(
+            Depth(
+                depth_tokens=8,
+                first_token_cold_s=1.0,
+                first_token_warm_s=0.1,
+                prefill_tokens_per_s=8.0,
+                decode_tokens_per_s=0.0,
+                warm_cached_tokens=None,
+            ),
+        ),
+        switches=(),
+        waited_s=waited,
+    )
+    table = as_markdown(report, {})
+    assert "not measured" in table and "100.5 s were waited" in table
+
+
+def test_a_profile_that_is_a_server_elsewhere_is_not_measured_and_never_started(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "config" / "profiles").mkdir(parents=True)
+    (tmp_path / "config" / "profiles" / "far.toml").write_text('base_url = "http://h/v1"\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "glmcode", "engine", "bench", "--profile", "far"],
+        env={**os.environ, "GLMCODE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and "somebody else runs (http://h/v1)" in done.stderr
+    assert not (tmp_path / "state").exists()
