@@ -17,7 +17,7 @@ from glmcode.engine.chat_calls import CallCollector
 from glmcode.engine.chat_messages import split_think
 from glmcode.engine.clock import Clock
 from glmcode.engine.faults import Fault, Judge
-from glmcode.engine.repetition import RepetitionDetector
+from glmcode.engine.repetition import RepetitionDetector, Verbatim
 from glmcode.engine.text import Mender
 from glmcode.engine.usage import read_usage
 
@@ -50,6 +50,7 @@ class ChatSink:
         self._reasoning_mender = Mender()
         self._finish = ""
         self._detector = RepetitionDetector()
+        self._verbatim = Verbatim()
 
     def feed(self, value: dict[str, Any], clock: Clock) -> bool:
         """See exchange.Sink."""
@@ -118,7 +119,9 @@ class ChatSink:
 
     def _show(self, kind: Any, text: str) -> None:
         if text:
-            self._watch(text, patient=False)
+            self._watch(text, patient=kind == "text" and self._verbatim.open)
+            if kind == "text":
+                self._verbatim.feed(text)
             self.streamed = True
             self._emit(Delta(kind=kind, text=text))
 

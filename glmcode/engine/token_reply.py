@@ -16,7 +16,7 @@ from glmcode.core.messages import AssistantMessage, Stop, Usage
 from glmcode.core.model import Emit, ModelError
 from glmcode.engine.clock import Clock
 from glmcode.engine.faults import Fault, Judge
-from glmcode.engine.repetition import RepetitionDetector
+from glmcode.engine.repetition import RepetitionDetector, Verbatim
 from glmcode.engine.sse import StreamError
 from glmcode.glm.interrupt import cut_interrupted
 from glmcode.glm.parser import ReplyParser
@@ -60,6 +60,7 @@ class TokenSink:
         self._parser = ReplyParser(schemas, make_id)
         self._stop: str | None = None
         self._detector = RepetitionDetector()
+        self._verbatim = Verbatim()
         shown = self._take(base)
         self._told = len(self.ids)
         self._show(shown, replay)
@@ -100,10 +101,13 @@ class TokenSink:
             kept.append(number)
         self.ids += kept
         deltas: list[Delta] = []
-        patient = self._parser.in_call
+        patient = self._parser.in_call or self._verbatim.open
         for piece in self._tokenizer.pieces(kept):
             deltas += self._parser.feed(piece)
             patient = patient or self._parser.in_call
+        for delta in deltas:
+            if delta.kind == "text":
+                self._verbatim.feed(delta.text)
         if self._detector.feed(kept, patient=patient):
             self.finish = "repetition"
             self.enough = self.complete = True

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from glmcode.engine.warming import Warmed
 
 MAX_GO_ON = 2
-REPETITION = {"min_pattern_size": 16, "max_pattern_size": 200, "min_count": 32}
-"""For vLLM's own detector: a backstop, far more patient than ours (repetition.py)."""
+REPETITION = {"min_pattern_size": 16, "max_pattern_size": 200, "min_count": 128}
+"""For vLLM's own detector: a backstop, more patient than ours (repetition.py) even in a file."""
 
 _OPTIONAL = ("repetition_detection", "detokenize", "stream_options", "output_mode")
 _NO_ROUTE = (403, 404, 405, 501)
