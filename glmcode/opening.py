@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from glmcode.agent import Agent, AgentOptions, Answer, nobody
 from glmcode.agent_head import Ahead
@@ -25,6 +25,7 @@ from glmcode.engine.default import NO_ENGINE, machine_profile
 from glmcode.engine.lane import Lane
 from glmcode.engine.paths import engine_paths
 from glmcode.engine.profile import Profile, ProfileError, find_tokenizer, load_profile
+from glmcode.engine.streamed import goes_on_the_same
 from glmcode.tools.specs import load_specs
 
 SPEEDS = "speeds.json"
@@ -138,7 +139,7 @@ def _our_endpoint(
         sampling=profile.sampling,
         step_cap=profile.step_cap,
         reasoning="template" if context.reasoning == "template" else "keep",
-        headers=_lane_headers(lane, engine.protocol or profile.protocol),
+        headers=_lane_headers(lane, engine.protocol or profile.protocol, profile.sampling),
         stall_s=engine.stall,
         gives_up=lane is None or lane.kind != "interactive",
         speeds=state_folder() / SPEEDS,
@@ -171,11 +172,12 @@ async def _server_client(
     return await connect(endpoint, load_specs(), emit)
 
 
-def _lane_headers(lane: Lane | None, protocol: str) -> dict[str, str]:
-    """Only ids can be gone on from: in `chat` nothing that was seen is broken off."""
+def _lane_headers(lane: Lane | None, protocol: str, sampling: Mapping[str, Any]) -> dict[str, str]:
+    """Only ids can be gone on from, and only with a sampling that does not count them: else
+    nothing that was seen is broken off."""
     if lane is None or not lane.run:
         return {}
-    return replace(lane, resumes=protocol == "tokens").headers()
+    return replace(lane, resumes=protocol == "tokens" and goes_on_the_same(sampling)).headers()
 
 
 def _protocol(name: str) -> Literal["tokens", "chat"] | None:

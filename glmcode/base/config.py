@@ -260,6 +260,8 @@ def _judge(config: Config) -> None:
         raise ConfigError("context.window must be 0 (all there is) or at least 4096")
     if not 0 <= config.engine.idle_stop < 1e6:
         raise ConfigError("engine.idle_stop must be 0 (never) or minutes")
+    if not 0 <= config.engine.queue_timeout < 1e9:
+        raise ConfigError("engine.queue_timeout must be 0 (any wait) or seconds")
     if config.engine.stall and config.engine.stall < 5:
         raise ConfigError("engine.stall must be 0 (never) or at least 5 seconds")
     for name, value, choices in (

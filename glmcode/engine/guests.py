@@ -21,6 +21,8 @@ from typing import Any
 
 from glmcode.engine.lane import Lane
 
+MOST = 256
+"""So many are known without a connection at the most; those who asked last."""
 RECENT_S = 600.0
 """Seconds after its last request for which one without a connection still counts as attached."""
 
@@ -75,6 +77,10 @@ class Guests:
     def _forget(self, now: float) -> None:
         for run, guest in list(self._known.items()):
             if not guest.connections and not _stays(guest, now - guest.asked):
+                del self._known[run]
+        if len(self._known) > MOST:
+            loose = [(g.asked, run) for run, g in self._known.items() if not g.connections]
+            for _, run in sorted(loose)[: max(0, len(loose) - MOST)]:
                 del self._known[run]
 
 

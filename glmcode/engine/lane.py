@@ -116,7 +116,7 @@ def read_lane(headers: Mapping[str, str], stranger: Lane) -> Lane:
         kind=next((known for known in CLASSES if known == kind), stranger.kind),
         run=run[:LONGEST] or stranger.run,
         parents=_names(headers.get(PARENTS, "")),
-        label=unquote(headers.get(LABEL, ""))[:LONGEST] or stranger.label,
+        label=_line(unquote(headers.get(LABEL, "")) or stranger.label),
         wait_s=_seconds(headers.get(WAIT, "")),
         resumes=headers.get(RESUMES, "") == "ids",
         ours=bool(run),
@@ -193,6 +193,11 @@ def ordinal(number: int) -> str:
 
 def _quoted(label: str) -> str:
     return quote(label, safe=" /~:().,+-_")
+
+
+def _line(label: str) -> str:
+    """One line: others read it in theirs, and a folder may have any name."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in label[:LONGEST])
 
 
 def _names(text: str) -> tuple[str, ...]:

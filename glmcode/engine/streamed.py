@@ -10,6 +10,7 @@ stream under one name, and a usage as if it had been one. Must not send or wait.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from glmcode.engine.wire import Head
@@ -142,9 +143,7 @@ def streamed(head: Head, body: bytes) -> Streamed | None:
         sampling, ids = value["sampling_params"], value["token_ids"]
         limit = sampling["max_tokens"]
         plain = value["stream"] is True and value.get("output_mode", "tokens") == "tokens"
-        plain = plain and sampling.get("n", 1) == 1 and _seed_is_idle(sampling)
-        plain = plain and _says_no_more(value, _PLAIN)
-        plain = plain and _says_no_more(sampling, _PLAIN_SAMPLING | {"n", "seed"})
+        plain = plain and _says_no_more(value, _PLAIN) and goes_on_the_same(sampling)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None
     if not (plain and isinstance(limit, int) and isinstance(ids, list)):
@@ -152,13 +151,17 @@ def streamed(head: Head, body: bytes) -> Streamed | None:
     return Streamed(value, limit)
 
 
-def _says_no_more(value: dict[str, Any], known: frozenset[str]) -> bool:
+def goes_on_the_same(sampling: Mapping[str, Any]) -> bool:
+    """Whether an answer that is broken off and gone on with is the one that it would have been."""
+    if sampling.get("n", 1) != 1:
+        return False
+    if sampling.get("seed") is not None and sampling.get("temperature") != 0:
+        return False
+    return _says_no_more(sampling, _PLAIN_SAMPLING | {"n", "seed"})
+
+
+def _says_no_more(value: Mapping[str, Any], known: frozenset[str]) -> bool:
     return all(not said or name in known for name, said in value.items())
-
-
-def _seed_is_idle(sampling: dict[str, Any]) -> bool:
-    """Whether a seed is absent, or nothing is drawn."""
-    return sampling.get("seed") is None or sampling.get("temperature") == 0
 
 
 def with_length(head: Head, length: int) -> bytes:

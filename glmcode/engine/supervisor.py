@@ -50,6 +50,8 @@ from glmcode.engine.wire import (
 _IDLE_LIMIT_S = 600.0
 _HEARTBEAT_S = 5.0
 _TICK_S = 2.0
+_RUNS = 16
+"""Runs that one connection may stand for; of one that names more, the first are over."""
 _PUSHED = 2_000_000
 """Bytes a second of states that one who watches is told."""
 
@@ -180,7 +182,7 @@ class Supervisor:
             writer.close()
             return
         self._connections.add(task)
-        runs: set[str] = set()
+        runs: dict[str, None] = {}
         try:
             await self._serve(Incoming(reader), writer, runs, gate)
         except WireError as error:
@@ -199,7 +201,7 @@ class Supervisor:
         self,
         client: Incoming,
         writer: asyncio.StreamWriter,
-        runs: set[str],
+        runs: dict[str, None],
         gate: Gate | None,
     ) -> None:
         """gate: what a connection passes that came in by the door."""
@@ -232,12 +234,16 @@ class Supervisor:
             if not go_on or head.closes:
                 return
 
-    def _note(self, writer: asyncio.StreamWriter, head: Head, runs: set[str]) -> None:
+    def _note(self, writer: asyncio.StreamWriter, head: Head, runs: dict[str, None]) -> None:
         """Know who asks. runs: those that asked on this connection."""
         lane = read_lane(head.headers, stranger(writer))
         if lane.ours or queues(head):
             self._guests.asks(lane, peer_pid(writer), first=lane.run not in runs)
-            runs.add(lane.run)
+            runs[lane.run] = None
+            if len(runs) > _RUNS:
+                oldest = next(iter(runs))
+                del runs[oldest]
+                self._guests.leaves(oldest)
 
     async def _listen(self, client: Incoming, writer: asyncio.StreamWriter, head: Head) -> bool:
         """POST: serve elsewhere too, or no more. GET: where, for one that takes over."""

@@ -7,6 +7,8 @@ import os
 import resource
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -338,3 +340,68 @@ def test_requests_that_wait_are_kept_up_to_a_size_of_all_together(
         await asyncio.to_thread(until, lambda: taken.held == size)
 
     asyncio.run(run())
+
+
+def test_a_label_is_one_line_without_power_over_a_terminal(up: Home) -> None:
+    label = "git%0Ahook%0D%1B]0;title%07%E2%80%AEevil%C2%9B2J"
+    with raw(up) as connection:
+        connection.sendall(generate(5000, "x-glmcode-run: r", f"x-glmcode-label: {label}"))
+        until(lambda: engine_status("fake").running)
+        (one,) = engine_status("fake").running
+        assert one["label"].startswith("git\ufffdhook") and one["label"].isprintable()
+        shown = subprocess.run(
+            [sys.executable, "-m", "glmcode", "engine", "status", "--profile", "fake"],
+            capture_output=True,
+        )
+    assert b"git\xef\xbf\xbdhook" in shown.stdout and b"\x1b" not in shown.stdout
+
+
+HEADERS = {
+    "its own parent": {"x-glmcode-run": "me", "x-glmcode-parents": "me"},
+    "a circle": {"x-glmcode-run": "a", "x-glmcode-parents": "b,a,b,a"},
+    "a parent that never was": {"x-glmcode-run": "a", "x-glmcode-parents": "nobody"},
+    "a hundred parents": {"x-glmcode-parents": ",".join(f"p{n}" for n in range(100))},
+    "sixty thousand parents": {"x-glmcode-parents": "p," * 30_000},
+    "a class that is none": {"x-glmcode-class": "urgent", "x-glmcode-run": "a"},
+    "a class in capitals": {"x-glmcode-class": "INTERACTIVE"},
+    "a run of 60,000 letters": {"x-glmcode-run": "r" * 60_000},
+    "a run of odd bytes": {"x-glmcode-run": "\xff\x1b[2J"},
+    "a negative wait": {"x-glmcode-wait": "-1", "x-glmcode-run": "a"},
+    "a wait that is no number": {"x-glmcode-wait": "nan", "x-glmcode-run": "a"},
+    "a wait without end": {"x-glmcode-wait": "inf", "x-glmcode-run": "a"},
+    "a wait of a moment": {"x-glmcode-wait": "0.001", "x-glmcode-run": "a"},
+    "no wait": {"x-glmcode-wait": "0", "x-glmcode-run": "a"},
+    "tokens that are none": {"x-glmcode-tokens": "-5", "x-glmcode-run": "a"},
+    "more tokens than there are": {"x-glmcode-tokens": "999999999", "x-glmcode-run": "a"},
+    "a label of half a character": {"x-glmcode-label": "%ff%", "x-glmcode-run": "a"},
+    "another way to resume": {"x-glmcode-resumes": "everything", "x-glmcode-run": "a"},
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+@pytest.mark.parametrize("kind", ["", "hook", "background"])
+def test_whatever_a_client_says_of_itself_a_free_engine_answers_it(
+    up: Home, name: str, kind: str
+) -> None:
+    until(lambda: not (engine_status("fake").running or engine_status("fake").waiting))
+    said = {"x-glmcode-class": kind} if kind else {}
+    lines = [f"{key}: {value}" for key, value in {**said, **HEADERS[name]}.items()]
+    with raw(up) as connection:
+        connection.sendall(generate(3, *lines))
+        answered = receive(connection, b"\r\n0\r\n\r\n")
+    assert answered.count(b"token_ids") == 3
+    assert answered.count(b"HTTP/1.1 200") == 1
+
+
+def test_who_names_many_runs_is_known_by_the_last_of_them(up: Home) -> None:
+    until(lambda: not engine_status("fake").running)
+    with raw(up) as connection:
+        for number in range(400):
+            lines = ("Content-Length: 2", f"x-glmcode-run: run-{number}")
+            connection.sendall(head(*lines, path="/v1/models", method="GET") + b"ab")
+            receive(connection, b"}]}")
+        attached = engine_status("fake").attached
+        assert len(attached) <= 256 + 16
+        assert sum(one["connected"] for one in attached) <= 16
+        assert attached[0]["run"] == "run-399"
+    until(lambda: not any(one["connected"] for one in engine_status("fake").attached))

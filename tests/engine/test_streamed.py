@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from glmcode.engine.lane import RESUMES, new_lane
 from glmcode.engine.streamed import ROUTE, Streamed, streamed, with_length
 from glmcode.engine.wire import Head, parse_head
+from glmcode.opening import _lane_headers
 
 SAMPLING: dict[str, Any] = {"max_tokens": 10, "temperature": 0}
 REQUEST: dict[str, Any] = {
@@ -208,3 +211,22 @@ def test_the_length_of_a_request_is_replaced_and_nothing_else() -> None:
     assert with_length(one, 3456) == (
         b"POST /x HTTP/1.1\r\nHost: x\r\ncontent-length: 3456\r\nX: content-length: 12\r\n\r\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("sampling", "told"),
+    [
+        ({"temperature": 1.0, "top_p": 0.95, "repetition_penalty": 1.0}, "ids"),
+        ({"temperature": 0.0, "seed": 3}, "ids"),
+        ({"temperature": 1.0, "seed": 3}, None),
+        ({"seed": 3}, None),
+        ({"temperature": 0.0, "presence_penalty": 0.5}, None),
+        ({"temperature": 0.0, "stop": ["END"]}, None),
+    ],
+)
+def test_our_own_runs_go_on_only_where_the_answer_is_the_same(
+    sampling: dict[str, Any], told: str | None
+) -> None:
+    lane = new_lane("hook", Path("/src/x"), {})
+    assert _lane_headers(lane, "tokens", sampling).get(RESUMES) == told
+    assert RESUMES not in _lane_headers(lane, "chat", sampling)
