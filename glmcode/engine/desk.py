@@ -29,7 +29,8 @@ GRACE_S = 1.0
 FEW, CROWD = 20, 2000
 """One for each second between two looks at all who wait: a thousand are looked at every 0.5 s."""
 
-_FREE = ("/render", "/abort_requests", "/tokenize", "/detokenize")
+_FREE = ("/render", "/tokenize", "/detokenize", "/count_tokens", "/abort_requests", "/cancel")
+"""What takes none of it; and what ends an answer must not wait for its end."""
 
 
 def queues(head: Head) -> bool:

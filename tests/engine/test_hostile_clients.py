@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from glmcode.engine.attach import engine_status
+from glmcode.engine.desk import queues
 from glmcode.engine.intake import Intake
 from glmcode.engine.lane import QUEUED, read_place
 from glmcode.engine.wire import Incoming, answer, parse_head
@@ -405,3 +406,27 @@ def test_who_names_many_runs_is_known_by_the_last_of_them(up: Home) -> None:
         assert sum(one["connected"] for one in attached) <= 16
         assert attached[0]["run"] == "run-399"
     until(lambda: not any(one["connected"] for one in engine_status("fake").attached))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "waits"),
+    [
+        ("POST", "/v1/chat/completions", True),
+        ("POST", "/v1/chat/completions?x=/render", True),
+        ("POST", "/v1/completions", True),
+        ("POST", "/v1/embeddings", True),
+        ("POST", "/v1/messages", True),
+        ("POST", "/v1/responses", True),
+        ("POST", "/inference/v1/generate", True),
+        ("POST", "/v1/responses/resp_1/cancel", False),
+        ("POST", "/v1/messages/count_tokens", False),
+        ("POST", "/v1/chat/completions/render", False),
+        ("POST", "/inference/v1/abort_requests", False),
+        ("GET", "/v1/models", False),
+        ("GET", "/v1/chat/completions", False),
+    ],
+)
+def test_what_takes_the_engine_s_time_waits_and_nothing_else(
+    method: str, path: str, waits: bool
+) -> None:
+    assert queues(parse_head(head(path=path, method=method))) is waits

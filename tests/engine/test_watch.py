@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from glmcode.core.events import Notice, Waiting
+from glmcode.core.events import Notice, Queued, Waiting
 from glmcode.engine.client import Endpoint
+from glmcode.engine.lane import QUEUED
 from glmcode.engine.watch import Prefill
 from glmcode.tools.specs import load_specs
 from tests.engine.client_kit import TOKENIZER, Asked, ask, connect, new_transcript
@@ -46,6 +48,7 @@ def asked(
     stall_s: float = 0.0,
     gives_up: bool = True,
     cancel_after: float | None = None,
+    step_cap: int = 500,
 ) -> tuple[Measured, Asked]:
     engine = Measured([reply], socket=folder / "s", tokenizer=TOKENIZER)
     engine.use, engine.made = iter(use or []), iter(made or [])
@@ -59,6 +62,7 @@ def asked(
             window=16_384,
             stall_s=stall_s,
             gives_up=gives_up,
+            step_cap=step_cap,
         )
         events: list[object] = []
         client = await connect(endpoint, load_specs(), events.append)
@@ -167,3 +171,71 @@ def test_the_time_left_comes_from_the_last_chunks() -> None:
     assert prefill.share(9.0)[1] == pytest.approx(4.0)
     prefill.take(50_000, 10.0)
     assert prefill.share(10.0) == (None, None), "somebody else has the cache, too"
+
+
+@pytest.mark.parametrize("events", [0, 1])
+def test_it_stands_still_at_whatever_stage_it_fell_silent(tmp_path: Path, events: int) -> None:
+    silent = Reply(text="some words and more of them", chunk=1, hang_after_events=events)
+    engine, told = asked(tmp_path, silent, made=[7], stall_s=2.0)
+    assert "stands still" in told.fault.args[0] and told.seconds < 9.0
+    assert len(engine.steps) == 1, "what stands still is not asked again"
+
+
+def test_silence_after_the_last_word_is_no_stall(tmp_path: Path) -> None:
+    reply = Reply(ids=[400, 401], chunk=8, hang_after_events=1, finish="length")
+    _, told = asked(tmp_path, reply, made=[7], stall_s=6.0, step_cap=2)
+    assert told.error is None or "no more replies" in str(told.error), "it went on in no time"
+    assert told.seconds < 6.0
+
+
+def interim(position: int, *ahead: object) -> bytes:
+    value = {"position": position, "eta_s": None, "seconds": 1.0, "ahead": ahead}
+    return f"HTTP/1.1 102 Processing\r\n{QUEUED}: {json.dumps(value)}\r\n\r\n".encode()
+
+
+def queued(folder: Path, *, turn: bool, stall_s: float, stays_s: float) -> Asked:
+    """What comes of a request that is told a place, perhaps that it is its turn, and then nothing
+    until the connection closes."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"GET /metrics"):
+            text = METRICS.format(use=0.5, made=7).encode()
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(text) + text)
+        else:
+            writer.write(interim(1, ["scripted", "a run", 2.0, True]))
+            if turn:
+                writer.write(interim(0))
+            await asyncio.sleep(stays_s)
+        writer.close()
+
+    async def main() -> Asked:
+        async with await asyncio.start_unix_server(serve, str(folder / "q")):
+            endpoint = Endpoint(
+                socket=folder / "q", model="glm", protocol="tokens", tokenizer=TOKENIZER,
+                window=16_384, stall_s=stall_s,
+            )  # fmt: skip
+            client = await connect(endpoint, load_specs(), lambda event: None)
+            try:
+                return await ask(client, new_transcript())
+            finally:
+                await client.close()
+
+    return asyncio.run(main())
+
+
+def test_an_engine_that_falls_silent_after_a_wait_in_the_queue_stands_still_too(
+    tmp_path: Path,
+) -> None:
+    told = queued(tmp_path, turn=True, stall_s=2.0, stays_s=60.0)
+    assert "stands still" in str(told.fault) and told.seconds < 9.0
+    assert told.of(Queued)
+
+
+def test_who_waits_for_others_is_never_told_that_the_engine_stands_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glmcode.engine.retry.BUDGET_S", 0.0)
+    told = queued(tmp_path, turn=False, stall_s=2.0, stays_s=6.0)
+    assert "stands still" not in str(told.fault)
+    assert told.seconds >= 6.0
