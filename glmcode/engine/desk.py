@@ -17,7 +17,7 @@ from typing import Any
 from glmcode.engine.guests import stranger
 from glmcode.engine.handover import Outcome, left, pass_on
 from glmcode.engine.intake import Intake
-from glmcode.engine.lane import CLASSES, Place, read_lane, read_tokens
+from glmcode.engine.lane import CLASSES, Lane, Place, read_lane, read_tokens
 from glmcode.engine.queue import Queue, Ticket
 from glmcode.engine.streamed import Streamed, streamed, with_length
 from glmcode.engine.wire import Head, Incoming, answer
@@ -100,14 +100,16 @@ class Desk:
         Returns whether the connection goes on. Raises WireError.
         """
         async with self._intake.whole(client, writer, head) as request:
-            return request is not None and await self._serve(client, writer, head, request)
+            if request is None:
+                return False
+            lane = read_lane(head.headers, stranger(writer))
+            return await self.answer(client, writer, head, request, lane)
 
-    async def _serve(
-        self, client: Incoming, writer: asyncio.StreamWriter, head: Head, request: bytes
+    async def answer(
+        self, client: Incoming, writer: asyncio.StreamWriter, head: Head, request: bytes, lane: Lane
     ) -> bool:
-        ticket = self.queue.enter(
-            read_lane(head.headers, stranger(writer)), read_tokens(head.headers)
-        )
+        """As `serve`, for a request that is whole (head and body), and whose place is known."""
+        ticket = self.queue.enter(lane, read_tokens(head.headers))
         self._signals[ticket] = asyncio.Event()
         script: Streamed | None = None
         outcome: Outcome = "again"
@@ -230,6 +232,7 @@ class Desk:
                 self._upstream,
                 mark,
                 broken=lambda: ticket.breaking,
+                forced=lambda: ticket.forced,
                 signal=signal,
                 pressed=lambda: bool(self.queue.waiting),
                 streams=lambda: self._streams(ticket, script),

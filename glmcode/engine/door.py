@@ -234,18 +234,19 @@ class Gate:
             self._door.passed(self)
             return head
         self._writer.write(refusal)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(REFUSED_S):  # one who still sends would not read it
-                await self._writer.drain()
-                await _drop(client, head)
+        await drop(client, self._writer, head)
         return None
 
 
-async def _drop(client: Incoming, head: Head) -> None:
+async def drop(client: Incoming, writer: asyncio.StreamWriter, head: Head) -> None:
+    """Read a little of a refused request's body: one who still sends would not read the answer."""
     body, left = request_body(head), REFUSED
-    while not body.done and left > 0 and (data := await client.some()):
-        left -= len(data)
-        body.feed(data)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(REFUSED_S):
+            await writer.drain()
+            while not body.done and left > 0 and (data := await client.some()):
+                left -= len(data)
+                body.feed(data)
 
 
 def _notice_dead(writer: asyncio.StreamWriter) -> None:

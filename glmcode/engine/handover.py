@@ -56,6 +56,7 @@ async def pass_on(
     *,
     signal: asyncio.Event,
     broken: Callable[[], bool],
+    forced: Callable[[], bool],
     pressed: Callable[[], bool],
     streams: Callable[[], None],
     resumes: bool,
@@ -64,9 +65,10 @@ async def pass_on(
     """Ask the engine and pass its answer back.
 
     mark: header lines added to the answer. signal: set when `broken` may have changed, which
-    tells that somebody more urgent waits. pressed: whether anybody waits. streams: called when
-    the first of the answer goes out. resumes: the client can go on with an answer it has in part.
-    script: follows an answer whose rest can be asked for.
+    tells that somebody more urgent waits; forced: even if the client loses its answer. pressed:
+    whether anybody waits. streams: called when the first of the answer goes out. resumes: the
+    client can go on with an answer it has in part. script: follows an answer whose rest can be
+    asked for.
     """
     try:
         up_reader, up_writer = await asyncio.open_unix_connection(str(upstream), limit=BLOCK)
@@ -77,7 +79,7 @@ async def pass_on(
     receiving = asyncio.create_task(flow.run())
     leaving = asyncio.create_task(left(client))
     try:
-        return await _watch(flow, receiving, leaving, signal, broken, resumes)
+        return await _watch(flow, receiving, leaving, signal, broken, forced, resumes)
     except ConnectionError:
         return "gone"
     except _Stalled:
@@ -98,6 +100,7 @@ async def _watch(
     leaving: asyncio.Task[bool],
     signal: asyncio.Event,
     broken: Callable[[], bool],
+    forced: Callable[[], bool],
     resumes: bool,
 ) -> Outcome:
     signalled = asyncio.create_task(signal.wait())
@@ -114,7 +117,7 @@ async def _watch(
                     return "gone"
             if signalled.done():
                 watched.discard(signalled)
-                if broken() and (flow.unseen or resumes or flow.has_rest):
+                if broken() and (flow.unseen or resumes or flow.has_rest or forced()):
                     return await _break_off(flow, receiving, resumes)
                 signal.clear()
                 signalled = asyncio.create_task(signal.wait())

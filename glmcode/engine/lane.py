@@ -45,7 +45,8 @@ class Lane:
     run names it ("" only before it is known); parents: the runs that it is nested in, the
     outermost first. label: for those who wait behind it. wait_s: the longest wait in the queue,
     0: none, None: without end. resumes: an answer that was broken off for somebody more urgent
-    is asked for again from where it stood. ours: it reads what it is told while it waits.
+    is asked for again from where it stood. ours: it reads what it is told while it waits. within:
+    the run whose command asks, from inside its sandbox ("": none); never said by a header.
     """
 
     kind: QueueClass = "scripted"
@@ -55,6 +56,7 @@ class Lane:
     wait_s: float | None = None
     resumes: bool = False
     ours: bool = False
+    within: str = ""
 
     def headers(self) -> dict[str, str]:
         """For every request of this run."""
@@ -120,6 +122,24 @@ def read_lane(headers: Mapping[str, str], stranger: Lane) -> Lane:
         wait_s=_seconds(headers.get(WAIT, "")),
         resumes=headers.get(RESUMES, "") == "ids",
         ours=bool(run),
+    )
+
+
+def inside(given: Lane, parent: Lane, run: str, parents: Sequence[str]) -> Lane:
+    """The lane of what a run's sandboxed command asks, whatever it says about itself.
+
+    It is nested in that run and in nobody else's, never more urgent, and is shown as what it is.
+    run, parents: names for it, and for what it is nested in below that run, that no other has.
+    """
+    return Lane(
+        kind=max(given.kind, parent.kind, key=CLASSES.index),
+        run=run,
+        parents=(*parent.parents, parent.run, *parents)[-DEEPEST:],
+        label=f"command of the {parent.label}"[:LONGEST],
+        wait_s=given.wait_s,
+        resumes=given.resumes,
+        ours=given.ours,
+        within=parent.run,
     )
 
 

@@ -12,6 +12,7 @@ import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal, TypeAlias
 
 from glmcode.engine.lane import CLASSES, Ahead, Lane, Place
@@ -39,7 +40,12 @@ NAMED = 20
 LEAST_S, MOST_S = 0.01, 86_400.0
 """What takes less was refused, what takes more is no measure."""
 
-Key: TypeAlias = tuple[int, bool, bool, bool, bool, float, float, int]
+OWN_S = 2.0
+"""A run waits no longer for what its own sandboxed commands have the engine do (hatch.py)."""
+LONG_S = 300.0
+"""Nobody waits for one answer of those for longer, once it has had the engine for so long."""
+
+Key: TypeAlias = tuple[int, bool, bool, bool, bool, bool, float, float, int]
 
 
 @dataclass(slots=True, eq=False)
@@ -48,7 +54,7 @@ class Ticket:
 
     breaks: how often it was broken off for somebody more urgent; returned: it was, and goes
     to the head of its class. breakable: it may still be broken off as far as it has come. unseen:
-    nothing of its answer was passed on.
+    nothing of its answer was passed on. forced: it is broken off although that may cost the answer.
     """
 
     lane: Lane
@@ -64,6 +70,7 @@ class Ticket:
     breakable: bool = True
     breaking: bool = False
     unseen: bool = True
+    forced: bool = False
 
     @property
     def rank(self) -> int:
@@ -137,11 +144,11 @@ class Queue:
         else:
             self.running.remove(ticket)
             run.ended = now
-            if broken:
+            if broken and not ticket.forced:
                 run.breaks = ticket.breaks + 1
                 run.place_until = now + RETURN_S
                 run.place_entered = (ticket.entered, ticket.entered_at)
-            else:
+            elif not ticket.forced:
                 run.breaks = 0
                 if answered:
                     self._learn(ticket.lane.kind, now - ticket.started)
@@ -150,9 +157,12 @@ class Queue:
         ticket.state = "left"
 
     def back(self, ticket: Ticket) -> None:
-        """A running request is put back at the head of its class: nobody saw any of it yet."""
+        """A running request is put back at the head of its class: nobody saw any of it yet.
+
+        One that had the engine too long is put back where others come before it.
+        """
         self.running.remove(ticket)
-        ticket.state, ticket.returned, ticket.breaking = "waiting", True, False
+        ticket.state, ticket.returned, ticket.breaking = "waiting", not ticket.forced, False
         ticket.breaks += 1
         self.waiting.append(ticket)
 
@@ -173,16 +183,19 @@ class Queue:
         self.waiting.remove(first)
         self.running.append(first)
         first.state, first.started, first.started_at = "running", now, time.time()
-        first.breakable, first.breaking = True, False
+        first.breakable, first.breaking, first.forced = True, False, False
         run = self._run(first.lane, now)
         run.served, run.tokens = now, first.tokens or run.tokens
         return first
 
     def wake_in(self) -> float | None:
         """Seconds after which `next` may say otherwise although nothing happened; None: never."""
-        if len(self.running) >= self.seats or not self.waiting or self._hold is None:
-            return None
         now = self.clock()
+        if len(self.running) >= self.seats:
+            ends = [self._overstays_at(ticket) for ticket in self.running if not ticket.breaking]
+            return max(0.0, min(ends, default=inf) - now) if min(ends, default=inf) < inf else None
+        if not self.waiting or self._hold is None:
+            return None
         first = min(self.waiting, key=lambda ticket: self._key(ticket, now))
         return max(0.0, self._held_from(first, now) - now)
 
@@ -195,6 +208,10 @@ class Queue:
         if not any(ticket.breakable and ticket.breaks < MOST_BREAKS for ticket in self.running):
             return None
         now = self.clock()
+        for ticket in self.running:
+            if self._overstays_at(ticket) <= now:
+                ticket.forced = True
+                return ticket
         urgent = min(self._urgency(ticket, now) for ticket in self.waiting)
         found = [
             ticket
@@ -285,6 +302,20 @@ class Queue:
         parents = [self._runs[name] for name in ticket.lane.parents if name in self._runs]
         return any(not parent.open and now - parent.ended < NESTED_S for parent in parents)
 
+    def _overstays_at(self, ticket: Ticket) -> float:
+        """When one that a sandboxed command asked for must give way to those who wait now: to the
+        run itself soon, to others after long. inf: it need not."""
+        run = ticket.lane.within
+        if not run:
+            return inf
+        own = [max(w.entered, ticket.started) for w in self.waiting if w.lane.run == run]
+        others = any(run not in (w.lane.run, w.lane.within) for w in self.waiting)
+        late = ticket.started + LONG_S if others else inf
+        return min(min(own, default=inf) + OWN_S, late)
+
+    def _asks(self, run: str) -> bool:
+        return bool(run) and any(ticket.lane.run == run for ticket in self.waiting)
+
     def _urgency(self, ticket: Ticket, now: float) -> int:
         """Its class, or that of the run which waits for it."""
         ranks = [ticket.rank]
@@ -319,6 +350,7 @@ class Queue:
         nested = bool(ticket.lane.parents) and self._nested(ticket, now)
         return (
             self._effective(ticket, now),
+            self._asks(ticket.lane.within),  # a run goes before what it started itself
             not ticket.returned,
             not (waited > FAIR_FULL_S),
             not nested,

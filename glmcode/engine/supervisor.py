@@ -21,6 +21,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 from glmcode.engine.becoming import become
 from glmcode.engine.crowd import Crowd, listen, raise_limit
@@ -28,6 +29,8 @@ from glmcode.engine.desk import Desk, queues
 from glmcode.engine.door import Door, Gate
 from glmcode.engine.family import adopt_orphans
 from glmcode.engine.guests import Guests, peer_pid, stranger
+from glmcode.engine.hatch import ROUTE as HATCH
+from glmcode.engine.hatch import Hatches, Inside
 from glmcode.engine.idle import IdleStop
 from glmcode.engine.lane import read_lane
 from glmcode.engine.mark import GENERATES, EngineMark
@@ -54,6 +57,8 @@ _RUNS = 16
 """Runs that one connection may stand for; of one that names more, the first are over."""
 _PUSHED = 2_000_000
 """Bytes a second of states that one who watches is told."""
+_FACTS = ("protocol", "profile", "state", "phase", "percent", "eta_s", "reason", "model", "window")
+"""Of the status: what a sandboxed command is told."""
 
 
 class Supervisor:
@@ -81,6 +86,8 @@ class Supervisor:
             self._notify,
         )
 
+        self._hatches = Hatches(paths.socket_folder, self._inside())
+
     @property
     def status(self) -> EngineStatus:
         """What the engine is doing now."""
@@ -94,6 +101,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._leave.set)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self._hatches.sweep()
         server = await listen(self._accept, str(self._paths.socket))
         self._paths.socket.chmod(0o600)
         await self._door.reopen()
@@ -109,6 +117,7 @@ class Supervisor:
             await self._runner.stop()
             server.close()
             await self._door.close()
+            await self._hatches.close()
             if _same(self._lock, self._paths.lock):  # else a later one's files lie there
                 for path in (self._paths.socket, self._paths.engine_socket, self._paths.info):
                     path.unlink(missing_ok=True)
@@ -193,8 +202,7 @@ class Supervisor:
             self._connections.discard(task)
             self._crowd.leaves(writer)
             for run in runs:
-                self._guests.leaves(run)
-                self._desk.gone(run)
+                self._leaves(run)
             writer.close()
 
     async def _serve(
@@ -213,6 +221,9 @@ class Supervisor:
                 return
             if head.path == "/glmcode/listen":
                 go_on = await self._listen(client, writer, head)
+            elif (head.method, head.path) == ("POST", HATCH):
+                await self._lend(client, writer, head)
+                return
             elif head.path.startswith("/glmcode/"):
                 await _skip(client, writer, head)
                 go_on = await self._own_route(head, writer, gate)
@@ -255,6 +266,26 @@ class Supervisor:
         writer.write(answer(400, error) if error else answer(200, self._to_json()))
         self._notify()
         return True
+
+    async def _lend(self, client: Incoming, writer: asyncio.StreamWriter, head: Head) -> None:
+        """A hatch for the commands of a run; who only keeps one open has nothing to do here."""
+        self._connections.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+        await self._hatches.lend(client, writer, head)
+
+    def _inside(self) -> Inside:
+        return Inside(
+            up=lambda: self.status.up,
+            why_not=self._why_not,
+            state=lambda: {name: getattr(self.status, name) for name in _FACTS},
+            answer=self._desk.answer,
+            relay=self._relay,
+            asks=lambda lane, pid, first: self._guests.asks(lane, pid, first=first),
+            leaves=self._leaves,
+        )
+
+    def _leaves(self, run: str) -> None:
+        self._guests.leaves(run)
+        self._desk.gone(run)
 
     async def _relay(self, client: Incoming, writer: asyncio.StreamWriter, head: Head) -> bool:
         """What takes none of the engine's time: lists of models, metrics, encoding of text."""

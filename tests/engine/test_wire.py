@@ -67,6 +67,35 @@ def test_what_frames_a_body_is_read_from_the_head() -> None:
         request_body(parse_head(post % b"Content-Length: -4"))
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"Content-Length: 4\r\nContent-Length: 40",
+        b"Content-Length: 4\r\nTransfer-Encoding: chunked",
+        b"Content-Length : 4",
+        b"Transfer-Encoding: gzip, chunked",
+        b"Transfer-Encoding: xchunked",
+        b"Transfer-Encoding:\r\n chunked",
+        b"A: b\nTransfer-Encoding: chunked",
+        b"A: b\rContent-Length: 4",
+        b"no header at all",
+    ],
+)
+def test_a_head_that_two_readers_could_frame_differently_is_refused(lines: bytes) -> None:
+    with pytest.raises(WireError):
+        parse_head(b"POST /v1/x HTTP/1.1\r\n" + lines + b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("length", ["²", "٣", "+4", "4_0", "0x4", " "])
+def test_a_length_is_digits_and_nothing_else(length: str) -> None:
+    coded = length.encode("latin-1", "replace")
+    with pytest.raises(WireError):
+        request_body(parse_head(b"POST / HTTP/1.1\r\nContent-Length: " + coded + b"\r\n\r\n"))
+    if length.strip():
+        with pytest.raises(WireError):
+            Chunked().feed(length.encode() + b"\r\nabcd\r\n0\r\n\r\n")
+
+
 def test_some_responses_have_no_body_whatever_their_head_says() -> None:
     def response(status: str) -> bytes:
         return f"HTTP/1.1 {status}\r\nContent-Length: 5\r\n\r\n".encode()
