@@ -320,6 +320,8 @@ class Agent:
                 await close_all(self.context)
             await self.past.close()
             if not keep_client:
+                if self.options.lease is not None:
+                    self.options.lease.close()
                 await self.client.close()
         finally:
             self.journal.close()

@@ -13,6 +13,7 @@ from pathlib import Path
 from glmcode.base.settings import ContextSettings, EngineSettings, Mode, SandboxMode
 from glmcode.core.events import ApprovalAsked
 from glmcode.engine.lane import Lane
+from glmcode.engine.lease import Lease
 from glmcode.permissions import Rule
 from glmcode.sessions import StoredSession
 
@@ -45,7 +46,8 @@ class CommandOptions:
     caches: folders that they may write besides the workspace.
     auto_allow: run unasked where the sandbox is complete; None: as a person once answered, who is
     asked if need be. environment: names or patterns of
-    variables that look like secrets and are handed to commands all the same.
+    variables that look like secrets and are handed to commands all the same. engine: whether
+    what runs in the sandbox may ask this run's engine.
     """
 
     sandbox: SandboxMode | None = None
@@ -53,6 +55,7 @@ class CommandOptions:
     network: bool = False
     auto_allow: bool | None = False
     environment: tuple[str, ...] = ()
+    engine: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +65,8 @@ class AgentOptions:
     max_turns counts model steps per turn; result_chars bounds one tool result. stored: a
     session to go on with (its journal is open and belongs to the agent from then on).
     trusted: whether its instructions may import files. checkpoints: whether what is changed
-    can be undone. lane: how urgently this run asks an engine that others use too.
+    can be undone. lane: how urgently this run asks an engine that others use too. lease: of a way
+    to that engine for its own sandboxed commands.
     """
 
     workspace: Path
@@ -83,6 +87,7 @@ class AgentOptions:
     session_id: str | None = None
     stored: StoredSession | None = None
     lane: Lane = field(default_factory=Lane)
+    lease: Lease | None = None
 
 
 async def nobody(asked: ApprovalAsked) -> Approval | None:

@@ -15,6 +15,7 @@ from glmcode.agent_options import AgentOptions
 from glmcode.base.answers import AUTO_ALLOW, CHOICES, answers
 from glmcode.base.config import sandbox_for
 from glmcode.base.data import prompt_text
+from glmcode.base.nested import CLOSED, way_out
 from glmcode.base.paths import cache_folder, config_folder, state_folder
 from glmcode.base.settings import Mode
 from glmcode.core.events import Notice
@@ -56,6 +57,8 @@ def tool_context(options: AgentOptions, limit: Callable[[], int], emit: Emit) ->
             kept=kept_in_home(Path(os.path.expanduser("~"))),  # noqa: PTH111 (it never raises)
             aside=state_folder() / "aside",
             network=options.commands.network,
+            way=_way(options),
+            around=bool(way_out(os.environ)),
             unasked=_unasked(options),
             withheld=secret,
             say=lambda text: emit(Notice(text=text)),
@@ -63,6 +66,17 @@ def tool_context(options: AgentOptions, limit: Callable[[], int], emit: Emit) ->
         outline=lambda path, text, room: _parsing().outline(path, text, room),
         syntax=lambda path, before, after: _parsing().new_errors(path, before, after),
     )
+
+
+def _way(options: AgentOptions) -> Callable[[], Path | None]:
+    """Where sandboxed commands may ask this run's engine: through the outer one's way inside of a
+    sandbox, and nowhere where it was not wanted."""
+    outer = way_out(os.environ)
+    if not options.commands.engine or outer == CLOSED:
+        return lambda: None
+    if outer:
+        return lambda: Path(outer)
+    return options.lease.path if options.lease is not None else lambda: None
 
 
 @lru_cache(maxsize=1)

@@ -11,6 +11,8 @@ import os
 import sys
 import time
 
+from glmcode.base.nested import settle, way_out
+
 TYPE_CHECKING = False  # importing typing for this would cost milliseconds
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +55,7 @@ def main() -> int:
     """Entry point of the `glmcode` script; returns the exit code and never raises."""
     _open_descriptors()
     argv = sys.argv[1:]
+    settle(os.environ)
     if _is_headless(argv):
         _watch_signals()
     try:
@@ -267,7 +270,8 @@ def _interactive(arguments: Arguments) -> int:
         raise UsageError("no terminal here: use glmcode -p PROMPT for one turn without one")
     from glmcode.engine.default import NO_ENGINE, machine_profile
 
-    if not (arguments.engine.base_url or arguments.engine.profile or machine_profile()):
+    engine = arguments.engine
+    if not (engine.base_url or engine.profile or machine_profile() or way_out(os.environ)):
         return _say(NO_ENGINE, 75)
     for notice in arguments.notices:
         _say(notice, 0)
@@ -316,6 +320,7 @@ def _agent_options(arguments: Arguments) -> AgentOptions:
             network=arguments.permissions.sandbox_network,
             auto_allow=False if arguments.print_mode else arguments.permissions.sandbox_auto_allow,
             environment=arguments.permissions.environment,
+            engine=arguments.permissions.sandbox_engine,
         ),
         system_prompt=arguments.system_prompt,
         append_system_prompt=arguments.append_system_prompt,

@@ -9,15 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from glmcode.agent import Agent, AgentOptions, Answer, nobody
 from glmcode.agent_head import Ahead
+from glmcode.agent_nested import (
+    Nested,
+    Ready,
+    lease,
+    looking_again,
+    reach,
+    said,
+    taking_over,
+)
+from glmcode.base.nested import way_out
 from glmcode.base.paths import state_folder
 from glmcode.base.settings import ContextSettings, EngineSettings, Reasoning
+from glmcode.core.events import Notice
 from glmcode.core.model import Emit, ModelError
 from glmcode.engine.attach import EngineAddress, EngineUnavailable, attach
 from glmcode.engine.client import Client, Endpoint, connect
@@ -41,16 +52,26 @@ class OpenError(Exception):
 
 async def open_agent(options: AgentOptions, emit: Emit, answer: Answer = nobody) -> Agent:
     """Reach an engine and make an agent on it. Raises OpenError, ModelError, JournalError."""
+    nested = None
+    if way_out(os.environ):
+        if not options.engine.base_url:
+            nested = await reach(options.engine.profile, emit)
+            options = taking_over(options, nested)
+        emit(Notice(text=said(nested)))
     ahead = Ahead(options) if options.stored is None else None
     try:
-        client, ready, profile = await open_client(
-            options.engine, emit, options.context, options.lane
+        client, ready, profile = await (
+            open_client(options.engine, emit, options.context, options.lane)
+            if nested is None
+            else _nested_client(nested, options, emit)
         )
     except BaseException:
         if ahead is not None:
             ahead.stop()
         raise
     options = _fitted(options, profile)
+    if client.supervisor is not None and profile is not None:
+        options = replace(options, lease=lease(options, client.supervisor, profile))
     try:
         if ahead is None:
             return Agent(options, client, emit, answer, ready)
@@ -74,10 +95,6 @@ def _fitted(options: AgentOptions, profile: Profile | None) -> AgentOptions:
         limit = min(limit, profile.results)
         engine = replace(engine, api_key_env=engine.api_key_env or profile.api_key_env)
     return replace(options, context=context, result_chars=limit, engine=engine)
-
-
-Ready = Callable[[], Awaitable[None]]
-"""Brings a dead engine of ours back; raises ModelError."""
 
 
 async def open_client(
@@ -123,8 +140,17 @@ async def open_client(
     return await connect(endpoint, load_specs(), emit), ready, profile
 
 
+async def _nested_client(
+    nested: Nested, options: AgentOptions, emit: Emit
+) -> tuple[Client, Ready, Profile]:
+    """As open_client, from inside the sandbox of another run."""
+    endpoint = _our_endpoint(nested, nested.profile, options.engine, options.context, options.lane)
+    ready = looking_again(options.engine.profile, emit)
+    return await connect(endpoint, load_specs(), emit), ready, nested.profile
+
+
 def _our_endpoint(
-    address: EngineAddress,
+    address: EngineAddress | Nested,
     profile: Profile,
     engine: EngineSettings,
     context: ContextSettings,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from glmcode.base.files import FileFault, FileMissing, load
+from glmcode.base.nested import NESTED
 from glmcode.base.paths import config_folder
 from glmcode.base.settings import (
     CLASSES,
@@ -50,7 +51,7 @@ class ConfigError(Exception):
     """A setting that cannot be used; the text names it and says what would be right."""
 
 
-_RESERVED = ("GLMCODE_HOME", "GLMCODE_PARENT", "GLMCODE_HOOK")
+_RESERVED = ("GLMCODE_HOME", "GLMCODE_PARENT", "GLMCODE_HOOK", NESTED)
 
 
 class Layers:
@@ -222,7 +223,8 @@ def _loosening(key: str, value: Any) -> str:
     """What a repository must not decide about its own judges; "" for anything else."""
     if value in ("bypassPermissions", "danger-full-access"):
         return str(value)
-    return f"permissions.{key}" if key in LOOSENING else ""
+    loose = key in LOOSENING or (key == "sandbox_engine" and value is not False)
+    return f"permissions.{key}" if loose else ""
 
 
 def _set(layers: Layers, key: str, text: str, source: str) -> None:

@@ -83,6 +83,9 @@ class PermissionSettings:
         (), "further folders that commands may write, such as caches"
     )
     sandbox_network: bool = _setting(False, "whether commands in the sandbox reach the network")
+    sandbox_engine: bool = _setting(
+        True, "whether commands in the sandbox may ask this run's engine"
+    )
     sandbox_auto_allow: bool | None = _setting(
         None,
         "whether commands run unasked where the sandbox is complete",

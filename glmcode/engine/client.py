@@ -79,6 +79,11 @@ class Client:
         self._transport = transport
 
     @property
+    def supervisor(self) -> Path | None:
+        """The socket of the supervisor that answers; None for any other server."""
+        return self._spoken.endpoint.socket
+
+    @property
     def tokenizer_id(self) -> str:
         """What tells the tokenizer of the ids that are sent: sha256 hex; "" in `chat`."""
         return getattr(getattr(self._spoken, "tokenizer", None), "fingerprint", "")

@@ -29,6 +29,7 @@ from glmcode.engine.guests import peer_pid, stranger
 from glmcode.engine.lane import TOKENS, Lane, inside, read_lane, read_tokens
 from glmcode.engine.mark import GENERATES
 from glmcode.engine.plain import NotPlain, plain_body
+from glmcode.engine.refusal import refused
 from glmcode.engine.wire import (
     CONTINUE,
     Head,
@@ -99,12 +100,12 @@ class Hatches:
         facts = await _facts(client, head)
         if facts is None or not parent.ours:
             writer.write(
-                answer(400, _error("bad_request", "no run, or no JSON object"), close=True)
+                answer(400, refused("bad_request", "no run, or no JSON object"), close=True)
             )
             return
         if len(self._leases) >= MOST:
             text = f"{MOST} runs let their commands ask already"
-            writer.write(answer(429, _error("busy", text), close=True))
+            writer.write(answer(429, refused("busy", text), close=True))
             return
         task = asyncio.current_task()
         assert task is not None
@@ -119,7 +120,7 @@ class Hatches:
                 pass
         except OSError as error:
             text = f"{hatch.path}: {error.strerror or error}"
-            writer.write(answer(503, _error("hatch", text), close=True))
+            writer.write(answer(503, refused("hatch", text), close=True))
         finally:
             hatch.close()
             self._leases.discard(task)
@@ -231,7 +232,7 @@ class _Visit:
             while await self._one(wait_s):
                 wait_s = IDLE_S
         except WireError as error:
-            self._writer.write(answer(400, _error("bad_request", str(error)), close=True))
+            self._writer.write(answer(400, refused("bad_request", str(error)), close=True))
         except (ConnectionError, TimeoutError):
             pass
         except asyncio.CancelledError:
@@ -302,7 +303,7 @@ class _Visit:
             return await self._within.answer(self._client, self._writer, fresh, whole, lane)
         except NotPlain as error:
             await asyncio.sleep(PAUSE_S)
-            return self._say(400, _error("bad_request", str(error)))
+            return self._say(400, refused("bad_request", str(error)))
         finally:
             self._hatch.places.release()
 
@@ -327,7 +328,7 @@ class _Visit:
 
     async def _refuse(self, head: Head, code: int, kind: str, text: str) -> bool:
         """An answer that can be read although the body was not: a little of it is."""
-        self._writer.write(answer(code, _error(kind, text), close=True))
+        self._writer.write(answer(code, refused(kind, text), close=True))
         await drop(self._client, self._writer, head)
         return False
 
@@ -354,7 +355,3 @@ def _fresh(head: Head, length: int) -> Head:
         f"{TOKENS}: {read_tokens(head.headers)}",
     ]
     return parse_head("\r\n".join([*lines, "", ""]).encode())
-
-
-def _error(kind: str, message: str) -> dict[str, Any]:
-    return {"error": {"type": kind, "message": message, "log": []}}

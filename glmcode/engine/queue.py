@@ -42,7 +42,7 @@ LEAST_S, MOST_S = 0.01, 86_400.0
 
 OWN_S = 2.0
 """A run waits no longer for what its own sandboxed commands have the engine do (hatch.py)."""
-LONG_S = 300.0
+LONG_S = 120.0
 """Nobody waits for one answer of those for longer, once it has had the engine for so long."""
 
 Key: TypeAlias = tuple[int, bool, bool, bool, bool, bool, float, float, int]
@@ -114,6 +114,7 @@ class Queue:
     running: list[Ticket] = field(default_factory=list)
     _runs: dict[str, _Run] = field(default_factory=dict)
     _hold: _Hold | None = None
+    _within: dict[str, float] = field(default_factory=dict)
     _pace: dict[str, float] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
@@ -143,7 +144,9 @@ class Queue:
             self.waiting.remove(ticket)
         else:
             self.running.remove(ticket)
-            run.ended = now
+            run.ended = run.ended if ticket.forced else now  # it does not go on before others
+            if ticket.lane.within:
+                self._within[ticket.lane.within] = now
             if broken and not ticket.forced:
                 run.breaks = ticket.breaks + 1
                 run.place_until = now + RETURN_S
@@ -296,6 +299,7 @@ class Queue:
     def _forget(self, now: float) -> None:
         for name in [n for n, r in self._runs.items() if not r.open and now - r.seen > FORGET_S]:
             del self._runs[name]
+            self._within.pop(name, None)
 
     def _nested(self, ticket: Ticket, now: float) -> bool:
         """Whether a run that it is nested in waits for it: known here, and itself asks nothing."""
@@ -329,7 +333,12 @@ class Queue:
 
     def _waited(self, ticket: Ticket, now: float) -> float:
         """Since it came, or since its run was served last: many requests at once are one wait."""
-        return now - max(ticket.entered, self._runs[ticket.lane.run].served)
+        return now - max(ticket.entered, self._served(ticket.lane))
+
+    def _served(self, lane: Lane) -> float:
+        """When a run was served last; the sandboxed commands of one run are one, as names cost
+        nothing, and until the last of them was done."""
+        return max(self._runs[lane.run].served, self._within.get(lane.within, -1e9))
 
     def _fair_s(self, ticket: Ticket) -> float:
         return FAIR_FULL_S if self._crowded(ticket) else FAIR_S
@@ -356,7 +365,7 @@ class Queue:
             not nested,
             not late,
             -waited if late else 0.0 if soon else 1.0,
-            0.0 if late else run.served,
+            0.0 if late else self._served(ticket.lane),
             ticket.number,
         )
 

@@ -36,8 +36,9 @@ from glmcode.engine.lane import read_lane
 from glmcode.engine.mark import GENERATES, EngineMark
 from glmcode.engine.paths import EnginePaths, PathsError, engine_paths
 from glmcode.engine.proxy import discard, is_public, relay
+from glmcode.engine.refusal import refused, why_not
 from glmcode.engine.runner import Runner
-from glmcode.engine.state import PROTOCOL, EngineStatus, describe
+from glmcode.engine.state import PROTOCOL, EngineStatus
 from glmcode.engine.tail import bound
 from glmcode.engine.wire import (
     CONTINUE,
@@ -187,7 +188,7 @@ class Supervisor:
         assert task is not None
         if not self._crowd.enters(writer):
             text = "too many connections are open: close some, or try again later"
-            writer.write(answer(503, _error("too_many", text), close=True))
+            writer.write(answer(503, refused("too_many", text), close=True))
             writer.close()
             return
         self._connections.add(task)
@@ -195,7 +196,7 @@ class Supervisor:
         try:
             await self._serve(Incoming(reader), writer, runs, gate)
         except WireError as error:
-            writer.write(answer(400, _error("bad_request", str(error)), close=True))
+            writer.write(answer(400, refused("bad_request", str(error)), close=True))
         except ConnectionError:
             pass
         finally:
@@ -229,7 +230,7 @@ class Supervisor:
                 go_on = await self._own_route(head, writer, gate)
             elif not is_public(head.path):
                 await _skip(client, writer, head)
-                writer.write(answer(404, _error("not_found", f"no route {head.path}")))
+                writer.write(answer(404, refused("not_found", f"no route {head.path}")))
                 go_on = True
             elif not self.status.up:
                 await _skip(client, writer, head)
@@ -311,18 +312,7 @@ class Supervisor:
         return self._why_not()
 
     def _why_not(self) -> dict[str, object]:
-        status = self.status
-        match status.state:
-            case "starting":
-                return _error("engine_starting", f"the engine is starting: {status.phase}")
-            case "failed":
-                return _error("engine_failed", status.reason, list(status.log))
-            case "sleeping":
-                return _error("engine_sleeping", describe(status))
-            case "ready" | "busy":
-                return _error("engine_silent", "the engine gave no answer")
-            case _:
-                return _error(f"engine_{status.state}", f"the engine is {status.state}")
+        return why_not(self.status)
 
     async def _own_route(self, head: Head, writer: asyncio.StreamWriter, gate: Gate | None) -> bool:
         match head.method, head.path:
@@ -340,14 +330,14 @@ class Supervisor:
             case "POST", "/glmcode/sleep" | "/glmcode/wake":
                 sleep, waiting = head.path.endswith("sleep"), len(self._desk.queue.waiting)
                 if fault := await self._runner.rest(sleep=sleep, waiting=waiting):
-                    writer.write(answer(409, _error("rest", fault)))
+                    writer.write(answer(409, refused("rest", fault)))
                     return True
             case "POST", "/glmcode/restart":
                 await self._runner.stop()
                 if not self._leave.is_set():
                     self._runner.start(asked=True)
             case _:
-                writer.write(answer(404, _error("not_found", f"no route {head.path}")))
+                writer.write(answer(404, refused("not_found", f"no route {head.path}")))
                 return True
         writer.write(answer(200, self._to_json()))
         return True
@@ -366,10 +356,6 @@ class Supervisor:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_HEARTBEAT_S):
                     await changed.wait()
-
-
-def _error(kind: str, message: str, log: list[str] | None = None) -> dict[str, object]:
-    return {"error": {"type": kind, "message": message, "log": log or []}}
 
 
 async def _skip(client: Incoming, writer: asyncio.StreamWriter, head: Head) -> None:

@@ -26,6 +26,9 @@ PRIVATE_TMP = "tmp"
 """Beside policy.temporary: what a command sees as /tmp."""
 CLOSED = "closed"
 """Beside it too: a file that nobody may read, seen in place of a hidden one."""
+WAY = "/dev/glmcode"
+"""Where a command finds the socket at which it may ask the engine: a place that is made anew for
+each command, so that none could have planted anything there."""
 RESOLVER = "/run/systemd/resolve"
 KNOBS = ("sys", "sysrq-trigger", "mtrr", "fs", "acpi", "scsi")
 """Of /proc: they ask for no more than being root, which root is in a user namespace too."""
@@ -41,11 +44,13 @@ def bubblewrap_argv(
     *,
     nested: bool,
     sockets: Iterable[Path] = (),
+    way: Path | None = None,
 ) -> list[str]:
     """argv inside the sandbox, started in `folder`; argv[0] must be a bash (for the limit).
 
     nested: whether this bubblewrap can forbid further user namespaces. sockets: of other
-    programs; where one can be seen and lies in no writable folder, it is covered.
+    programs; where one can be seen and lies in no writable folder, it is covered. way: a socket
+    that is shown as WAY.
     """
     words = [program, "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try"]
     if laid.foreign:
@@ -58,6 +63,8 @@ def bubblewrap_argv(
     if not policy.network:
         words.append("--unshare-net")
     words += _mounts(policy, laid, sockets)
+    if way is not None:
+        words += ["--ro-bind", str(way), WAY]
     limit = [argv[0], "--noprofile", "--norc", "-c", SHELL_LIMIT, "bash", str(policy.processes)]
     return [*words, "--chdir", str(folder), "--", *limit, *argv]
 

@@ -12,8 +12,17 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from glmcode.base.nested import CLOSED, NESTED
 from glmcode.base.settings import SandboxMode
-from glmcode.sandbox.bubblewrap import CLOSED, PRIVATE_TMP, bubblewrap_argv, other_sockets
+from glmcode.sandbox.bubblewrap import (
+    CLOSED as CLOSED_FILE,
+)
+from glmcode.sandbox.bubblewrap import (
+    PRIVATE_TMP,
+    WAY,
+    bubblewrap_argv,
+    other_sockets,
+)
 from glmcode.sandbox.explain import explain, lifted
 from glmcode.sandbox.folder import planned_folder, private_folder
 from glmcode.sandbox.guard import Guard
@@ -43,9 +52,10 @@ class Sandbox:
     hidden: folders of which a command sees nothing. unread: patterns of rules that forbid to
     read. kept: start-up files and keys, which stay as they are inside the workspace too. aside:
     where what came to stand in a forbidden place is kept. say: tells the person, once, what the
-    sandbox can't do here. `mode` may be changed; a command that runs keeps what it began with.
-    unasked: whether what stays inside needs no question (None: not decided), which may be
-    changed too.
+    sandbox can't do here. way: gives the socket at which commands may ask this run's engine; None:
+    there is none. around: this run is itself inside the sandbox of another. `mode` may be changed;
+    a command that runs keeps what it began with. unasked: whether what stays inside needs no
+    question (None: not decided), which may be changed too.
     """
 
     def __init__(
@@ -63,6 +73,8 @@ class Sandbox:
         unasked: bool | None = False,
         withheld: Collection[str] = (),
         say: Callable[[str], None] = lambda text: None,
+        way: Callable[[], Path | None] = lambda: None,
+        around: bool = False,
         backend: Callable[[], Backend] = find_backend,
     ) -> None:
         self.mode = mode
@@ -77,6 +89,8 @@ class Sandbox:
         self.unasked = unasked
         self._withheld = withheld
         self._say = say
+        self._way = way
+        self._around = around
         self._find = backend
         self._told = False
         self._base: Path | None = None
@@ -109,7 +123,7 @@ class Sandbox:
             self._base = private_folder(self, self._planned)
             for folder in ("t", PRIVATE_TMP, "aside"):
                 (self._base / folder).mkdir(mode=0o700)
-            (self._base / CLOSED).touch(mode=0)
+            (self._base / CLOSED_FILE).touch(mode=0)
             self._make_own()
         return self._base / "t"
 
@@ -127,7 +141,11 @@ class Sandbox:
         names = ("TMPDIR", *(name for name in ("TMP", "TEMP") if name in given))
         inside |= dict.fromkeys(names, str(temporary))
         policy = self._policy(temporary)
-        words = self._words(argv, policy, layout(policy, given), folder)
+        way = self._way()
+        inside[NESTED] = str(way or CLOSED)
+        if way is not None and self._find().mechanism == "bubblewrap":
+            inside[NESTED] = WAY
+        words = self._words(argv, policy, layout(policy, given), folder, way)
         helper = "bwrap" if self._find().mechanism == "bubblewrap" else ""
         return Wrapped(argv=words, environment=inside, helper=helper)
 
@@ -198,7 +216,7 @@ class Sandbox:
         )
 
     def _words(
-        self, argv: list[str], policy: SandboxPolicy, laid: Layout, folder: Path
+        self, argv: list[str], policy: SandboxPolicy, laid: Layout, folder: Path, way: Path | None
     ) -> list[str]:
         backend = self._find()
         match backend.mechanism:
@@ -211,13 +229,14 @@ class Sandbox:
                     folder,
                     nested=backend.nested,
                     sockets=other_sockets(),
+                    way=way,
                 )
             case "landlock":
                 return landlock_argv(
                     argv, policy, laid, abi=backend.abi, namespaces=backend.namespaces
                 )
             case "seatbelt":
-                return seatbelt_argv(argv, policy, laid)
+                return seatbelt_argv(argv, policy, laid, way)
             case "none":
                 return argv
 
@@ -227,6 +246,9 @@ class Sandbox:
             return
         if not self._told and self.mode != "danger-full-access":
             self._told = True
+            if self._around:
+                self._say("commands keep the sandbox of the run around this one, as it is")
+                return
             self._say(
                 f"no sandbox works here ({self._find().why}): commands run with all your rights, "
                 "so look at what you allow; installing bubblewrap usually helps"

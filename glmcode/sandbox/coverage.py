@@ -17,6 +17,7 @@ COMMON = (
     "what Read, Grep and Glob read while a command in the background exchanges folders for "
     "links: they go by names (what Edit, Write and an undo write is safe from it on Linux)",
     "filling the disk, and using processor and memory",
+    "asking this run's engine for answers, in this run's place in the queue or behind it",
     "hooks and configuration of a repository that a command itself made, or of one nested in "
     "the workspace that is no submodule, and hooks that lie in the work tree (core.hooksPath)",
 )

@@ -24,6 +24,9 @@ MOST_PROCESSES = 4096
 PRIVATE = ("/tmp", "/var/tmp", "/run")
 """Places full of other programs' sockets and files; a mount sandbox puts private ones there."""
 
+OWN = Path(__file__).resolve().parents[2]
+"""What holds glmcode itself, which may run inside: a checkout need not lie with the interpreter."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxPolicy:
@@ -137,13 +140,13 @@ def _owner(path: Path) -> int:
 
 
 def _programs(environment: Mapping[str, str]) -> list[Path]:
-    """Folders in private places that hold programs: those of PATH, and this interpreter's.
+    """Folders in private places that hold programs: those of PATH, this interpreter's, our own.
 
     The parent of `bin` is meant, because programs need their libraries beside it.
     """
     folders = [Path(folder) for folder in environment.get("PATH", "").split(os.pathsep) if folder]
     whole = [folder.parent if folder.name in ("bin", "sbin") else folder for folder in folders]
-    whole += [Path(sys.prefix), Path(sys.base_prefix)]
+    whole += [Path(sys.prefix), Path(sys.base_prefix), OWN]
     return [path for path in whole if private_place(path) and str(path) not in PRIVATE]
 
 

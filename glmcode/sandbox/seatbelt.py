@@ -16,13 +16,16 @@ DEVICES = ("null", "zero", "random", "urandom", "tty", "ptmx", "dtracehelper", "
 LIMIT = 'ulimit -u "$1" 2>/dev/null; shift; exec "$@"'
 
 
-def seatbelt_argv(argv: list[str], policy: SandboxPolicy, laid: Layout) -> list[str]:
-    """argv under Seatbelt; argv[0] must be a bash (for the limit of processes)."""
+def seatbelt_argv(
+    argv: list[str], policy: SandboxPolicy, laid: Layout, way: Path | None = None
+) -> list[str]:
+    """argv under Seatbelt; argv[0] must be a bash (for the limit of processes). way: a socket
+    that can be reached."""
     limit = [argv[0], "--noprofile", "--norc", "-c", LIMIT, "bash", str(policy.processes)]
-    return [PROGRAM, "-p", seatbelt_profile(policy, laid), *limit, *argv]
+    return [PROGRAM, "-p", seatbelt_profile(policy, laid, way), *limit, *argv]
 
 
-def seatbelt_profile(policy: SandboxPolicy, laid: Layout) -> str:
+def seatbelt_profile(policy: SandboxPolicy, laid: Layout, way: Path | None = None) -> str:
     """The text of the profile."""
     lines = [
         "(version 1)",
@@ -49,6 +52,8 @@ def seatbelt_profile(policy: SandboxPolicy, laid: Layout) -> str:
             ),
         ]
     lines += [f"(deny network* (remote unix-socket (subpath {quoted(p)})))" for p in laid.hidden]
+    if way is not None:
+        lines.append(f"(allow network-outbound (remote unix-socket (literal {quoted(way)})))")
     return "\n".join(lines) + "\n"
 
 

@@ -12,6 +12,7 @@ from glmcode.engine.lane import (
     Lane,
     Place,
     QueueClass,
+    inside,
     new_lane,
     ordinal,
     read_lane,
@@ -21,9 +22,11 @@ from glmcode.engine.queue import (
     AGE_S,
     FAIR_S,
     HOLD_S,
+    LONG_S,
     MOST_BREAKS,
     NESTED_S,
     NEXT_S,
+    OWN_S,
     Queue,
     Ticket,
 )
@@ -200,6 +203,80 @@ def test_a_nested_run_whose_parent_asks_itself_is_a_run_like_others() -> None:
         case.done(1.0)
         case.queue.gone(run)
     assert seen == ["a", "child", "b"], "the child goes first only once its parent waits for it"
+
+
+def command(run: str, of: Lane, kind: QueueClass = "interactive") -> Lane:
+    """What a sandboxed command of a run asks, which claims to be urgent."""
+    return inside(ours(run, kind), of, f"{of.run}.{run}", ())
+
+
+def test_a_sandboxed_command_is_nested_in_its_run_and_never_more_urgent() -> None:
+    outer = ours("a", "hook", "o")
+    liar = replace(ours("b", "interactive", "victim"), label="session in ~/work", within="victim")
+    lane = inside(liar, outer, "a.0", ("a.1",))
+    assert (lane.kind, lane.run, lane.within) == ("hook", "a.0", "a")
+    assert lane.parents == ("o", "a", "a.1") and lane.label == "command of the a"
+    assert inside(replace(liar, kind="background"), outer, "a.0", ()).kind == "background"
+    assert "within" not in " ".join(lane.headers())
+    assert read_lane(lane.headers(), Lane()).within == ""
+
+
+def test_a_sandboxed_command_goes_first_while_its_run_waits_for_it() -> None:
+    case, a = Case(), ours("a")
+    case.enter(a)
+    case.served()
+    case.done(1.0)
+    case.enter(ours("b"))
+    case.enter(command("c", a))
+    assert case.served() == "a.c"
+
+
+def test_a_run_that_asks_goes_before_all_that_its_own_commands_ask() -> None:
+    case, a = Case(), ours("a")
+    for number in range(5):
+        case.enter(command(str(number), a))
+    case.enter(a)
+    assert case.served() == "a"
+
+
+def test_an_answer_of_a_command_gives_way_to_its_run_soon_and_to_others_after_long() -> None:
+    case, a = Case(), ours("a", "interactive")
+    case.enter(command("c", a))
+    case.served()
+    assert case.queue.wake_in() is None
+    case.enter(ours("b", "interactive"))
+    assert case.queue.wake_in() == pytest.approx(LONG_S) and case.queue.victim() is None
+    case.time.now += 1.0
+    case.enter(a)
+    assert case.queue.wake_in() == pytest.approx(OWN_S)
+    case.time.now += OWN_S - 0.1
+    assert case.queue.victim() is None
+    case.time.now += 0.1
+    victim = case.queue.victim()
+    assert victim is not None and victim.forced and victim.lane.run == "a.c"
+    case.queue.back(victim)
+    seen = []
+    while run := case.served():
+        seen.append(run)
+        case.done(0.1)
+        case.queue.gone(run)
+    assert seen == ["b", "a", "a.c"], "it is not put at the head of its class"
+
+
+def test_commands_of_one_run_do_not_push_each_other_out() -> None:
+    case, a = Case(), ours("a")
+    case.enter(command("c", a))
+    case.served()
+    case.enter(command("d", a))
+    case.time.now += LONG_S
+    assert case.queue.victim() is None and case.queue.wake_in() is None
+    case.enter(ours("b"))
+    victim = case.queue.victim()
+    assert victim is not None and victim.lane.run == "a.c"
+    case.queue.leave(victim, broken=True)
+    case.enter(command("c", a))
+    case.enter(command("new", a))
+    assert case.served() == "b", "new names and those who waited meanwhile are the same commands"
 
 
 def test_what_a_session_left_running_in_the_background_does_not_stay_urgent() -> None:

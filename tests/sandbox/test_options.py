@@ -83,6 +83,7 @@ def test_a_cache_may_begin_with_the_home_folder_and_lists_of_all_layers_are_join
         'sandbox_writable = ["/"]',
         "sandbox_network = true",
         "sandbox_auto_allow = true",
+        "sandbox_engine = true",
         'environment = ["*"]',
     ],
 )
@@ -96,8 +97,11 @@ def test_a_repository_cannot_open_the_sandbox_around_it(tmp_path: Path, line: st
 
 def test_a_repository_may_close_it(tmp_path: Path) -> None:
     (tmp_path / ".glmcode").mkdir()
-    (tmp_path / ".glmcode" / "config.toml").write_text('[permissions]\nsandbox = "read-only"\n')
-    assert load_config(tmp_path, {}, trusted=True)[0].permissions.sandbox == "read-only"
+    (tmp_path / ".glmcode" / "config.toml").write_text(
+        '[permissions]\nsandbox = "read-only"\nsandbox_engine = false\n'
+    )
+    found = load_config(tmp_path, {}, trusted=True)[0].permissions
+    assert found.sandbox == "read-only" and not found.sandbox_engine
     with pytest.raises(ConfigError, match="unknown sandbox"):
         load_config(None, {"GLMCODE_PERMISSIONS__SANDBOX": "weak"})
 
