@@ -208,13 +208,13 @@ class Queue:
             return None
         if any(ticket.breaking for ticket in self.running):
             return None
-        if not any(ticket.breakable and ticket.breaks < MOST_BREAKS for ticket in self.running):
-            return None
         now = self.clock()
         for ticket in self.running:
             if self._overstays_at(ticket) <= now:
                 ticket.forced = True
                 return ticket
+        if not any(ticket.breakable and ticket.breaks < MOST_BREAKS for ticket in self.running):
+            return None
         urgent = min(self._urgency(ticket, now) for ticket in self.waiting)
         found = [
             ticket

@@ -243,6 +243,7 @@ def test_an_answer_of_a_command_gives_way_to_its_run_soon_and_to_others_after_lo
     case, a = Case(), ours("a", "interactive")
     case.enter(command("c", a))
     case.served()
+    case.queue.running[0].breakable = False
     assert case.queue.wake_in() is None
     case.enter(ours("b", "interactive"))
     assert case.queue.wake_in() == pytest.approx(LONG_S) and case.queue.victim() is None
