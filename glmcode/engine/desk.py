@@ -222,7 +222,7 @@ class Desk:
     ) -> Outcome:
         signal = self._signals[ticket]
         signal.clear()
-        mark = self._begin(head, ticket.started - ticket.entered)
+        mark = self._begin(head, ticket.queued)
         try:
             return await pass_on(
                 client,

@@ -77,11 +77,12 @@ class Lane:
 
 def beside(headers: Mapping[str, str]) -> dict[str, str]:
     """Headers of work that a run has done ahead of its need: it waits for nobody, gives way to
-    all, and counts as a run of its own, so that the run's place among its equals stays."""
+    all, and counts as a run of its own, so that the run's place among its equals stays. Each time
+    as another: one that has begun would wait for its next step."""
     label = unquote(headers.get(LABEL, "")) or _WORDS["background"]
     return {
         CLASS: "background",
-        RUN: f"{headers.get(RUN) or os.urandom(8).hex()}-ahead",
+        RUN: f"{headers.get(RUN, '')}-ahead-{os.urandom(4).hex()}",
         PARENTS: "",
         LABEL: _quoted(f"warming for the {label}"),
         WAIT: "0",

@@ -55,6 +55,7 @@ class Ticket:
     breaks: how often it was broken off for somebody more urgent; returned: it was, and goes
     to the head of its class. breakable: it may still be broken off as far as it has come. unseen:
     nothing of its answer was passed on. forced: it is broken off although that may cost the answer.
+    queued: seconds that it has waited in all, until it got the engine; came: when it began to.
     """
 
     lane: Lane
@@ -71,6 +72,8 @@ class Ticket:
     breaking: bool = False
     unseen: bool = True
     forced: bool = False
+    came: float = 0.0
+    queued: float = 0.0
 
     @property
     def rank(self) -> int:
@@ -122,7 +125,7 @@ class Queue:
         """Take a place. A run that was broken off gets its own back."""
         now = self.clock()
         run = self._run(lane, now)
-        ticket = Ticket(lane, next(self._numbers), now, time.time(), tokens, run.breaks)
+        ticket = Ticket(lane, next(self._numbers), now, time.time(), tokens, run.breaks, came=now)
         if run.place_until >= now:
             ticket.returned = True
             ticket.entered, ticket.entered_at = run.place_entered
@@ -167,6 +170,7 @@ class Queue:
         self.running.remove(ticket)
         ticket.state, ticket.returned, ticket.breaking = "waiting", not ticket.forced, False
         ticket.breaks += 1
+        ticket.came = self.clock()
         self.waiting.append(ticket)
 
     def gone(self, run: str) -> None:
@@ -187,6 +191,7 @@ class Queue:
         self.running.append(first)
         first.state, first.started, first.started_at = "running", now, time.time()
         first.breakable, first.breaking, first.forced = True, False, False
+        first.queued += now - first.came
         run = self._run(first.lane, now)
         run.served, run.tokens = now, first.tokens or run.tokens
         return first

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from glmcode.core.events import RequestFinished
 from glmcode.engine.attach import engine_status
 from tests.engine.client_kit import TOKENIZER
 from tests.engine.engine_kit import Home, new_home, until
@@ -263,3 +264,19 @@ def test_a_person_that_leaves_at_once_lets_the_hook_go_on(up: Home) -> None:
         answer += receive(connection, END)
     assert said(answer)[0] == whole(80, [1, 2, 3])
     waiting()
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_the_time_that_it_ran_before_is_no_time_in_the_queue(up: Home, seen: bool) -> None:
+    hook = Front(up, lane("hook", "hook"), cap=100)
+    until(lambda: hook.first if seen else engine_status("fake").running)
+    if seen:
+        time.sleep(1.0)
+    began = time.monotonic()
+    person(up).end()
+    waited = time.monotonic() - began
+    usage = hook.end().reply.usage
+    assert 0.0 < usage.queue_s <= waited + 0.3
+    assert usage.output_tokens == 300
+    parts = [event.queue_s for event in hook.asked.of(RequestFinished)]
+    assert sum(parts) == pytest.approx(usage.queue_s, abs=0.01)

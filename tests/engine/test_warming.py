@@ -4,19 +4,21 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from glmcode.agent_prefix import Prefix
 from glmcode.core.events import Event, RequestFinished, Warming
 from glmcode.core.messages import AssistantMessage, UserMessage
 from glmcode.core.transcript import Transcript
 from glmcode.engine.attach import engine_status
 from glmcode.engine.client import Client, Endpoint, connect
-from glmcode.engine.lane import Lane, new_lane
+from glmcode.engine.lane import RUN, Lane, beside, new_lane, read_lane
 from glmcode.tools.specs import load_specs
 from tests.engine.client_kit import TOKENIZER, chat, new_transcript
 from tests.engine.engine_kit import Home, new_home
-from tests.fake_engine import FakeEngine
+from tests.fake_engine import FakeEngine, Reply
 
 PREFILL_S = 0.6
 
@@ -215,3 +217,141 @@ def test_only_an_engine_of_ours_is_asked_ahead_and_only_in_tokens(tmp_path: Path
         assert not asyncio.run(warms(theirs))
         assert not asyncio.run(warms(chat(engine)))
         assert engine.steps == []
+
+
+def warmed(script: list[Reply], folder: Path) -> tuple[str, list[Event], FakeEngine]:
+    """What comes of warming an engine that answers so."""
+    events: list[Event] = []
+
+    async def run() -> str:
+        endpoint = Endpoint(
+            socket=folder / "w", model="glm", protocol="tokens", tokenizer=TOKENIZER,
+            window=9000, headers=session("mine").headers(),
+        )  # fmt: skip
+        client = await connect(endpoint, load_specs(), lambda event: None)
+        try:
+            return await client.warm(new_transcript(), events.append)
+        finally:
+            await client.close()
+
+    with FakeEngine(script, socket=folder / "w", tokenizer=TOKENIZER) as engine:
+        return asyncio.run(run()), events, engine
+
+
+UNKNOWN = '{"error": {"message": "repetition_detection: unknown"}}'
+FAILS = {
+    "an error": ([Reply(status=500)], "failed", 1),
+    "a refusal": ([Reply(status=400)], "failed", 1),
+    "a connection that closes": ([Reply(drop=True)] * 2, "failed", 1),
+    "an answer that breaks off": ([Reply(ids=[400], cut_after_events=0)], "failed", 1),
+    "an engine that is busy or sleeps": ([Reply(status=503)], "busy", 1),
+    "an error inside an answer": (
+        [Reply(ids=[], finish="", error_line={"message": "x"})],
+        "failed",
+        1,
+    ),
+    "no finish reason": ([Reply(ids=[], finish="")], "failed", 1),
+    "an option that it does not know": (
+        [Reply(status=400, body=UNKNOWN), Reply(ids=[400], finish="length")],
+        "done",
+        2,
+    ),
+    "a route that it does not have": (
+        [Reply(status=404, body="{}"), Reply(ids=[400], finish="length")],
+        "done",
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAILS)
+def test_warming_that_fails_is_not_repeated_and_claims_nothing(tmp_path: Path, name: str) -> None:
+    script, outcome, asked = FAILS[name]
+    came_of_it, events, engine = warmed(script, tmp_path)
+    assert (came_of_it, len(engine.steps)) == (outcome, asked)
+    shown = [event.tokens > 0 for event in events if isinstance(event, Warming)]
+    assert shown == [True, False], "what is shown ends with it"
+    told = [event for event in events if isinstance(event, RequestFinished)]
+    assert [event.held > 0 for event in told] == ([True] if outcome == "done" else [])
+    assert not [event for event in events if "Retrying" in type(event).__name__]
+
+
+def test_a_second_warming_waits_for_nobody_either(idle: Home) -> None:
+    async def run() -> list[str]:
+        front, other = Front(idle), Front(idle, "other")
+        client, theirs = await front.client(), await other.client()
+        outcomes = [await client.warm(front.transcript, front.events.append)]
+        front.transcript.append(UserMessage(text="more"))
+        busy = asyncio.ensure_future(other.say(theirs))
+        await until(lambda: len(begun(idle)) == 2)
+        began = time.monotonic()
+        outcomes.append(await client.warm(front.transcript, front.events.append))
+        assert time.monotonic() - began < PREFILL_S / 2
+        assert not await asyncio.to_thread(labels, "waiting")
+        await busy
+        for one in (client, theirs):
+            await one.close()
+        return outcomes
+
+    assert asyncio.run(run()) == ["done", "busy"]
+
+
+def test_each_warming_counts_as_another_run_of_no_importance() -> None:
+    own = session("mine").headers()
+    first, second = beside(own), beside(own)
+    assert first[RUN] != second[RUN] and first[RUN].startswith(own[RUN])
+    lane = read_lane({**own, **first}, Lane(run="x"))
+    assert (lane.kind, lane.wait_s, lane.parents, lane.resumes) == ("background", 0.0, (), False)
+
+
+class Busy:
+    """An engine that somebody else always has."""
+
+    warms = True
+
+    def __init__(self, outcome: str = "busy") -> None:
+        self.asked = 0
+        self.outcome = outcome
+
+    async def warm(self, transcript: Transcript, emit: object) -> str:
+        self.asked += 1
+        return self.outcome
+
+
+@pytest.mark.parametrize(
+    ("outcome", "wanted", "asked"),
+    [("busy", True, 4), ("done", True, 1), ("failed", True, 1), ("done", False, 0)],
+)
+def test_a_busy_engine_is_asked_a_few_times_and_never_where_nobody_wants_it(
+    monkeypatch: pytest.MonkeyPatch, outcome: str, wanted: bool, asked: int
+) -> None:
+    monkeypatch.setattr("glmcode.agent_prefix.AGAIN_S", (0.01, 0.01, 0.01))
+
+    async def run() -> int:
+        engine = Busy(outcome)
+        prefix = Prefix(cast("Client", engine), lambda event: None, wanted=wanted)
+        prefix.begin(new_transcript())
+        await asyncio.sleep(0.2)
+        await prefix.stop()
+        return engine.asked
+
+    assert asyncio.run(run()) == asked
+
+
+def test_nothing_is_asked_after_the_end_of_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glmcode.agent_prefix.AGAIN_S", (0.05, 0.05, 0.05))
+
+    async def run() -> tuple[int, int]:
+        engine = Busy()
+        prefix = Prefix(cast("Client", engine), lambda event: None, wanted=True)
+        prefix.begin(new_transcript())
+        prefix.cancel()  # before it could begin
+        await asyncio.sleep(0.1)
+        at_once = engine.asked
+        prefix.begin(new_transcript())
+        await asyncio.sleep(0.02)
+        await prefix.stop()
+        await asyncio.sleep(0.3)
+        return at_once, engine.asked
+
+    assert asyncio.run(run()) == (0, 1)
