@@ -501,6 +501,304 @@ MUTATIONS = (
         new="        pass",
         tests=("tests/base/test_settled.py",),
     ),
+    Mutation(
+        name="warming asks for one token",
+        file="glmcode/engine/warming.py",
+        old="protocol.body(self._prompt.ids_json(), 1)",
+        new="protocol.body(self._prompt.ids_json(), 9)",
+        tests=(
+            "tests/engine/test_warming.py::test_what_is_warmed_is_what_the_next_prompt_begins_with_and_one_token_is_asked_for",
+        ),
+    ),
+    Mutation(
+        name="warming waits for nobody",
+        file="glmcode/engine/warming.py",
+        old="        if isinstance(event, Queued) and event.ahead:",
+        new="        if False:",
+        tests=("tests/engine/test_warming.py::test_warming_gives_way_to_whoever_comes",),
+    ),
+    Mutation(
+        name="of a warming that was broken off nothing is claimed",
+        file="glmcode/engine/warming.py",
+        old="        known = self._prompt.computed\n",
+        new="        known = self._count\n",
+        tests=(
+            "tests/engine/test_warming.py::test_warming_that_is_given_up_frees_the_engine_within_50_ms_and_claims_nothing",
+        ),
+    ),
+    Mutation(
+        name="a warming is a run of its own",
+        file="glmcode/engine/warming.py",
+        old="headers = {TOKENS: str(self._count), **beside(protocol.endpoint.headers)}",
+        new="headers = {TOKENS: str(self._count), **protocol.endpoint.headers}",
+        tests=("tests/engine/test_warming.py::test_warming_gives_way_to_whoever_comes",),
+    ),
+    Mutation(
+        name="the chunk that is being computed is not done",
+        file="glmcode/engine/watch.py",
+        old="        done = held - self._chunk",
+        new="        done = held",
+        tests=("tests/engine/test_watch.py::test_the_time_left_comes_from_the_last_chunks",),
+    ),
+    Mutation(
+        name="whose tokens the cache holds is known of one request only",
+        file="glmcode/engine/watch.py",
+        old="        if gauges.running == 1 and",
+        new="        if gauges.running and",
+        tests=(
+            "tests/engine/test_watch.py::test_of_several_requests_at_once_nobody_knows_whose_tokens_the_cache_holds",
+        ),
+    ),
+    Mutation(
+        name="what moves does not stand still",
+        file="glmcode/engine/watch.py",
+        old="if not self._moved or (signs and signs != self._signs):",
+        new="if not self._moved:",
+        tests=(
+            "tests/engine/test_watch.py::test_as_long_as_anything_moves_nothing_stands_still_however_long_it_takes",
+        ),
+    ),
+    Mutation(
+        name="a person decides about a stall",
+        file="glmcode/engine/watch.py",
+        old="        if self._rules.gives_up:",
+        new="        if True:",
+        tests=("tests/engine/test_watch.py::test_a_person_is_told_of_a_stall_and_decides",),
+    ),
+    Mutation(
+        name="an engine is looked at only in a silence",
+        file="glmcode/engine/watch.py",
+        old="now - self._clock.last < QUIET_S:",
+        new="False:",
+        tests=("tests/engine/test_watch.py::test_an_answer_that_comes_soon_is_not_looked_after",),
+    ),
+    Mutation(
+        name="beyond this machine a key is asked for",
+        file="glmcode/engine/door.py",
+        old="        if not key and not is_loopback(host):",
+        new="        if False:",
+        tests=("tests/engine/test_door.py::test_without_a_key_only_this_machine_is_served",),
+    ),
+    Mutation(
+        name="from afar an engine is used, not stopped",
+        file="glmcode/engine/door.py",
+        old='        if own and not (head.method == "GET" and head.path in _READABLE):',
+        new="        if False:",
+        tests=(
+            "tests/engine/test_door.py::test_with_a_key_the_engine_is_used_but_not_ruled_from_afar",
+        ),
+    ),
+    Mutation(
+        name="no page in a browser is served without a key",
+        file="glmcode/engine/door.py",
+        old="elif _BROWSER & head.headers.keys() or not",
+        new="elif not",
+        tests=(
+            "tests/engine/test_door.py::test_without_a_key_no_page_in_a_browser_gets_at_the_engine",
+        ),
+    ),
+    Mutation(
+        name="who shows no key makes room",
+        file="glmcode/engine/door.py",
+        old="            self._knocking.pop(0).abort()",
+        new="            pass",
+        tests=(
+            "tests/engine/test_door.py::test_many_who_show_no_key_take_neither_memory_nor_the_place_of_others",
+        ),
+    ),
+    Mutation(
+        name="no sleep without memory for the weights",
+        file="glmcode/engine/rest.py",
+        old="    if weights + SPARE > available:",
+        new="    if False:",
+        tests=("tests/engine/test_rest.py::test_the_host_must_have_room_for_the_weights",),
+    ),
+    Mutation(
+        name="an engine without sleep mode says why",
+        file="glmcode/engine/rest.py",
+        old="    if code == 404:",
+        new="    if False:",
+        tests=("tests/engine/test_rest.py::test_what_cannot_sleep_says_why_and_goes_on",),
+    ),
+    Mutation(
+        name="an idle engine stays",
+        file="glmcode/engine/idle.py",
+        old="        return self._minutes > 0 and now",
+        new="        return now",
+        tests=(
+            "tests/engine/test_idle.py::test_an_engine_is_never_stopped_for_being_idle_unless_it_is_set",
+        ),
+    ),
+    Mutation(
+        name="a request begins the idle time again",
+        file="glmcode/engine/idle.py",
+        old="if not idle or served != self._served or self._since is None:",
+        new="if not idle or self._since is None:",
+        tests=("tests/engine/test_idle.py::test_a_request_or_work_begins_the_time_again",),
+    ),
+    Mutation(
+        name="one with a connection is attached",
+        file="glmcode/engine/guests.py",
+        old="            if not guest.connections and not _stays",
+        new="            if not _stays",
+        tests=(
+            "tests/test_consent.py::test_a_connection_counts_however_long_it_is_silent_and_many_are_one",
+        ),
+    ),
+    Mutation(
+        name="one whose process ended is attached no more",
+        file="glmcode/engine/guests.py",
+        old="        return _lives(guest.pid)",
+        new="        return True",
+        tests=(
+            "tests/test_consent.py::test_one_without_a_connection_is_attached_as_long_as_its_process_lives",
+        ),
+    ),
+    Mutation(
+        name="gauges of several engines are added up",
+        file="glmcode/engine/gauges.py",
+        old="sums[name] = sums.get(name, 0.0) + float(number)",
+        new="sums[name] = float(number)",
+        tests=(
+            "tests/engine/test_door.py::test_gauges_are_read_from_what_vllm_says_and_what_is_absent_is_not_told",
+        ),
+    ),
+    Mutation(
+        name="a hit rate is at most all",
+        file="glmcode/engine/gauges.py",
+        old="return min(1.0, self.hits / self.queries)",
+        new="return self.hits / self.queries",
+        tests=(
+            "tests/engine/test_door.py::test_gauges_are_read_from_what_vllm_says_and_what_is_absent_is_not_told",
+        ),
+    ),
+    Mutation(
+        name="what was fetched is compared with the hub's hash",
+        file="glmcode/engine/pull.py",
+        old="            elif not self._is_right(path, file):",
+        new="            elif False:",
+        tests=("tests/engine/test_pull.py::test_wrong_bytes_are_fetched_once_more_and_never_kept",),
+    ),
+    Mutation(
+        name="a file of a person is not removed by a pull",
+        file="glmcode/engine/pull.py",
+        old="            if content.is_relative_to(self.listing.folder.resolve()):",
+        new="            if True:",
+        tests=(
+            "tests/engine/test_pull.py::test_weights_that_a_person_linked_in_are_never_removed",
+        ),
+    ),
+    Mutation(
+        name="a name at the hub can't leave the folder",
+        file="glmcode/engine/pull.py",
+        old='any(part in ("", ".", "..") for part in parts):',
+        new="False:",
+        tests=("tests/engine/test_pull.py::test_a_list_that_names_a_file_of_mine_touches_nothing",),
+    ),
+    Mutation(
+        name="the disk is looked at before a pull",
+        file="glmcode/engine/pull.py",
+        old="    if needed and free < needed + ROOM:",
+        new="    if False:",
+        tests=(
+            "tests/engine/test_pull.py::test_a_disk_that_is_too_small_is_said_before_anything_is_fetched",
+        ),
+    ),
+    Mutation(
+        name="KV heads are at least one on a GPU",
+        file="glmcode/engine/fit_weights.py",
+        old="    return max(1, shape.kv_heads // tensor)",
+        new="    return max(2, shape.kv_heads // tensor)",
+        tests=(
+            "tests/engine/test_fit.py::test_fp8_kv_of_the_card_takes_23552_bytes_a_token_and_gpu",
+        ),
+    ),
+    Mutation(
+        name="a layer that can't be cut is counted whole in the bad case",
+        file="glmcode/engine/fit.py",
+        old="    if faults:\n",
+        new="    if False:\n",
+        tests=(
+            "tests/engine/test_fit.py::test_a_shared_expert_that_cannot_be_cut_must_be_unquantised",
+        ),
+    ),
+    Mutation(
+        name="the planned window is whole blocks",
+        file="glmcode/engine/fit.py",
+        old="    return blocks * BLOCK_TOKENS",
+        new="    return blocks * BLOCK_TOKENS + 1",
+        tests=(
+            "tests/engine/test_fit.py::test_the_window_of_the_card_is_a_range_around_what_is_expected",
+        ),
+    ),
+    Mutation(
+        name="scales of a KV dtype are counted",
+        file="glmcode/engine/fit_kv.py",
+        old="            return 2 * (head_dim + _SCALE)",
+        new="            return 2 * head_dim",
+        tests=(
+            "tests/engine/test_fit.py::test_fp8_kv_of_the_card_takes_23552_bytes_a_token_and_gpu",
+        ),
+    ),
+    Mutation(
+        name="stages share the layers",
+        file="glmcode/engine/fit_kv.py",
+        old="    layers = math.ceil(shape.layers / parallel.pipeline)",
+        new="    layers = shape.layers",
+        tests=("tests/engine/test_fit.py::test_pipeline_stages_share_the_layers",),
+    ),
+    Mutation(
+        name="a guess never says a hundred percent",
+        file="glmcode/engine/pace.py",
+        old="return min(99.0, 100 * reached / prompt)",
+        new="return 100 * reached / prompt",
+        tests=(
+            "tests/engine/test_pace.py::test_percent_grows_with_time_and_ends_below_a_hundred_and_seconds_never_below_zero",
+        ),
+    ),
+    Mutation(
+        name="a guess that was wrong is dropped",
+        file="glmcode/engine/pace.py",
+        old=" or elapsed > LATE * whole + LATE_S:",
+        new=":",
+        tests=(
+            "tests/engine/test_pace.py::test_a_prompt_that_takes_clearly_longer_than_foretold_gets_no_more_figures",
+        ),
+    ),
+    Mutation(
+        name="what is told of a prompt never falls",
+        file="glmcode/engine/clock.py",
+        old="        self._most = max(self._most, guess[0])",
+        new="        self._most = guess[0]",
+        tests=("tests/engine/test_pace.py::test_what_is_shown_of_one_prompt_never_falls",),
+    ),
+    Mutation(
+        name="who waited is told that it is its turn",
+        file="glmcode/engine/desk.py",
+        old="                    if said is not None:\n",
+        new="                    if False:\n",
+        tests=(
+            "tests/engine/test_desk.py::test_one_that_waited_is_told_when_it_is_its_turn_before_anything_of_its_answer",
+        ),
+    ),
+    Mutation(
+        name="a watch ends when nobody reads",
+        file="glmcode/moving.py",
+        old="        return bool(poll.poll(0))",
+        new="        return False",
+        tests=(
+            "tests/test_watching.py::test_a_pipe_that_nobody_reads_any_more_ends_it_although_nothing_happens",
+        ),
+    ),
+    Mutation(
+        name="what moves is cut to the terminal",
+        file="glmcode/status_commands.py",
+        old="cut(one_line(line, 1_000), columns - 1)",
+        new="one_line(line, 1_000)",
+        tests=(
+            "tests/test_watching.py::test_a_watch_on_a_narrow_terminal_draws_in_place_and_never_wraps",
+        ),
+    ),
 )
 
 

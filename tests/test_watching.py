@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from glmcode.core.events import EngineProgress
 from glmcode.engine.halt import halt
 from glmcode.moving import cut
 from tests.engine.engine_kit import Home, new_home
@@ -189,6 +190,21 @@ def test_a_start_on_a_narrow_terminal_never_wraps_and_on_a_dumb_one_is_lines(hom
         assert "\x1b" not in session.raw
         lines = [line for line in session.screen.text.splitlines() if "loading weights" in line]
         assert len(lines) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"importing vLLM": NaN, "looking for vLLM": 1e999, "starting the workers": -5}',
+     '{"importing vLLM": "long"}', "[1]", "3", "{", "\udcff"],
+)  # fmt: skip
+def test_what_the_last_start_left_may_be_nonsense(home: Home, text: str) -> None:
+    home.attach()
+    asyncio.run(halt(home.paths()))
+    home.paths().last_start.write_text(text, encoding="utf-8", errors="surrogateescape")
+    home.events.clear()
+    home.attach()
+    told = [event for event in home.events if isinstance(event, EngineProgress)]
+    assert told and all(event.percent is None and event.eta_s is None for event in told)
 
 
 def test_a_log_is_followed_byte_by_byte_when_it_is_cut_and_when_it_is_replaced(home: Home) -> None:

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from glmcode.engine.attach import engine_status
-from glmcode.engine.door import KNOCKING, Door, DoorError, Gate, is_loopback, parse_address
+from glmcode.engine.door import KNOCK_S, KNOCKING, Door, DoorError, Gate, is_loopback, parse_address
 from glmcode.engine.door_key import DoorKey
 from glmcode.engine.gauges import read_gauges
 from glmcode.engine.halt import halt
@@ -123,7 +123,7 @@ def test_many_who_show_no_key_take_neither_memory_nor_the_place_of_others(home: 
             one = stack.enter_context(connect(port))
             with contextlib.suppress(ConnectionError):
                 one.sendall(b"GET /v1/models HTTP/1.1\r\nx: ")  # and never more
-        until(lambda: descriptors(supervisor) <= before + KNOCKING)
+        until(lambda: descriptors(supervisor) <= before + KNOCKING, 0.6 * KNOCK_S)
         assert engine_status("fake").state == "ready"
         assert code(port, "/v1/models", KEY) == 200
     until(lambda: descriptors(supervisor) <= before)
@@ -339,3 +339,7 @@ def test_gauges_are_read_from_what_vllm_says_and_what_is_absent_is_not_told() ->
         "1,500 tokens generated"
     )
     assert read_gauges("").words() == "" and read_gauges("").hit_rate is None
+    both = read_gauges(text + text.replace('engine="0"', 'engine="1"'))
+    assert (both.hit_rate, both.running, both.generated) == (0.9, 2, 3000)
+    early = "vllm:prefix_cache_queries_total 10\nvllm:prefix_cache_hits_total 30\n"
+    assert read_gauges(early).hit_rate == 1.0, "they are not counted at one moment"

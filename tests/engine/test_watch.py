@@ -17,7 +17,7 @@ from tests.engine.client_kit import TOKENIZER, Asked, ask, connect, new_transcri
 from tests.fake_engine import FakeEngine, Reply, Seen
 
 METRICS = """vllm:cache_config_info{{block_size="16",num_gpu_blocks="1000"}} 1.0
-vllm:num_requests_running{{engine="0"}} 1.0
+vllm:num_requests_running{{engine="0"}} {running}
 vllm:kv_cache_usage_perc{{engine="0"}} {use}
 vllm:generation_tokens_total{{engine="0"}} {made}
 """
@@ -28,6 +28,7 @@ class Measured(FakeEngine):
 
     use: Iterator[float]
     made: Iterator[int]
+    running: Iterator[int] = iter(())
     looks = 0
 
     def _route(self, seen: Seen) -> Reply:
@@ -36,7 +37,9 @@ class Measured(FakeEngine):
         self.looks += 1
         self._use = next(self.use, getattr(self, "_use", 0.0))
         self._made = next(self.made, getattr(self, "_made", 0))
-        return Reply(body=METRICS.format(use=self._use, made=self._made), framing="length")
+        self._running = next(self.running, getattr(self, "_running", 1))
+        text = METRICS.format(use=self._use, made=self._made, running=self._running)
+        return Reply(body=text, framing="length")
 
 
 def asked(
@@ -44,6 +47,7 @@ def asked(
     reply: Reply,
     use: list[float] | None = None,
     made: list[int] | None = None,
+    running: list[int] | None = None,
     *,
     stall_s: float = 0.0,
     gives_up: bool = True,
@@ -52,6 +56,7 @@ def asked(
 ) -> tuple[Measured, Asked]:
     engine = Measured([reply], socket=folder / "s", tokenizer=TOKENIZER)
     engine.use, engine.made = iter(use or []), iter(made or [])
+    engine.running = iter(running or [])
 
     async def main() -> Asked:
         endpoint = Endpoint(
@@ -101,6 +106,17 @@ def test_a_prompt_that_is_computed_says_how_far_it_is_and_when_it_will_be_done(
     assert [w.percent for w in waits] == sorted(w.percent for w in waits)
     assert waits[-1].eta_s is not None and 0 < waits[-1].eta_s < 20
     assert told.reply.text == "done"
+
+
+def test_of_several_requests_at_once_nobody_knows_whose_tokens_the_cache_holds(
+    tmp_path: Path,
+) -> None:
+    uses = [0.004 * n for n in range(1, 20)]
+    _, told = asked(tmp_path, Reply(text="done", delay=9.0), uses, running=[1] * 6 + [2] * 9)
+    known = [event.percent is not None for event in told.of(Waiting)]
+    assert any(known)
+    assert not any(known[known.index(True) + 3 :])
+    assert not any(event.estimated for event in told.of(Waiting))
 
 
 def test_an_answer_that_comes_soon_is_not_looked_after(tmp_path: Path) -> None:
