@@ -184,25 +184,25 @@ class _Opening:
         endpoint = self._endpoint
         if endpoint.protocol == "chat":
             return await self._chat("it was asked for")
-        path = endpoint.tokenizer
-        if endpoint.protocol is None and path is None:
-            return await self._guess()
-        if path is None:
-            raise ModelError(
-                "the tokens protocol needs the model's tokenizer.json on this machine: name it "
-                "(engine.tokenizer, or a profile), or use --protocol chat"
-            )
-        return await self._tokens(path, {})
+        if endpoint.tokenizer is None:
+            return await self._guess(asked=endpoint.protocol == "tokens")
+        return await self._tokens(endpoint.tokenizer, {})
 
-    async def _guess(self) -> Client:
-        """No protocol asked for and no tokenizer named: perhaps one lies in a cache."""
+    async def _guess(self, *, asked: bool) -> Client:
+        """No tokenizer named: perhaps one lies in a cache. asked: for `tokens`, nothing else."""
         transport = self._chat_transport()
         entry: Mapping[str, Any] = {}
         try:
-            if self._endpoint.model is None:
-                entry = await self._entry(Exchange(transport, self._judge))
+            if self._endpoint.model is None or asked:
+                needed = self._endpoint.model is None
+                entry = await self._entry(Exchange(transport, self._judge), needed=needed)
             name = entry.get("root") or self._endpoint.model or entry.get("id")
             path = cached_tokenizer(str(name))
+            if path is None and asked:
+                raise ModelError(
+                    "the tokens protocol needs the model's tokenizer.json on this machine: name it "
+                    "(engine.tokenizer, or a profile), or use --protocol chat"
+                )
             if path is None:
                 reason = "no tokenizer of the served model is at hand"
                 return await self._chat(reason, entry, transport)

@@ -1,6 +1,6 @@
 """Fetches a profile's model from the hub: whole, checked, and resumable at any byte.
 
-huggingface_hub downloads into its own cache, where vLLM and every other tool finds it; here is
+It comes into huggingface_hub's own cache, where vLLM and every other tool finds it; here is
 what it leaves open: is there room for it, does each file hold what the hub says (size and hash),
 how far is it, and what to do about a failure. What was checked is recorded, so that it need not be
 read again and so that a later change of tokenizer or template is noticed. Must not print.
@@ -24,6 +24,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
+from glmcode.engine.pull_file import fetch_file
 from glmcode.engine.pulled import mark_of
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ class Listing:
         with suppress(OSError):
             for entry in os.scandir(self.folder / "blobs"):
                 with suppress(OSError):
-                    part += entry.stat().st_size if entry.name.endswith(".incomplete") else 0
+                    ours = entry.name.partition(".")[2] == "incomplete"  # others begin anew
+                    part += entry.stat().st_size if ours else 0
         return min(self.size, whole + part)
 
 
@@ -242,12 +244,17 @@ class Pull:
             self._hashed += size
 
     def _fetch(self, file: HubFile) -> None:
-        from huggingface_hub import hf_hub_download
-
         tries, had = 0, -1
         while not self.listing.here(file):
             try:
-                hf_hub_download(self.listing.model, file.name, revision=self.listing.commit)
+                fetch_file(
+                    self.listing.model,
+                    self.listing.commit,
+                    file.name,
+                    file.size,
+                    self.listing.folder / "blobs",
+                    large=bool(file.sha256),
+                )
                 if not self.listing.here(file):
                     self._forget(self.listing.path(file))  # cut short
                     raise ConnectionError(f"{file.name} came cut short")

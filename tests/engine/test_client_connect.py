@@ -317,8 +317,20 @@ def test_a_server_that_cannot_be_probed_speaks_chat_unless_told_otherwise() -> N
 
 
 def test_tokens_without_a_tokenizer_is_refused_with_the_way_out() -> None:
-    error = refused(Endpoint(base_url="http://127.0.0.1:1", protocol="tokens", model="m"))
+    with FakeEngine([]) as engine:
+        error = refused(Endpoint(base_url=engine.base_url, protocol="tokens", model="m"))
     assert "tokenizer.json" in str(error) and "--protocol chat" in str(error)
+
+
+@pytest.mark.parametrize("model", [None, "tiny"])
+def test_tokens_that_are_asked_for_find_the_tokenizer_of_what_is_served(
+    monkeypatch: pytest.MonkeyPatch, model: str | None
+) -> None:
+    listed = {"data": [{"id": "tiny", "root": str(TOKENIZER.parent), "max_model_len": 4096}]}
+    monkeypatch.setattr(FakeEngine, "_route", with_models(listed))
+    with FakeEngine([], tokenizer=TOKENIZER) as engine:
+        client = opened(Endpoint(base_url=engine.base_url, protocol="tokens", model=model))
+    assert (client.protocol, client.model, client.window) == ("tokens", "tiny", 4096)
 
 
 def test_a_damaged_tokenizer_is_named(tmp_path: Path) -> None:

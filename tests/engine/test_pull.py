@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -133,6 +134,59 @@ def test_a_pull_that_was_killed_goes_on_where_it_was(box: Box) -> None:
         process.communicate()
         code, _, err = box.pull(hub)
         assert code == 0, err
+    assert all(box.file(n).read_bytes() == d for n, d in files.items() if not n.endswith(".bin"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_file_of_which_a_part_came_goes_on_there_in_the_next_run(box: Box, number: int) -> None:
+    name = "model-00001-of-00002.safetensors"
+    files = model_files(2_000) | {name: random.Random(3).randbytes(24_000_000)}
+
+    def stumbles(asked: str, nth: int) -> Unkind | None:
+        if asked != name:
+            return None
+        return Unkind(cut=12_000_000) if nth == 1 else Unkind(status=503)
+
+    with Hub(MODEL, files, stumbles) as hub:
+        process = box.start(hub)
+        while hub.asked.count(name) < 2:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(number)
+        process.communicate(timeout=20)
+    (part,) = box.cache.rglob("*.incomplete")
+    had = part.stat().st_size
+    assert had > 10_000_000
+    with Hub(MODEL, files) as hub:
+        code, out, err = box.pull(hub)
+        assert code == 0, err
+        assert f"bytes={had}-" in hub.ranges and hub.sent < 24_000_000
+        assert f"{(24_000_000 - had) / 1e6:.1f} MB of them to fetch" in out
+    assert box.file(name).read_bytes() == files[name]
+    assert not list(box.cache.rglob("*.incomplete"))
+
+
+def test_a_part_that_is_too_long_or_wrong_is_no_obstacle(box: Box) -> None:
+    files = model_files(200_000)
+    names = [name for name in files if name.endswith(".safetensors")]
+    blobs = box.file("x").parents[2] / "blobs"
+    blobs.mkdir(parents=True)
+    for name, data in zip(names, (b"w" * 900_000, b"w" * 50_000), strict=True):
+        (blobs / f"{hashlib.sha256(files[name]).hexdigest()}.incomplete").write_bytes(data)
+    with Hub(MODEL, files) as hub:
+        code, _, err = box.pull(hub)
+        assert code == 0, err
+    assert all(box.file(name).read_bytes() == files[name] for name in names)
+
+
+def test_several_pulls_at_once_fetch_each_file_once(box: Box) -> None:
+    files = model_files()
+    with Hub(MODEL, files, lambda name, nth: time.sleep(0.3)) as hub:
+        running = [box.start(hub) for _ in range(3)]
+        told = [process.communicate(timeout=90) for process in running]
+        assert [process.returncode for process in running] == [0, 0, 0], told
+        weights = [name for name in hub.asked if name.endswith(".safetensors")]
+        assert sorted(weights) == sorted(set(weights))
     assert all(box.file(n).read_bytes() == d for n, d in files.items() if not n.endswith(".bin"))
 
 
