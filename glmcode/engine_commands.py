@@ -183,6 +183,8 @@ def _end(name: str, wanted: Listen | None) -> Listen | None:
 
 
 def _start_now(arguments: argparse.Namespace, profile: Profile, wanted: Listen | None) -> int:
+    if profile.nodes > 1:
+        _tell_others(profile)
     progress = Progress(profile.name)
     try:
         status = asyncio.run(_wake(profile, progress, wanted, wait=not arguments.no_wait))
@@ -199,6 +201,19 @@ def _start_now(arguments: argparse.Namespace, profile: Profile, wanted: Listen |
     if status.door:
         _say(f"{profile.name}: {status.door}")
     return Exit.DONE
+
+
+def _tell_others(profile: Profile) -> None:
+    """What the other machines have to run, before the wait for them begins."""
+    from glmcode.engine.prepare import SetupError
+    from glmcode.launch_text import others_lines
+    from glmcode.plan_commands import launch_of
+
+    try:
+        for line in others_lines(launch_of(profile).others):
+            _say(line)
+    except (ProfileError, SetupError):
+        return  # the start itself says it better
 
 
 async def _wake(

@@ -6,6 +6,7 @@ Pure: makes text and values from a plan, prints and starts nothing.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from glmcode.engine.launch import LaunchPlan
@@ -33,7 +34,24 @@ def launch_notes(plan: LaunchPlan) -> list[str]:
         lines += [f"  {change}", f"      {item.why}"]
     if plan.dropped:
         lines += ["not passed:", *(f"  {text}" for text in plan.dropped)]
-    return lines
+    return [*lines, *others_lines(plan.others)]
+
+
+def others_lines(others: Sequence[str]) -> list[str]:
+    """What has to run on other machines, and when."""
+    if not others:
+        return []
+    if others[0].startswith("ray "):
+        return [
+            "on this machine first: ray start --head; on every other one:",
+            *(f"  {command}" for command in others),
+        ]
+    return [
+        "on the other machines, one each; this one is not ready before they run:",
+        *(f"  {command}" for command in others),
+        "  the model must lie at the same place there. They do not end with this engine: end them",
+        "  after each stop or crash of it, and run them again for its next start.",
+    ]
 
 
 def launch_json(profile: Profile, plan: LaunchPlan) -> dict[str, Any]:
@@ -49,4 +67,5 @@ def launch_json(profile: Profile, plan: LaunchPlan) -> dict[str, Any]:
         "env": dict(plan.env),
         "deviations": [{"card": d.card, "ours": d.ours, "why": d.why} for d in plan.deviations],
         "dropped": list(plan.dropped),
+        "other_machines": list(plan.others),
     }

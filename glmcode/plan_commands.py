@@ -90,7 +90,7 @@ def _plan(arguments: argparse.Namespace, chosen: Callable[[argparse.Namespace], 
     profile = None if alone else chosen(arguments)
     if profile is not None and profile.base_url and arguments.model is None:
         return _plan_of_a_server(profile, arguments.json)
-    launch = None if profile is None or profile.base_url else _launch(profile)
+    launch = None if profile is None or profile.base_url else launch_of(profile)
     if arguments.command and not arguments.json:
         assert launch is not None
         _show(launch.command())
@@ -307,7 +307,8 @@ def _too_long(profile: Profile, shape: ModelShape) -> str:
     )
 
 
-def _launch(profile: Profile) -> LaunchPlan:
+def launch_of(profile: Profile) -> LaunchPlan:
+    """The command for a profile on the vLLM that is here. Raises ProfileError."""
     from glmcode.engine.launch import ASSUMED_VERSION, plan_launch
     from glmcode.engine.paths import engine_paths
     from glmcode.engine.prepare import SetupError, find_vllm

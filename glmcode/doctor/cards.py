@@ -45,13 +45,14 @@ def _needed(profile: Profile) -> int:
 
 
 def _number(profile: Profile, here: Gpus) -> list[Line]:
-    needed, nodes = _needed(profile), profile.flags.get("nnodes", 1)
-    if len(here.found) >= needed or nodes != 1:
+    needed = -(-_needed(profile) // profile.nodes)
+    if len(here.found) >= needed:
         return []
     if profile.flags.get("distributed-executor-backend") == "ray":
         return []
     todo = f"glmcode engine plan --profile {profile.name} --gpus shows what others could do"
     text = f"{len(here.found)} are here, and {profile.name} needs {needed}"
+    text += " on each machine" if profile.nodes > 1 else ""
     return [fault("gpu number", text, todo)]
 
 

@@ -83,7 +83,7 @@ async def attach(
 
 async def _attach(profile: Profile, emit: Callable[[Event], None], start: bool) -> EngineAddress:
     paths = engine_paths(profile.name)
-    started = stopped = False
+    started = stopped = told = False
     spawned = 0
     while True:
         status = await find_status(paths)
@@ -108,6 +108,9 @@ async def _attach(profile: Profile, emit: Callable[[Event], None], start: bool) 
             status, started = now, True
         if status.state in ("failed", "sleeping"):
             raise _unavailable(status)
+        if profile.nodes > 1 and not told and status.state == "starting":
+            told = True
+            emit(Notice(text=_others(profile)))
         started = started or status.state == "starting"
         if status.state == "absent":
             await asyncio.sleep(_MOMENT_S)  # it is about to leave and takes no orders any more
@@ -136,6 +139,13 @@ async def _comes_back(paths: EnginePaths) -> bool:
             return True
         await asyncio.sleep(_MOMENT_S)
     return False
+
+
+def _others(profile: Profile) -> str:
+    return (
+        f"profile {profile.name} spans {profile.nodes} machines: it is ready when the others run "
+        f"what `glmcode engine plan --profile {profile.name}` tells for them"
+    )
 
 
 async def wake(profile: Profile) -> EngineStatus:

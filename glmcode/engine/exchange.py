@@ -119,9 +119,11 @@ class Exchange:
     ) -> tuple[S, Clock]:
         """A sink that has seen a whole answer. Raises ModelError, CancelledError.
 
-        Or one that was broken off for somebody more urgent; goes_on: that was so before.
+        Or one that was broken off for somebody more urgent; goes_on: that was so before. Where no
+        try succeeds, what the last one that got anything had is kept.
         """
         patience = Patience(emit)
+        held: AssistantMessage | None = None
         while True:
             sink = dialect.sink()
             path, body = dialect.request()
@@ -135,18 +137,23 @@ class Exchange:
                     await self._watched(once, clock, dialect.prompt_tokens, emit)
                 return sink, clock
             except asyncio.CancelledError:
-                _keep(sink, keep)
+                _keep(sink.partial() or held, keep)
                 raise
             except Fault as fault:
                 if dialect.adapt(fault):
                     continue
+                held = sink.partial() or held
                 wait = patience.wait_for(fault, clock.began)
                 if wait is None:
-                    _keep(sink, keep)
+                    _keep(held, keep)
                     raise fault.error from fault
                 if sink.streamed:
                     emit(DeltasDiscarded(why=str(fault)))
-                await patience.wait(fault, wait)
+                try:
+                    await patience.wait(fault, wait)
+                except asyncio.CancelledError:
+                    _keep(held, keep)
+                    raise
 
     async def _watched(
         self, work: Coroutine[Any, Any, None], clock: Clock, prompt_tokens: int, emit: Emit
@@ -310,8 +317,7 @@ class Exchange:
             clock.touch()
 
 
-def _keep(sink: Sink, keep: Callable[[AssistantMessage], None]) -> None:
-    message = sink.partial()
+def _keep(message: AssistantMessage | None, keep: Callable[[AssistantMessage], None]) -> None:
     if message is not None:
         keep(message)
 

@@ -237,7 +237,7 @@ def _overheads(shape: ModelShape, settings: Settings, gpu_gib: float) -> tuple[O
 def _step_bytes(shape: ModelShape, parallel: Parallel) -> float:
     """Bytes that one token of a step needs at the widest place of a layer."""
     dense = 3 * shape.dense_mlp / parallel.tensor
-    expert = shape.expert_mlp / (1 if parallel.experts_dealt else parallel.tensor)
+    expert = shape.expert_mlp / (1 if parallel.experts_dealt else parallel.expert_ranks)
     routed = shape.active_experts * (3 * expert + shape.hidden)
     queries = (shape.heads + 2 * shape.kv_heads) * shape.head_dim / parallel.tensor
     return 2 * (6 * shape.hidden + max(dense, routed, 2 * queries))

@@ -32,7 +32,8 @@ _MIXTRAL_NAMES = ("mixtral", "phimoe", "minimax_m2")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parallel:
     """How a model is spread: tensor, pipeline and data parallel ranks; experts dealt out whole
-    (expert parallel) over tensor x data ranks, or cut."""
+    (expert parallel) or cut, both over tensor x data ranks: data parallel ranks of vLLM share
+    the experts, only the rest of the model is there once a rank."""
 
     tensor: int = 1
     pipeline: int = 1
@@ -41,7 +42,7 @@ class Parallel:
 
     @property
     def expert_ranks(self) -> int:
-        """GPUs that share out whole experts."""
+        """GPUs that share the experts."""
         return self.tensor * self.data
 
 
@@ -211,19 +212,19 @@ def expert_cut(shape: ModelShape, parallel: Parallel) -> tuple[Experts, str]:
             "dealt",
             f"{local} whole experts a GPU, {shape.expert_mlp} wide: any group size works",
         )
-    tensor, wide = parallel.tensor, shape.expert_mlp
-    if tensor == 1:
+    ranks, wide = parallel.expert_ranks, shape.expert_mlp
+    if ranks == 1:
         return "cut", ""
-    if wide % tensor:
-        return "impossible", f"experts {wide} wide cannot be divided among {tensor} GPUs"
-    width = wide // tensor
+    if wide % ranks:
+        return "impossible", f"experts {wide} wide cannot be divided among {ranks} GPUs"
+    width = wide // ranks
     stored = _expert_stored(shape)
     step = stored.block or stored.group
     if not stored.bits or not step:
         return "cut", f"every expert is cut to {width} of {wide}"
     if width % step == 0:
         return "cut", f"every expert is cut to {width} of {wide}: whole groups of {step}"
-    words = f"{wide} / {tensor} = {width} is no multiple of the group size {step}"
+    words = f"{wide} / {ranks} = {width} is no multiple of the group size {step}"
     if shape.quantisation.method not in ("gptq", "awq"):
         return "impossible", f"{words}: vLLM refuses it; use expert parallel"
     smaller = fallback_group(step, width, shape.hidden)
@@ -260,7 +261,7 @@ def shares(shape: ModelShape, parallel: Parallel) -> tuple[Share, ...]:
             continue  # the last stage, with the head and the norm, is as full as the first
         stored = matrix.stored
         if kind == "slow" and matrix.cut.startswith("expert"):
-            width = shape.expert_mlp // parallel.tensor
+            width = shape.expert_mlp // parallel.expert_ranks
             stored = replace(stored, group=fallback_group(stored.group, width, shape.hidden))
         rows, columns, copies = _cut(matrix, parallel, shape)
         one = stored.matrix_bytes(rows, columns, matrix.width) * copies
@@ -288,9 +289,9 @@ def _cut(matrix: Matrix, parallel: Parallel, shape: ModelShape) -> tuple[int, in
         case "expert in" | "expert out" if parallel.experts_dealt:
             return rows, columns, math.ceil(matrix.copies / parallel.expert_ranks)
         case "expert in":
-            return rows, math.ceil(columns / tensor), matrix.copies
+            return rows, math.ceil(columns / parallel.expert_ranks), matrix.copies
         case "expert out":
-            return math.ceil(rows / tensor), columns, matrix.copies
+            return math.ceil(rows / parallel.expert_ranks), columns, matrix.copies
 
 
 def kv_heads_per_gpu(shape: ModelShape, tensor: int) -> int:

@@ -22,6 +22,7 @@ ASSUMED_VERSION = "0.32"
 _FLAG_OR_VARIABLE: Mapping[str, str] = {"attention-backend": "VLLM_ATTENTION_BACKEND"}
 """Flags that older releases had as a variable."""
 
+_OF_A_MACHINE = ("VLLM_HOST_IP", "VLLM_SERVER_DEV_MODE")
 _MODULE = "vllm.entrypoints.launchers.api_server.entry"
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
@@ -32,6 +33,7 @@ class LaunchPlan:
 
     python and module: what to run; arguments: everything after them; env: variables set on
     top of the inherited ones. dropped: sentences about what this vLLM does not have.
+    others: what to run on the other machines of a profile that needs several, in a shell.
     vllm: the version planned for; assumed: none was found.
     """
 
@@ -41,6 +43,7 @@ class LaunchPlan:
     env: Mapping[str, str]
     deviations: tuple[Deviation, ...]
     dropped: tuple[str, ...]
+    others: tuple[str, ...]
     vllm: str
     assumed: bool
 
@@ -79,8 +82,28 @@ def plan_launch(
         env=env,
         deviations=profile.deviations,
         dropped=tuple(dropped),
+        others=_others(profile, arguments, env),
         vllm=probe.version if probe else ASSUMED_VERSION,
         assumed=probe is None,
+    )
+
+
+def _others(profile: Profile, arguments: list[str], env: Mapping[str, str]) -> tuple[str, ...]:
+    """One command for each further machine. vLLM's server module starts no headless part, only its
+    own command does."""
+    if profile.flags.get("distributed-executor-backend") == "ray":
+        return ("ray start --address=FIRST_MACHINE:6379",)
+    words = list(arguments)
+    if profile.nodes == 1 or "--node-rank" not in words:
+        return ()
+    for name in ("--uds", "--model", "--node-rank"):
+        at = words.index(name)
+        del words[at : at + 2]
+    variables = [f"{n}={shlex.quote(v)}" for n, v in env.items() if n not in _OF_A_MACHINE]
+    return tuple(
+        " ".join([*variables, "vllm serve", shlex.join([profile.model, *words, *rank])])
+        for number in range(1, profile.nodes)
+        if (rank := ["--node-rank", str(number), "--headless"])
     )
 
 

@@ -112,6 +112,11 @@ class Failure:
 
 _KNOWN: tuple[tuple[re.Pattern[str], str], ...] = (
     (
+        re.compile(r"Connection closed by peer \[|ncclRemoteError|remote process exit"),
+        "the connection to one of its workers broke; of a profile for several machines run the "
+        "other machines' commands again (`glmcode engine plan` prints them)",
+    ),
+    (
         re.compile(r"out of memory|OutOfMemoryError|No available memory for the cache", re.I),
         "it ran out of GPU memory: lower gpu_memory or the window in the profile, or free the GPUs",
     ),

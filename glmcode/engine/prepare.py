@@ -97,7 +97,7 @@ def prepare(paths: EnginePaths, name: str, python: str, refused: frozenset[str])
         window=profile.window if isinstance(profile.window, int) else 0,
         card_window=_card_window(profile),
         dropped=plan.dropped,
-        seats=profile.max_seqs,
+        seats=profile.seats,
     )
 
 
@@ -200,7 +200,7 @@ def _own_command(paths: EnginePaths, profile: Profile) -> Ready:
         window=profile.window if isinstance(profile.window, int) else 0,
         card_window=_card_window(profile),
         dropped=(),
-        seats=profile.max_seqs,
+        seats=profile.seats,
     )
 
 

@@ -108,6 +108,16 @@ class Profile:
         """The model's folder, or None for a hub id."""
         return Path(self.model) if self.model.startswith("/") else None
 
+    @property
+    def nodes(self) -> int:
+        """Machines that vLLM's own multi-node executor spreads it over."""
+        return _count(self.flags.get("nnodes"))
+
+    @property
+    def seats(self) -> int:
+        """Requests that it serves at once: those of every data parallel rank."""
+        return self.max_seqs * _count(self.flags.get("data-parallel-size"))
+
     def digest(self) -> str:
         """Twelve hex digits that change when any setting changes."""
         text = json.dumps(asdict(self), sort_keys=True, default=list)
@@ -115,6 +125,10 @@ class Profile:
 
 
 _KINDS = {f.name: str(f.type) for f in fields(Profile) if f.name != "name"}
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 1 else 1
 
 
 def load_profile(name: str) -> Profile:

@@ -556,3 +556,11 @@ def test_nothing_of_the_environment_of_openai_leaves_or_is_logged(
     assert "leak" not in json.dumps(engine.steps[0].headers)
     assert not logging.getLogger("openai").isEnabledFor(logging.DEBUG)
     assert capfd.readouterr().err == ""
+
+
+@BOTH
+def test_what_an_answer_had_is_kept_though_later_tries_get_nothing(endpoint_of: object) -> None:
+    cut = Reply(text="half an answer", ids=IDS, chunk=1, cut_after_events=4)
+    asked, _ = asked_with(endpoint_of, cut, Reply(drop=True, times=9))
+    assert asked.fault.kind == "unavailable"
+    assert [message.stop for message in asked.kept] == ["interrupted"]

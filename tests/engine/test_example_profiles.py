@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,9 +13,12 @@ import pytest
 from glmcode.engine.fit import fit
 from glmcode.engine.fit_text import verdict
 from glmcode.engine.gpus import parse_gpus
+from glmcode.engine.halt import halt
 from glmcode.engine.launch import plan_launch
+from glmcode.engine.paths import engine_paths
 from glmcode.engine.probe import probe_vllm
 from glmcode.engine.profile import load_profile
+from glmcode.engine_commands import run_engine
 from glmcode.plan_commands import profile_settings, profile_shape
 from tests.engine.test_fit_vllm import HIDE
 
@@ -57,7 +62,7 @@ def test_an_example_says_nothing_that_the_installed_vllm_lacks(name: str) -> Non
         ("int8-kv", "may fit"),
         ("two-nodes", "fits"),
         ("two-nodes-ray", "fits"),
-        ("replicas", "may fit"),
+        ("replicas", "fits"),
         ("8x24gb-without-expert-parallel", "smaller window"),
     ],
 )
@@ -67,7 +72,42 @@ def test_the_planner_judges_each_example(name: str, expected: str) -> None:
     found = fit(shape, profile_settings(profile), *parse_gpus(profile.gpus))
     assert verdict(found) == expected
     kinds = {item.kind for item in found.experts if item.dealt is False}
-    assert kinds == ({"cut"} if profile.tensor_parallel == 4 else {"slow"})
+    assert kinds == ({"cut"} if name == "4x48gb" else {"slow"})
+
+
+def test_what_the_other_machine_runs_is_told_with_the_plan() -> None:
+    plan = plan_launch(load_profile("two-nodes"), probe_vllm(), "/run/e.sock")
+    (other,) = plan.others
+    words = shlex.split(other)
+    at = words.index("vllm")
+    assert words[at : at + 3] == ["vllm", "serve", load_profile("two-nodes").model]
+    assert words[-3:] == ["--node-rank", "1", "--headless"]
+    assert not {"--uds", "--model", "/run/e.sock"} & set(words)
+    assert [word for word in words[:at] if "=" not in word] == []
+    rest = {word for word in plan.arguments if word.startswith("--")}
+    assert rest - {word for word in words if word.startswith("--")} == {"--uds", "--model"}
+    (ray,) = plan_launch(load_profile("two-nodes-ray"), None, "/run/e.sock").others
+    assert ray.startswith("ray start --address=")
+    assert plan_launch(load_profile("replicas"), None, "/run/e.sock").others == ()
+
+
+def test_every_rank_of_replicas_serves_a_request_of_its_own() -> None:
+    assert load_profile("replicas").seats == 2 and load_profile("two-nodes").seats == 1
+
+
+def test_plan_and_start_say_what_the_other_machine_runs(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run_engine(["plan", "--profile", "two-nodes", "--command"]) == 0
+    assert "--node-rank 1 --headless" in capsys.readouterr().out.split("\n#", 1)[1]
+    assert run_engine(["plan", "--profile", "two-nodes", "--json"]) == 0
+    (other,) = json.loads(capsys.readouterr().out)["other_machines"]
+    assert other.endswith("--node-rank 1 --headless")
+    # The model is not here, so it fails; what the other one needs was said before.
+    assert run_engine(["start", "--profile", "two-nodes"]) == 75
+    said = capsys.readouterr().err
+    assert said.index(other) < said.index("is not on this disk")
+    asyncio.run(halt(engine_paths("two-nodes")))
 
 
 VALIDATE = """
@@ -111,7 +151,7 @@ def test_vllm_s_own_parser_takes_the_command_of_every_example(tmp_path: Path) ->
         "fp8-8x80gb": [8, 1, 1, 1, True, None, None],
         "int8-kv": [8, 1, 1, 1, True, None, None],
         "kv-offload": [8, 1, 1, 1, True, 64.0, None],
-        "replicas": [4, 1, 2, 1, False, None, None],
+        "replicas": [4, 1, 2, 1, True, None, None],
         "two-nodes": [8, 2, 1, 2, True, None, "mp"],
         "two-nodes-ray": [8, 2, 1, 1, True, None, "ray"],
     }

@@ -167,6 +167,16 @@ def test_data_parallel_ranks_deal_out_the_experts_among_all() -> None:
     assert one - 8.1 < two < one - 6
 
 
+def test_data_parallel_ranks_cut_the_experts_among_all_as_well() -> None:
+    both = Parallel(tensor=4, data=2)
+    kind, why = expert_cut(shape(with_group(128)), both)
+    assert kind == "slow" and "1536 / 8 = 192" in why
+    assert expert_cut(shape(with_group(64)), both)[0] == "cut"
+    fine = shape(with_group(64))
+    once, twice = weights_gib(fine, both), weights_gib(fine, Parallel(tensor=4))
+    assert once < 0.6 * twice
+
+
 def test_graphs_and_the_workspace_stand_in_the_overheads() -> None:
     names = [item.name for item in card().overheads]
     assert names == ["activations", "libraries", "CUDA graphs", "FlashInfer workspace"]

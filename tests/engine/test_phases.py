@@ -169,3 +169,15 @@ def test_the_last_lines_leave_out_noise_and_are_bounded() -> None:
     lines = ["x" * 5000, "", " - leaked function", "Route: /health, Methods: GET", "the end"]
     assert last_lines(lines) == ("x" * 400, "the end")
     assert len(last_lines([str(n) for n in range(100)])) == 12
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[gloo/transport/tcp/pair.cc:553] Connection closed by peer [10.0.0.2]:17595.",
+        "DistBackendError: ncclRemoteError: A call failed possibly due to a network",
+    ],
+)
+def test_a_machine_that_left_is_told_with_what_to_run_there(line: str) -> None:
+    reason = explain([line, "EngineCore encountered an issue"], 1).reason
+    assert "other machines' commands again" in reason and "engine plan" in reason
