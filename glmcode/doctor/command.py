@@ -55,6 +55,8 @@ def run_doctor(argv: list[str]) -> int:
         asked, lines = _asked(options.profile, deep=options.deep)
     except ProfileError as error:
         print(visible(str(error)), file=sys.stderr)
+        if options.json:
+            print(json.dumps({"error": str(error)}))
         return Exit.USAGE
     try:
         lines += collect(_checks(asked))
@@ -199,10 +201,14 @@ def collect(checks: list[tuple[str, float, Check]]) -> list[Line]:
     return lines
 
 
+_FAULTS = (OSError, ValueError, RuntimeError, ImportError, LookupError, TypeError, AttributeError)
+"""What odd files and programs make a check raise; a fault of its own is a line, too."""
+
+
 def _run(one: _Running, check: Check) -> None:
     try:
         one.lines = check()
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
+    except _FAULTS as error:
         text = f"it cannot be looked at: {type(error).__name__}: {error}"
         one.lines = [fault(one.name, text, "see what it says; please report it")]
     finally:

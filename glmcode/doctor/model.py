@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 
 from glmcode.doctor.line import Asked, Line, fault, ok, warning
@@ -22,6 +23,7 @@ from glmcode.engine.quantised import ShapeError
 from glmcode.plan_commands import NoShape, profile_shape
 
 _HEADER_MOST = 128 << 20
+_OTHER_TOKENIZERS = ("tokenizer.model", "tekken.json", "tiktoken.model", "vocab.json")
 
 
 def model_lines(asked: Asked) -> list[Line]:
@@ -32,8 +34,7 @@ def model_lines(asked: Asked) -> list[Line]:
     try:
         check_model(profile)
     except SetupError as error:
-        pull = f"glmcode engine pull --profile {profile.name}"
-        return [fault("model", str(error), pull), *_room(profile)]
+        return [fault("model", str(error), _again(profile)), *_room(profile)]
     folder = profile.local_model or cached_snapshot(profile.model, profile.revision)
     if folder is None:
         return [warning("model", f"{profile.model}: nobody can look at it", "vLLM will tell")]
@@ -61,38 +62,87 @@ def _room(profile: Profile) -> list[Line]:
 
 def _whole(profile: Profile, folder: Path) -> Line:
     files = sorted(folder.glob("*.safetensors"))
-    wrong = [f"{file.name}: {why}" for file in files if (why := _fault_of(file))]
     size = sum(file.stat().st_size for file in files if file.is_file())
     text = f"{len(files)} weight files, {size / 1e9:.3g} GB, at {folder}"
+    wrong, held = [], dict[str, set[str]]()
+    for file in files:
+        try:
+            held[file.name] = _weights(file)
+        except _Damaged as error:
+            wrong.append(f"{file.name}: {error}")
+    wrong += [*_unnamed(folder, held), *_unread(profile, folder)]
     if wrong:
-        todo = (
-            f"glmcode engine pull --profile {profile.name} fetches them again"
-            if profile.local_model is None
-            else "copy them again"
-        )
-        return fault("model", f"{len(wrong)} of {text} are not whole", todo, *wrong[:5])
+        return fault("model", f"{len(wrong)} fault(s) in {text}", _again(profile), *wrong[:5])
     return ok("model", text)
 
 
-def _fault_of(file: Path) -> str:
-    """Why a weight file cannot be whole, or ""."""
+def _again(profile: Profile) -> str:
+    if profile.local_model is None:
+        return f"glmcode engine pull --profile {profile.name} fetches what is missing or damaged"
+    return f"copy the model to {profile.local_model} again, or name another folder in the profile"
+
+
+class _Damaged(Exception):
+    """What is wrong with a file."""
+
+
+def _weights(file: Path) -> set[str]:
+    """Names of the weights in a file that is as long as its header says. Raises _Damaged."""
+    if not file.is_file():
+        raise _Damaged("it is no file, or a link to none")
     try:
         size = file.stat().st_size
         with file.open("rb") as source:
             first = source.read(8)
             if len(first) < 8:
-                return "it is empty or cut short"
+                raise _Damaged("it is empty or cut short")
             (length,) = struct.unpack("<Q", first)
             if length > min(size, _HEADER_MOST):
-                return "its header is no header"
+                raise _Damaged("its header is no header")
             header = json.loads(source.read(length))
         ends = [t["data_offsets"][1] for name, t in header.items() if name != "__metadata__"]
         expected = 8 + length + max(ends, default=0)
     except OSError as error:
-        return error.strerror or str(error)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
-        return "its header cannot be read"
-    return "" if size == expected else f"{size:,} bytes, and its header says {expected:,}"
+        raise _Damaged(error.strerror or str(error)) from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise _Damaged("its header cannot be read") from error
+    if size != expected:
+        raise _Damaged(f"{size:,} bytes, and its header says {expected:,}")
+    return set(header) - {"__metadata__"}
+
+
+def _unnamed(folder: Path, held: Mapping[str, set[str]]) -> list[str]:
+    """Weights that the index looks for in a file that does not hold them."""
+    index = folder / "model.safetensors.index.json"
+    try:
+        named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []  # none, or check_model has told it
+    lost = [name for name, file in named if file in held and name not in held[file]]
+    if not lost:
+        return []
+    return [f"{index.name}: {len(lost)} weights are not where it says, {lost[0]} for one"]
+
+
+def _unread(profile: Profile, folder: Path) -> list[str]:
+    """What is wrong with the small files that a start reads."""
+    found = []
+    places = {"config.json": folder / "config.json"}
+    own = Path(profile.tokenizer) if profile.tokenizer.startswith("/") else folder
+    tokenizer = own if own.is_file() else own / "tokenizer.json"
+    if tokenizer.exists() or not any((own / name).exists() for name in _OTHER_TOKENIZERS):
+        places[tokenizer.name] = tokenizer
+    for name, path in places.items():
+        try:
+            if not isinstance(json.loads(path.read_text(encoding="utf-8")), dict):
+                found.append(f"{name}: it is no JSON object")
+        except FileNotFoundError:
+            found.append(f"{name}: it is not there")
+        except OSError as error:
+            found.append(f"{name}: {error.strerror or error}")
+        except (ValueError, RecursionError):
+            found.append(f"{name}: it is empty, cut short or no JSON")
+    return found
 
 
 def _deciding(profile: Profile, folder: Path) -> Line:

@@ -29,12 +29,12 @@ def server_lines(asked: Asked) -> list[Line]:
 
 
 def _reached(server: str) -> Line:
-    if server.startswith("unix:"):
-        return _unix(Path(server.removeprefix("unix:").removeprefix("//")).expanduser())
     try:
         place = address_of(Endpoint(base_url=server))
     except ModelError as error:
         return fault("server", str(error), "correct engine.base_url (or --base-url)")
+    if place.socket is not None:
+        return _unix(place.socket)
     try:
         with socket.create_connection((place.host, place.port), CONNECT_S):
             return ok("server", f"{place.shown} takes connections")

@@ -11,10 +11,11 @@ import re
 import sys
 from dataclasses import dataclass
 
+from glmcode.base.paths import cache_folder
 from glmcode.doctor.line import Asked, Line, fault, ok, warning
 from glmcode.engine.bounded import bounded
 from glmcode.engine.launch import plan_launch
-from glmcode.engine.prepare import SetupError, find_vllm
+from glmcode.engine.prepare import BOOTSTRAP, SetupError, find_vllm
 from glmcode.engine.probe import Probe
 from glmcode.engine.profile import Profile
 
@@ -49,7 +50,23 @@ print(json.dumps({
     "triton": version("triton"), "transformers": version("transformers"),
 }))
 """
-_IMPORT = "import vllm, torch; print(vllm.__version__, torch.cuda.is_available())"
+_IMPORT = """
+import importlib, importlib.util, pathlib, sys
+spec = importlib.util.spec_from_file_location("glmcode_bootstrap", sys.argv[1])
+bootstrap = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(bootstrap)
+hidden = bootstrap.broken_packages(pathlib.Path(sys.argv[2]))
+for name in hidden:
+    sys.modules[name] = None
+importlib.import_module(sys.argv[3])
+import torch, vllm
+words = [f"vLLM {vllm.__version__} and its server, torch {torch.__version__}"]
+many = torch.cuda.device_count() if torch.cuda.is_available() else 0
+words.append(f"{many} GPU(s) seen by torch" if many else "no GPU seen by torch")
+if hidden:
+    words.append("hidden from it: " + ", ".join(hidden))
+print("ANSWER" + ("!" if sys.argv[4] and not many else " ") + "; ".join(words))
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +126,7 @@ def software_lines(asked: Asked, here: Software) -> list[Line]:
         todo = "nothing, if they don't matter to you; else another vLLM"
         lines.append(warning("flags", f"{len(dropped)} are not passed", todo, *dropped))
     if asked.deep:
-        lines.append(_import_line(probe))
+        lines.append(import_line(profile, probe))
     return lines
 
 
@@ -148,12 +165,20 @@ def _flashinfer_line(profile: Profile, here: Software) -> Line | None:
     return fault("flashinfer", f"not installed, and {profile.name} needs it", todo)
 
 
-def _import_line(probe: Probe) -> Line:
-    told = bounded([probe.python, "-c", _IMPORT], _IMPORT_S)
-    if told.code == 0:
-        return ok("vllm import", told.out.strip().splitlines()[-1])
-    todo = "its packages do not fit together: glmcode engine install makes a clean interpreter"
-    return warning("vllm import", told.why(), todo)
+def import_line(profile: Profile, probe: Probe) -> Line:
+    """What a start would import, imported: `import vllm` alone loads next to nothing."""
+    wanted = "gpu" if profile.gpus else ""
+    words = [probe.python, "-c", _IMPORT, str(BOOTSTRAP), str(cache_folder() / "engine")]
+    told = bounded([*words, probe.module, wanted], _IMPORT_S)
+    said = [line[6:] for line in told.out.splitlines() if line.startswith("ANSWER")]
+    if told.code != 0 or not said:
+        todo = "its packages do not fit together: glmcode engine install makes a clean interpreter"
+        return fault("vllm import", told.why(), todo)
+    text = said[-1][1:]
+    if said[-1].startswith("!"):
+        todo = "the driver or torch's build: python -c 'import torch; torch.cuda.init()' tells more"
+        return fault("vllm import", text, todo)
+    return ok("vllm import", text)
 
 
 def _number(version: str) -> tuple[int, ...]:

@@ -112,7 +112,7 @@ class Failure:
 
 _KNOWN: tuple[tuple[re.Pattern[str], str], ...] = (
     (
-        re.compile(r"Connection closed by peer \[|ncclRemoteError|remote process exit"),
+        re.compile(r"Check the logs of the remote worker|ncclRemoteError|remote process exit"),
         "the connection to one of its workers broke; of a profile for several machines run the "
         "other machines' commands again (`glmcode engine plan` prints them)",
     ),

@@ -23,7 +23,7 @@ from glmcode.engine.probe import Probe, ProbeError, probe_vllm
 from glmcode.engine.profile import Profile, ProfileError, cached_snapshot, load_profile
 from glmcode.engine.pulled import is_shipped, record_first_start
 
-_BOOTSTRAP = Path(__file__).resolve().with_name("bootstrap.py")
+BOOTSTRAP = Path(__file__).resolve().with_name("bootstrap.py")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _NOT_INHERITED = ("PYTHONHOME", "PYTHONSTARTUP", "__PYVENV_LAUNCHER__", "GLMCODE_PARENT")
 
@@ -154,7 +154,7 @@ def _missing_shards(folder: Path) -> list[str]:
     """Weight files that the index names and that are not there."""
     try:
         index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
-        names = sorted(set(index["weight_map"].values()))
+        names = sorted({str(name) for name in index["weight_map"].values()})
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
@@ -175,7 +175,7 @@ def _card_window(profile: Profile) -> int:
 def _bootstrapped(plan: LaunchPlan, *, quick: bool) -> tuple[str, ...]:
     return (
         plan.python,
-        str(_BOOTSTRAP),
+        str(BOOTSTRAP),
         "--lifeline",
         "{lifeline}",
         "--cache",

@@ -112,8 +112,21 @@ def _locate(python: str) -> tuple[str, str, str] | None:
         )
         found = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        raise ProbeError(f"the interpreter {python} cannot be run: {error}") from error
+        raise ProbeError(f"the interpreter {python} cannot be run: {_why(error)}") from error
     return None if found is None else (found[0], found[1], found[2])
+
+
+def _why(error: Exception) -> str:
+    match error:
+        case subprocess.CalledProcessError():
+            said = bytes(error.stderr or b"").decode("utf-8", "replace").strip().splitlines()
+            return f"{said[-1][:200] if said else 'it said nothing'} (exit code {error.returncode})"
+        case subprocess.TimeoutExpired():
+            return f"no answer within {error.timeout:g} s"
+        case OSError():
+            return error.strerror or str(error)
+        case _:
+            return "what it says is no answer: it is no Python"
 
 
 def _locate_here() -> tuple[str, str, str] | None:

@@ -174,7 +174,8 @@ def test_the_last_lines_leave_out_noise_and_are_bounded() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "[gloo/transport/tcp/pair.cc:553] Connection closed by peer [10.0.0.2]:17595.",
+        "[gloo/transport/tcp/pair.cc:553] Connection closed by peer [10.0.0.2]:17595. This is "
+        "typically caused by a remote worker crashing. Check the logs of the remote worker before",
         "DistBackendError: ncclRemoteError: A call failed possibly due to a network",
     ],
 )
