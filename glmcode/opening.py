@@ -111,6 +111,8 @@ async def open_client(
             tokenizer=_tokenizer(engine),
             window=context.window or None,
             reasoning=reasoning,
+            lane=_lane_headers(lane, "tokens", {}),
+            insists=_insists(lane),
             speeds=state_folder() / SPEEDS,
         )
         return await connect(endpoint, load_specs(), emit), None, None
@@ -124,7 +126,7 @@ async def open_client(
     if engine.python:
         profile = replace(profile, python=engine.python)
     if profile.base_url:
-        return await _server_client(profile, engine, emit, context), None, profile
+        return await _server_client(profile, engine, emit, context, lane), None, profile
 
     async def ready() -> None:
         try:
@@ -174,7 +176,11 @@ def _our_endpoint(
 
 
 async def _server_client(
-    profile: Profile, engine: EngineSettings, emit: Emit, context: ContextSettings
+    profile: Profile,
+    engine: EngineSettings,
+    emit: Emit,
+    context: ContextSettings,
+    lane: Lane | None,
 ) -> Client:
     """The client of a server that a profile names; nothing is started."""
     own = replace(engine, api_key_env=engine.api_key_env or profile.api_key_env)
@@ -193,9 +199,16 @@ async def _server_client(
         sampling=profile.sampling,
         step_cap=profile.step_cap,
         reasoning="template" if context.reasoning == "template" else "keep",
+        lane=_lane_headers(lane, "tokens", profile.sampling),
+        insists=_insists(lane),
         speeds=state_folder() / SPEEDS,
     )
     return await connect(endpoint, load_specs(), emit)
+
+
+def _insists(lane: Lane | None) -> bool:
+    """Whether somebody would be harmed if one request of this run counted as any other."""
+    return lane is not None and (lane.wait_s is not None or lane.kind in ("hook", "background"))
 
 
 def _lane_headers(lane: Lane | None, protocol: str, sampling: Mapping[str, Any]) -> dict[str, str]:

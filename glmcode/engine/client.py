@@ -24,6 +24,7 @@ from glmcode.engine.endpoint import Address, Endpoint, ProtocolName, address_of
 from glmcode.engine.exchange import Exchange
 from glmcode.engine.faults import Fault, Judge
 from glmcode.engine.http import Transport
+from glmcode.engine.introduce import Introduction
 from glmcode.engine.pace import Pace
 from glmcode.engine.served import (
     cached_tokenizer,
@@ -179,6 +180,7 @@ class _Opening:
         self._emit = emit
         self._address: Address = address_of(endpoint)
         self._judge = Judge(endpoint, self._address)
+        self._introduction = Introduction(endpoint.lane, known=self._address.ours)
 
     async def open(self) -> Client:
         endpoint = self._endpoint
@@ -195,7 +197,7 @@ class _Opening:
         try:
             if self._endpoint.model is None or asked:
                 needed = self._endpoint.model is None
-                entry = await self._entry(Exchange(transport, self._judge), needed=needed)
+                entry = await self._entry(self._exchange(transport), needed=needed)
             name = entry.get("root") or self._endpoint.model or entry.get("id")
             path = cached_tokenizer(str(name))
             if path is None and asked:
@@ -221,11 +223,14 @@ class _Opening:
         from glmcode.engine.chat import ChatProtocol
 
         endpoint = self._endpoint
+        self._introduction.no_ids()
         transport = transport or self._chat_transport()
-        exchange = Exchange(transport, self._judge, self._rules())
+        exchange = self._exchange(transport)
         try:
             if endpoint.model is None and not entry:
                 entry = await self._entry(exchange)
+            elif endpoint.insists:
+                await exchange.meet(f"{self._address.api}/models")
             model = endpoint.model or str((entry or {})["id"])
         except BaseException:
             await transport.close()
@@ -242,7 +247,7 @@ class _Opening:
         endpoint, asked = self._endpoint, self._endpoint.protocol == "tokens"
         loading = asyncio.ensure_future(asyncio.to_thread(GlmTokenizer.load, path))
         transport = self._plain_transport()
-        exchange = Exchange(transport, self._judge, self._rules())
+        exchange = self._exchange(transport)
         try:
             if not entry and (endpoint.model is None or endpoint.window is None):
                 entry = await self._entry(exchange, needed=endpoint.model is None)
@@ -268,6 +273,9 @@ class _Opening:
             exchange, endpoint, self._address, self._judge, model, window, tokenizer, schemas
         )
         return Client(spoken, "tokens", probed.reason, window, transport)
+
+    def _exchange(self, transport: Transport) -> Exchange:
+        return Exchange(transport, self._judge, self._rules(), introduction=self._introduction)
 
     def _rules(self) -> Rules | None:
         if not self._address.ours:

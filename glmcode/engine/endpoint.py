@@ -27,7 +27,9 @@ class Endpoint:
     model: the served name; None asks the server. protocol: None lets `connect` choose.
     tokenizer: a tokenizer.json or its folder, for `tokens`. window: context tokens, None
     asks the server. sampling: temperature, top_p, top_k, min_p, repetition_penalty, ...
-    step_cap: the most tokens of one reply. headers ride on every request. key_name: the
+    step_cap: the most tokens of one reply. headers ride on every request. lane: those
+    that only a supervisor of ours gets (introduce.py), where one proves to answer; insists: the
+    first request must not go without them. key_name: the
     variable that holds the key, for messages. reasoning: "template" does not send that of
     earlier turns again. stall_s: how long an engine of ours may stand still before that is said, 0:
     for ever; gives_up: it then ends the answer (nobody is there who could). speeds: the file in
@@ -46,6 +48,8 @@ class Endpoint:
     step_cap: int = STEP_CAP
     reasoning: Literal["keep", "template"] = "keep"
     headers: Mapping[str, str] = field(default_factory=dict)
+    lane: Mapping[str, str] = field(default_factory=dict)
+    insists: bool = False
     stall_s: float = 0.0
     gives_up: bool = True
     speeds: Path | None = None

@@ -29,6 +29,7 @@ from glmcode.engine.http import (
     TransportError,
     read_refusal,
 )
+from glmcode.engine.introduce import Introduction
 from glmcode.engine.lane import TOKENS
 from glmcode.engine.mark import HEADER, EngineMark, read_mark
 from glmcode.engine.pace import Pace
@@ -100,14 +101,17 @@ class Exchange:
         judge: Judge,
         rules: Rules | None = None,
         pace: Pace | None = None,
+        introduction: Introduction | None = None,
     ) -> None:
-        """rules: how an engine of ours is looked at while nothing comes; None: a foreign server."""
+        """rules: how an engine of ours is looked at while nothing comes; None: a foreign server.
+        introduction: what is said to a supervisor; None: nothing."""
         self.tries = 0
         self.pace = pace or Pace()
         self.mark = EngineMark()
         self._transport = transport
         self._judge = judge
         self._rules = rules
+        self._introduction = introduction or Introduction({}, known=False)
 
     async def reply(
         self,
@@ -184,6 +188,11 @@ class Exchange:
             return ""
         return body.decode("utf-8", "replace")
 
+    async def meet(self, path: str) -> None:
+        """One small GET, whatever comes of it, so that it is known who answers."""
+        if self._introduction.pending:
+            await self._look(path)
+
     async def single(
         self, path: str, body: Body, sink: Sink, clock: Clock, extra: Mapping[str, str]
     ) -> None:
@@ -241,20 +250,22 @@ class Exchange:
         told: Told | None = None,
     ) -> Response:
         try:
+            said = self._introduction.says(extra or {})
             response = await self._transport.open(
-                method, path, body, connect_s=connect_s, extra=extra, told=told
+                method, path, body, connect_s=connect_s, extra=said, told=told
             )
         except TransportError as error:
             raise self._judge.transport(error, cut=False) from error
+        self._introduction.met(response.headers)
         if 200 <= response.status < 300:
             return response
         try:
-            said = await read_refusal(response.read)
+            refusal = await read_refusal(response.read)
         except BaseException:
             response.abort()
             raise
         response.release()
-        raise self._judge.status(response.status, response.headers, said)
+        raise self._judge.status(response.status, response.headers, refusal)
 
     async def _once(
         self,
