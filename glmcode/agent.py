@@ -8,9 +8,9 @@ a proposed action and its commit. The agent must not print, read keys, or know e
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from glmcode.agent_approval import Approvals
 from glmcode.agent_compaction import Window, settled
@@ -47,6 +47,9 @@ from glmcode.core.transcript import Preamble, Transcript
 from glmcode.engine.client import Client
 from glmcode.permissions import Policy
 from glmcode.tools import load_tools
+
+if TYPE_CHECKING:
+    from glmcode.agent_structured import Structured
 
 __all__ = ["Agent", "AgentOptions", "Answer", "Approval", "nobody"]
 
@@ -230,6 +233,21 @@ class Agent:
             self._emit(Notice(text=notice))
         content = f"\n\n{found.content}" if found.content else ""
         return f"{news}{self._interrupted}{block}{typed}{content}"
+
+    async def structured(self, schema: Mapping[str, Any]) -> Structured:
+        """One answer bound to a JSON Schema, asked on a fork: the conversation stays as it is.
+
+        Raises ModelError, CancelledError.
+        """
+        from glmcode.agent_structured import ask_structured
+
+        room = self.window.budget.window - self.window.used
+        most = max(1, min(self.client.step_cap, room // 2))
+        told = await ask_structured(
+            self.client, self.transcript, schema, self._observe, max_tokens=most
+        )
+        self.usage = self.usage.plus(told.usage)
+        return told
 
     async def compact(self, focus: str = "") -> bool:
         """Compact now; whether there is a new segment. Everything said goes out as events.

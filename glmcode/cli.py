@@ -245,6 +245,7 @@ def _headless(argv: list[str], arguments: Arguments) -> int:
         partial=arguments.partial,
         time_limit=arguments.time_limit,
         last_message_file=arguments.last_message_file,
+        schema=arguments.output_schema,
         verbose=arguments.ui.verbose,
         started=STARTED,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -64,6 +64,7 @@ class Arguments:
     max_turns: int | None
     time_limit: float | None
     last_message_file: Path | None
+    output_schema: Mapping[str, Any] | None
     mode: Mode
     allow: tuple[str, ...]
     ask: tuple[str, ...]
@@ -103,6 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--max-turns", type=_positive_int)
     add("--time-limit", type=_positive_float)
     add("-o", "--output-last-message", dest="last_message_file")
+    add("--output-schema")
     add("--permission-mode")
     add("-y", "--yolo", "--dangerously-skip-permissions", action="store_true", dest="yolo")
     add("--allowed-tools", "--allowedTools", action="append", default=[])
@@ -153,6 +155,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         max_turns=flags.max_turns,
         time_limit=flags.time_limit,
         last_message_file=_output_file(flags.last_message_file),
+        output_schema=_output_schema(flags),
         mode=mode,
         allow=(*config.permissions.allow, *flags.allowed_tools),
         ask=config.permissions.ask,
@@ -320,6 +323,19 @@ def _output_file(given: str | None) -> Path | None:
     except (OSError, RuntimeError, ValueError) as error:
         raise UsageError(f"-o {given}: not a path that can be used ({error})") from error
     raise UsageError(f"-o {given}: not a file in a folder that exists")
+
+
+def _output_schema(flags: Any) -> Mapping[str, Any] | None:
+    if flags.output_schema is None:
+        return None
+    if not flags.print_mode:
+        raise UsageError("--output-schema is for runs without a terminal: add -p")
+    from glmcode.agent_structured import SchemaError, read_schema
+
+    try:
+        return read_schema(Path(flags.output_schema).expanduser())
+    except (SchemaError, RuntimeError) as error:
+        raise UsageError(f"--output-schema: {error}") from error
 
 
 def _clean(text: str | None) -> str | None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import json
 import os
 import signal
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from glmcode.agent import Agent, AgentOptions
 from glmcode.context.ledger import Totals
@@ -54,6 +56,7 @@ class HeadlessOptions:
     """A run: what is asked, how it is answered, and its limits (seconds from process start).
 
     piped: what came on stdin beside a prompt; it is appended, and its `@` means nothing.
+    schema: a JSON Schema that the answer is to be an instance of.
     """
 
     prompt: str
@@ -62,6 +65,7 @@ class HeadlessOptions:
     partial: bool = False
     time_limit: float | None = None
     last_message_file: Path | None = None
+    schema: Mapping[str, Any] | None = None
     verbose: bool = False
     started: float = 0.0
 
@@ -74,6 +78,7 @@ class _End:
     log: str = ""
     text: str = ""
     steps: int = 0
+    value: tuple[Any, ...] = ()
 
 
 def run_headless(options: AgentOptions, run: HeadlessOptions) -> int:
@@ -144,7 +149,20 @@ class _Run:
         if self.run.verbose:
             client = self.agent.client
             self.notes.say(f"protocol {client.protocol}: {client.protocol_reason}")
-        return self._judge(await self.agent.submit(self.run.prompt, self.run.piped))
+        end = self._judge(await self.agent.submit(self.run.prompt, self.run.piped))
+        if self.run.schema is None or end.code not in (Exit.DONE, Exit.UNANSWERED):
+            return end
+        return await self._formed(end, self.agent, self.run.schema)
+
+    async def _formed(self, end: _End, agent: Agent, schema: Mapping[str, Any]) -> _End:
+        """The answer once more, as a JSON value; the work stays done whatever comes of it."""
+        told = await agent.structured(schema)
+        if told.faults:
+            error = f"the answer is no instance of the schema: {'; '.join(told.faults)}"
+            failed = replace(end, code=Exit.ERROR, subtype="error_during_execution")
+            return replace(failed, error=error, text=told.text)
+        text = json.dumps(told.value, ensure_ascii=False, separators=(",", ":"))
+        return replace(end, text=text, value=(told.value,))
 
     def _judge(self, end: TurnFinished) -> _End:
         base = _End(
@@ -285,6 +303,7 @@ class _Run:
             usage=self.agent.usage if self.agent else Usage(),
             denials=self.agent.approvals.denials if self.agent else [],
             exit_code=end.code,
+            value=end.value,
             requests=(self.agent.requests.ledger.totals if self.agent else Totals()).to_json(),
         )
 

@@ -37,6 +37,8 @@ options of a run:
   --time-limit SECONDS         from the start of the process, waiting included (53)
   -o, --output-last-message FILE
                                also write the last message to FILE
+  --output-schema FILE         the answer is one JSON value, an instance of the JSON Schema in
+                               FILE; if it can't be, the exit code is 1
 
 options of what may be done:
   --permission-mode MODE       plan, default, acceptEdits, dontAsk or bypassPermissions

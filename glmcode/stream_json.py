@@ -128,7 +128,8 @@ def delta_line(delta: Delta, session_id: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """How a run ended, for the last line. requests: the cache ledger's sums."""
+    """How a run ended, for the last line. requests: the cache ledger's sums. value: the one
+    answer where a schema was given."""
 
     subtype: str
     is_error: bool
@@ -142,6 +143,7 @@ class Result:
     denials: list[dict[str, Any]]
     exit_code: int
     requests: Mapping[str, Any] = field(default_factory=dict)
+    value: tuple[Any, ...] = ()
 
 
 def result_line(result: Result) -> dict[str, Any]:
@@ -168,6 +170,8 @@ def result_line(result: Result) -> dict[str, Any]:
         },
         "exit_code": result.exit_code,
     }
+    if result.value:
+        line["structured_output"] = result.value[0]
     if result.error:
         line["error"] = result.error
     if result.log:

@@ -27,6 +27,8 @@ MAP = "the repository map changed"
 NOT_REPORTED = "the server does not report cached tokens"
 UNKNOWN = "unknown"
 
+FORKS = ("compaction", "question")
+"""Requests whose answer does not become part of the conversation."""
 BLOCK = 128
 """Tokens of a cache block where the server does not say: as many as any known one has."""
 LARGE = 256
@@ -190,7 +192,7 @@ class Ledger:
             self._strays += request.tries  # how far it came is not known: nothing is built on it
         else:
             self._before, self._strays = request, 0
-            self._own = self._own if request.kind == "compaction" else request
+            self._own = self._own if request.kind in FORKS else request
         self._add(judged)
         return judged
 
@@ -216,7 +218,7 @@ class Ledger:
             return (self._earlier.cause if new_head else ""), 0
         if request.segment != own.segment:
             return COMPACTED, new
-        if prefix + block < own.held and request.kind not in ("compaction", "warm"):
+        if prefix + block < own.held and request.kind not in (*FORKS, "warm"):
             return REASONING, new
         return "", 0
 

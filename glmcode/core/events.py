@@ -243,7 +243,7 @@ class RequestFinished:
     its seconds, None: unknown), and why.
     """
 
-    kind: Literal["step", "go_on", "compaction", "warm"]
+    kind: Literal["step", "go_on", "compaction", "question", "warm"]
     prompt_tokens: int
     cached_tokens: int | None
     output_tokens: int

@@ -8,7 +8,7 @@ was added since. Must not open connections or wait.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -26,6 +26,8 @@ from glmcode.engine.faults import Fault, Judge
 from glmcode.engine.meter import Kind, Meter
 
 BYTES_PER_TOKEN = 3.5
+RESPONSE_FORMAT = "response_format"
+NO_THINKING = "chat_template_kwargs"
 
 
 @dataclass(slots=True)
@@ -79,11 +81,17 @@ class ChatProtocol:
         return message
 
     async def ask(
-        self, transcript: Transcript, question: str, max_tokens: int, emit: Emit
+        self,
+        transcript: Transcript,
+        question: str,
+        max_tokens: int,
+        emit: Emit,
+        schema: Mapping[str, Any] | None = None,
     ) -> AssistantMessage:
-        """One answer to a question that is not part of the transcript."""
+        """One answer to a question that is not part of the transcript; schema: as in Client.ask."""
         state = self._state(transcript)
-        dialect = _Dialect(self, state, transcript, emit, question, max_tokens)
+        asked = _Question(question, max_tokens, schema)
+        dialect = _Dialect(self, state, transcript, emit, asked)
         sink, clock = await self.exchange.reply(dialect, emit, lambda message: None)
         message = sink.message(clock)
         dialect.told(sink, clock, message.usage)
@@ -138,6 +146,26 @@ class ChatProtocol:
         return state
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is asked after a transcript's messages, and what the answer may be."""
+
+    text: str
+    max_tokens: int
+    schema: Mapping[str, Any] | None
+
+    def options(self) -> dict[str, Any]:
+        """What the request has beside what every request has."""
+        if self.schema is None:
+            return {"max_tokens": self.max_tokens}
+        form = {"name": "answer", "schema": self.schema}
+        return {
+            "max_tokens": self.max_tokens,
+            RESPONSE_FORMAT: {"type": "json_schema", "json_schema": form},
+            NO_THINKING: {"enable_thinking": False},
+        }
+
+
 class _Dialect:
     """exchange.Dialect for one reply; question: asked after the transcript's messages."""
 
@@ -147,8 +175,7 @@ class _Dialect:
         state: _State,
         transcript: Transcript,
         emit: Emit,
-        question: str | None = None,
-        max_tokens: int | None = None,
+        question: _Question | None = None,
     ) -> None:
         self._protocol = protocol
         self._state = state
@@ -157,11 +184,12 @@ class _Dialect:
         self._names = [spec.name for spec in transcript.preamble.specs]
         self._step = 1 + transcript.replies
         self._question = question
-        self._max_tokens = max_tokens
         self.prompt_tokens = protocol.prompt_tokens(transcript)
         self.known_tokens = min(state.held, self.prompt_tokens)
         self.asked_bytes = state.messages.size
-        self._kind: Kind = "step" if question is None else "compaction"
+        self._kind: Kind = "step"
+        if question is not None:
+            self._kind = "compaction" if question.schema is None else "question"
 
     def told(self, sink: ChatSink, clock: Clock, usage: Usage) -> None:
         """Tell what the request cost as an event."""
@@ -197,10 +225,20 @@ class _Dialect:
 
     def request(self) -> tuple[str, tuple[bytes, ...]]:
         options = self._protocol.options()
-        if self._max_tokens is not None and "max_tokens" not in self._protocol.dropped:
-            options["max_tokens"] = self._max_tokens
-        body = self._messages.body(options, self._question)
+        asked = self._question
+        more = asked.options() if asked is not None else {}
+        dropped = self._protocol.dropped
+        options |= {name: value for name, value in more.items() if name not in dropped}
+        body = self._messages.body(options, asked.text if asked is not None else None)
         return f"{self._protocol.address.api}/chat/completions", (body,)
+
+    def _unbound(self) -> bool:
+        """Ask without a schema where that may be what the server refused."""
+        asked = self._question
+        if asked is None or asked.schema is None:
+            return False
+        self._question = replace(asked, schema=None)
+        return True
 
     def sink(self) -> ChatSink:
         def make_id(number: int) -> str:
@@ -212,14 +250,15 @@ class _Dialect:
         if fault.status not in (400, 422):
             return False
         optional = {"stream_options": "include_usage"}
-        if self._max_tokens is not None:
+        if self._question is not None:
+            optional |= {name: name for name in self._question.options()}
             optional["max_tokens"] = "max_completion_tokens"
         optional |= {name: name for name in self._protocol.endpoint.sampling}
         named = {
             name for name, other in optional.items() if name in fault.body or other in fault.body
         } - self._protocol.dropped
         if not named:
-            return False
+            return self._unbound()
         self._protocol.dropped |= named
         left_out = ", ".join(sorted(named))
         self._emit(Notice(text=f"the server does not take {left_out}: left out from now on"))

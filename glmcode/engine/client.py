@@ -107,19 +107,26 @@ class Client:
         return self._spoken.prompt_tokens(transcript)
 
     async def ask(
-        self, transcript: Transcript, question: str, max_tokens: int, emit: Emit
+        self,
+        transcript: Transcript,
+        question: str,
+        max_tokens: int,
+        emit: Emit,
+        schema: Mapping[str, Any] | None = None,
     ) -> AssistantMessage:
         """The answer to a question after the transcript, which stays as it is.
 
-        What streams is not shown, its calls mean nothing, and when it breaks off nothing is
-        kept. Raises ModelError, CancelledError.
+        schema: a JSON Schema that the answer's text should be an instance of; a server that
+        can't see to that is not told (the text must be checked all the same). What streams is
+        not shown, its calls mean nothing, and when it breaks off nothing is kept. Raises
+        ModelError, CancelledError.
         """
 
         def quiet(event: Event) -> None:
             if not isinstance(event, Delta | DeltasDiscarded):
                 emit(event)
 
-        return await self._spoken.ask(transcript, question, max_tokens, quiet)
+        return await self._spoken.ask(transcript, question, max_tokens, quiet, schema)
 
     @property
     def warms(self) -> bool:

@@ -15,7 +15,7 @@ from glmcode.engine.clock import Clock
 from glmcode.engine.exchange import Exchange
 from glmcode.engine.usage import reported_cache
 
-Kind = Literal["step", "go_on", "compaction", "warm"]
+Kind = Literal["step", "go_on", "compaction", "question", "warm"]
 
 
 class Meter:

@@ -11,21 +11,20 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 from glmcode.core.messages import AssistantMessage, Message, Usage, UserMessage
 from glmcode.core.model import Emit, Keep, ModelError
 from glmcode.core.transcript import Preamble, Transcript
-from glmcode.engine.clock import Clock
 from glmcode.engine.endpoint import Address, Endpoint
 from glmcode.engine.exchange import Exchange
 from glmcode.engine.faults import Fault, Judge
-from glmcode.engine.meter import Kind, Meter
+from glmcode.engine.meter import Meter
 from glmcode.engine.profile import CARD_SAMPLING
+from glmcode.engine.token_dialect import Form, TokenDialect, both
 from glmcode.engine.token_reply import TokenSink
-from glmcode.engine.usage import read_usage
 from glmcode.glm.prompt import TokenPrompt, reasoning_span
 from glmcode.glm.tokenizer import GlmTokenizer
 
@@ -36,7 +35,8 @@ MAX_GO_ON = 2
 REPETITION = {"min_pattern_size": 16, "max_pattern_size": 200, "min_count": 128}
 """For vLLM's own detector: a backstop, more patient than ours (repetition.py) even in a file."""
 
-_OPTIONAL = ("repetition_detection", "detokenize", "stream_options", "output_mode")
+STRUCTURED = "structured_outputs"
+_OPTIONAL = (STRUCTURED, "repetition_detection", "detokenize", "stream_options", "output_mode")
 _NO_ROUTE = (403, 404, 405, 501)
 
 
@@ -101,7 +101,7 @@ class TokensProtocol:
         base: list[int] = []
         usage: Usage | None = None
         for part in range(MAX_GO_ON + 1):
-            dialect = _Dialect(self, prompt, emit, step, base, segment=state.segment)
+            dialect = TokenDialect(self, prompt, emit, step, base, segment=state.segment)
             sink, usage = await self._part(dialect, emit, keep, usage)
             if sink.finish != "length" or sink.in_call or self.room(prompt, sink.ids) < 1:
                 break
@@ -110,7 +110,7 @@ class TokensProtocol:
         return sink.message(usage or Usage())
 
     async def _part(
-        self, dialect: _Dialect, emit: Emit, keep: Keep, usage: Usage | None = None
+        self, dialect: TokenDialect, emit: Emit, keep: Keep, usage: Usage | None = None
     ) -> tuple[TokenSink, Usage]:
         """One request to its end, gone on with from the same ids where it was broken off for
         somebody more urgent; and the cost of all requests, with `usage` of those before."""
@@ -120,21 +120,30 @@ class TokensProtocol:
                 dialect, emit, dialect.keeping(keep), goes_on=goes_on
             )
             cost = dialect.cost(sink, clock)
-            usage = cost if usage is None else _both(usage, cost)
+            usage = cost if usage is None else both(usage, cost)
             rest = dialect.going_on(sink) if sink.broken_off else None
             if rest is None:
                 return sink, usage
             dialect, goes_on = rest, True
 
     async def ask(
-        self, transcript: Transcript, question: str, max_tokens: int, emit: Emit
+        self,
+        transcript: Transcript,
+        question: str,
+        max_tokens: int,
+        emit: Emit,
+        schema: Mapping[str, Any] | None = None,
     ) -> AssistantMessage:
-        """One answer, without reasoning, to a question on a fork: the prompt so far is cached."""
+        """One answer, without reasoning, to a question on a fork: the prompt so far is cached.
+
+        schema: as in Client.ask.
+        """
         state = self._state(transcript)
         can_skip = self.tokenizer.control_id("/nothink") is not None
         fork = state.prompt.fork(thinking=False if can_skip else None)
         fork.extend([UserMessage(text=question)])
-        dialect = _Dialect(self, fork, emit, 0, (), segment=state.segment, cap=max_tokens)
+        form = Form(max_tokens, schema)
+        dialect = TokenDialect(self, fork, emit, 0, (), segment=state.segment, form=form)
         sink, usage = await self._part(dialect, emit, lambda message: None)
         return sink.message(usage)
 
@@ -178,11 +187,16 @@ class TokensProtocol:
         return len(TokenPrompt(self.tokenizer, preamble))
 
     def body(
-        self, ids: Sequence[bytes], max_tokens: int, made: int = 0
+        self,
+        ids: Sequence[bytes],
+        max_tokens: int,
+        made: int = 0,
+        schema: Mapping[str, Any] | None = None,
     ) -> tuple[str, tuple[bytes, ...]]:
         """Path and body of a request for these ids: parts of a JSON array, passed on as is.
 
-        made: how many of them, at the end, are of the answer that is gone on with.
+        made: how many of them, at the end, are of the answer that is gone on with. schema: of
+        the answer.
         """
         sampling: dict[str, Any] = {
             **CARD_SAMPLING,
@@ -191,6 +205,8 @@ class TokensProtocol:
             "stop_token_ids": list(self.tokenizer.stop_ids),
             "repetition_detection": REPETITION,
         }
+        if schema is not None:
+            sampling[STRUCTURED] = {"json": schema}
         if "min_tokens" in sampling:  # of the whole answer; vLLM refuses more than there is room
             sampling["min_tokens"] = min(max(0, sampling["min_tokens"] - made), max_tokens)
         options: dict[str, Any] = {"model": self.model, "stream": True}
@@ -250,138 +266,3 @@ class TokensProtocol:
             state.prompt.extend(transcript.since(state.count))
             state.count = len(transcript)
         return state
-
-
-class _Dialect:
-    """exchange.Dialect for one request of a reply.
-
-    base: what was generated before and is sent again. segment: of the transcript. cap: the most
-    tokens of an answer to a question on a fork, None for a reply. left: those that are left of
-    an answer which was broken off.
-    """
-
-    def __init__(
-        self,
-        protocol: TokensProtocol,
-        prompt: TokenPrompt,
-        emit: Emit,
-        step: int,
-        base: Sequence[int],
-        *,
-        segment: int,
-        cap: int | None = None,
-        left: int | None = None,
-    ) -> None:
-        self.prompt_tokens = prompt.request_count + len(base)
-        self.known_tokens = self.prompt_tokens if base else prompt.computed
-        self._protocol = protocol
-        self._prompt = prompt
-        self._emit = emit
-        self._step = step
-        self._base = base
-        self._said = () if cap is None else prompt.answer_prefix
-        self._segment = segment
-        self._cap = cap
-        self._left = left
-        self._kind: Kind = "go_on" if base else "step" if cap is None else "compaction"
-        self._tries = 0
-
-    def cost(self, sink: TokenSink, clock: Clock) -> Usage:
-        """What the request cost; it is told as an event, too."""
-        cost = read_usage(sink.usage, sink.metrics, clock)
-        made = cost.output_tokens or len(sink.ids) - len(self._base) - len(self._said)
-        cost = replace(cost, prompt_tokens=self.prompt_tokens, output_tokens=made)
-        cut = sink.finish == "repetition"
-        kept = sink.message(cost).token_ids or () if cut else sink.ids
-        prefix, held = self._computed(len(kept))
-        self._emit(
-            self._protocol.meter.finished(
-                self._kind, sink.usage, clock, cost, prefix=prefix, held=held, segment=self._segment
-            )
-        )
-        return cost
-
-    def keeping(self, keep: Keep) -> Keep:
-        """`keep` that also tells of the request whose answer broke off."""
-
-        def kept(message: AssistantMessage) -> None:
-            made = len(message.token_ids or ())
-            prefix, held = self._computed(max(0, made - 1))  # a closing tag may be ours
-            self._emit(
-                self._protocol.meter.broken(
-                    self._kind,
-                    self.prompt_tokens,
-                    made - len(self._base),
-                    prefix=prefix,
-                    held=held,
-                    segment=self._segment,
-                )
-            )
-            keep(message)
-
-        return kept
-
-    def _computed(self, kept: int) -> tuple[int, int]:
-        """(tokens of the prompt that the engine had, those it has now with the kept answer)."""
-        prefix = self.prompt_tokens if self._base else self._prompt.computed
-        held = self._prompt.request_count + kept - len(self._said)
-        self._prompt.computed = held
-        return prefix, held
-
-    def request(self) -> tuple[str, tuple[bytes, ...]]:
-        ids = self._prompt.request_ids_json(self._base)
-        return self._protocol.body(ids, self._max_tokens(), len(self._base))
-
-    def _max_tokens(self) -> int:
-        if self._left is not None:
-            return self._left
-        if self._cap is not None:
-            return min(self._protocol.room(self._prompt, self._base), self._cap)
-        return self._protocol.max_tokens(self._prompt, self._base)
-
-    def going_on(self, sink: TokenSink) -> _Dialect | None:
-        """The request for the rest of an answer that was broken off; None when it is complete.
-
-        It may generate what was left, so that the answer is what it would have been.
-        """
-        base = sink.ids[len(self._said) :]
-        left = self._max_tokens() - (len(base) - len(self._base))
-        if left < 1:
-            sink.finish = "length"
-            return None
-        return _Dialect(
-            self._protocol,
-            self._prompt,
-            self._emit,
-            self._step,
-            base,
-            segment=self._segment,
-            cap=self._cap,
-            left=left,
-        )
-
-    def sink(self) -> TokenSink:
-        self._tries += 1
-        protocol = self._protocol
-        return TokenSink(
-            self._emit,
-            protocol.judge,
-            protocol.tokenizer,
-            protocol.schemas,
-            lambda index: f"call_{self._step}_{index + 1}",
-            (*self._said, *self._base),
-            replay=self._tries > 1,
-        )
-
-    def adapt(self, fault: Fault) -> bool:
-        return self._protocol.adapt(fault)
-
-
-def _both(first: Usage, then: Usage) -> Usage:
-    """The cost of a reply that went on: one prompt, all that was generated."""
-    return replace(
-        first,
-        output_tokens=first.output_tokens + then.output_tokens,
-        queue_s=first.queue_s + then.queue_s,
-        decode_s=first.decode_s + then.prefill_s + then.decode_s,
-    )

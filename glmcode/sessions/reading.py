@@ -290,7 +290,9 @@ def _tells_the_prefix(entry: Mapping[str, Any]) -> bool:
     """Whether a ledger line tells what the engine has of this conversation: not a question on a
     fork, and not what was warmed and broken off, of which that is not known."""
     kind = entry.get("kind")
-    return kind != "compaction" and not (kind == "warm" and entry.get("cached") is None)
+    return kind not in ("compaction", "question") and not (
+        kind == "warm" and entry.get("cached") is None
+    )
 
 
 def _intent(entry: Mapping[str, Any]) -> Intent:
