@@ -25,7 +25,7 @@ CASES = {
     "glmcode --output-format ": {"json", "stream-json", "text"},
     "glmcode --output-format s": {"stream-json"},
     "glmcode engine start --profile t": {"tiny"},
-    "glmcode config set ui.": {"ui.verbose"},
+    "glmcode config set ui.verb": {"ui.verbose"},
     "glmcode -p engine st": set(),
     "glmcode --profile engine --verb": {"--verbose"},
     "glmcode sessions export --format m": {"markdown"},
