@@ -39,6 +39,7 @@ if spec is not None and spec.submodule_search_locations:
 print(json.dumps(found))
 """
 _FORMAT = 2
+_LOCATE_S = 60
 
 
 class ProbeError(Exception):
@@ -78,7 +79,7 @@ def probe_vllm(python: str = "") -> Probe | None:
     cache = cache_folder() / "vllm-probes.json"
     key = _key(folder, version)
     known = _cached(cache)
-    if key not in known:
+    if not _is_whole(known.get(key)):
         known[key] = _read_package(folder)
         _store(cache, known)
     found = known[key]
@@ -106,14 +107,29 @@ def _locate(python: str) -> tuple[str, str, str] | None:
             [python, "-c", _LOCATE],
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=60,
+            timeout=_LOCATE_S,
             cwd="/",
             check=True,
         )
-        found = json.loads(done.stdout)
+        return _told(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise ProbeError(f"the interpreter {python} cannot be run: {_why(error)}") from error
-    return None if found is None else (found[0], found[1], found[2])
+
+
+def _told(output: bytes) -> tuple[str, str, str] | None:
+    """What the interpreter printed last; before it may stand what it says at every start.
+
+    Raises ValueError.
+    """
+    try:
+        match json.loads(output.strip().rpartition(b"\n")[2]):
+            case None:
+                return None
+            case [str(package), str(distribution), str(version)]:
+                return package, distribution, version
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    raise ValueError("something else")
 
 
 def _why(error: Exception) -> str:
@@ -161,9 +177,19 @@ def _key(folder: Path, version: str) -> str:
 def _cached(cache: Path) -> dict[str, dict[str, Any]]:
     try:
         known = json.loads(cache.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return known if isinstance(known, dict) else {}
+
+
+def _is_whole(entry: Any) -> bool:
+    """Whether an answer of the cache can be used."""
+    return (
+        isinstance(entry, dict)
+        and all(isinstance(entry.get(name), list) for name in ("flags", "env", "compilation"))
+        and isinstance(entry.get("module"), str)
+        and isinstance(entry.get("auto_window"), bool)
+    )
 
 
 def _store(cache: Path, known: dict[str, dict[str, Any]]) -> None:

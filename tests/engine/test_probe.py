@@ -96,3 +96,46 @@ def test_probing_needs_no_third_package() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ
     )
     assert done.stdout == "True\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo '[1, 2]'", "it is no Python"),
+        ("echo '{}'", "it is no Python"),
+        ("head -c 100000 /dev/zero", "it is no Python"),
+        ("echo broken >&2; exit 3", r"cannot be run: broken \(exit code 3\)"),
+        ("kill -9 $$", r"exit code -9"),
+    ],
+)
+def test_a_program_that_is_no_python_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
+) -> None:
+    monkeypatch.setenv("GLMCODE_HOME", str(tmp_path / "home"))
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o700)
+    with pytest.raises(ProbeError, match=said) as caught:
+        probe_vllm(str(program))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_an_interpreter_that_greets_at_every_start_is_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLMCODE_HOME", str(tmp_path / "home"))
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\necho hello\necho null\n")
+    program.chmod(0o700)
+    assert probe_vllm(str(program)) is None
+
+
+@pytest.mark.parametrize("entry", [None, {}, [1], {"flags": None}, {"flags": ["model"]}])
+def test_an_answer_in_the_cache_that_is_not_whole_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: object
+) -> None:
+    monkeypatch.setenv("GLMCODE_HOME", str(tmp_path / "home"))
+    first = probe_vllm()
+    cache = tmp_path / "home" / "cache" / "vllm-probes.json"
+    cache.write_text(json.dumps(dict.fromkeys(json.loads(cache.read_text()), entry)))
+    assert probe_vllm() == first and first is not None
