@@ -39,14 +39,15 @@ class BenchError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One request. first_s and last_s: to the first and last token; later: tokens that came
-    after what came first. queue_s: before the engine and in it. cached: None: not said."""
+    """One request. first_s: to the first token. decode_s: what `later` tokens took after what
+    came first, as the engine's own clock says or else as they arrived; 0: not to be told.
+    queue_s: before the engine and in it. cached: None: not said."""
 
     prompt_tokens: int
     tokens: int
     later: int
     first_s: float
-    last_s: float
+    decode_s: float
     queue_s: float
     cached: int | None
 
@@ -129,8 +130,8 @@ class Bench:
             cold.append(await self.ask(ids, 1))
             sample = await self.ask(ids, DECODE_TOKENS)
             warm.append(sample)
-            if sample.later and sample.last_s > sample.first_s:
-                speeds.append(sample.later / (sample.last_s - sample.first_s))
+            if sample.later and sample.decode_s > 0:
+                speeds.append(sample.later / sample.decode_s)
         first = statistics.median(one.first_s for one in cold)
         cached = [one.cached for one in warm if one.cached is not None]
         return Depth(
@@ -201,39 +202,44 @@ class Bench:
         tokens = at_once = 0
         try:
             while chunk := await answer.read():
+                new = 0
                 for value in stream.feed(chunk):
                     if value is DONE or not isinstance(value, dict):
                         continue
                     usage = value.get("usage") or usage
                     metrics = value.get("metrics") or metrics
-                    if new := _tokens(value):
-                        last = time.monotonic() - began
-                        first, at_once = first or last, at_once or new
-                        tokens += new
+                    new += _tokens(value)
+                if new:
+                    last = time.monotonic() - began
+                    first, at_once = first or last, at_once or new
+                    tokens += new
         except (TransportError, StreamError) as error:
             answer.abort()
             raise BenchError(f"the answer broke off: {error}") from error
         answer.release()
         if not tokens:
             raise BenchError("the engine answered without a token")
-        queue_s = read_mark(answer.headers.get(HEADER)).queued + _inside_s(metrics)
+        queued = read_mark(answer.headers.get(HEADER)).queued
+        queue_s = queued + _told_s(metrics, "queue_time_ms")
         self._waited += queue_s
+        inside = _told_s(metrics, "generation_time_ms")
         return Sample(
             prompt_tokens=asked,
             tokens=tokens,
-            later=tokens - at_once,
+            later=tokens - 1 if inside else tokens - at_once,
             first_s=max(0.0, first - queue_s),
-            last_s=max(0.0, last - queue_s),
+            decode_s=inside or last - first,
             queue_s=queue_s,
             cached=reported_cache(usage) if isinstance(usage, dict) else None,
         )
 
 
-def _inside_s(metrics: Any) -> float:
-    """Seconds in the engine's own queue, as its metrics say."""
-    queue = metrics.get("queue_time_ms") if isinstance(metrics, dict) else None
-    good = isinstance(queue, int | float) and 0 <= queue < 1e9
-    return float(queue) / 1000 if good and queue is not None else 0.0
+def _told_s(metrics: Any, name: str) -> float:
+    """Seconds that the engine's own metrics of a request tell; 0 where they don't."""
+    value = metrics.get(name) if isinstance(metrics, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        return 0.0
+    return value / 1000
 
 
 def _tokens(value: dict[str, Any]) -> int:

@@ -106,8 +106,7 @@ def test_a_real_engine_is_measured_and_its_cache_is_seen(
 
 def test_what_comes_at_once_has_no_speed_and_waiting_is_not_taken_for_reading() -> None:
     async def main() -> tuple[Sample, float]:
-        ids = ", ".join("7" for _ in range(64))
-        body = f'data: {{"choices": [{{"token_ids": [{ids}]}}]}}\n\ndata: [DONE]\n\n'
+        body = 'data: {"choices": [{"token_ids": [7]}]}\n\n' * 64 + "data: [DONE]\n\n"
         head = f"x-glmcode-engine: e served=1 block=16 queued=100.5\r\ncontent-length: {len(body)}"
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -142,6 +141,25 @@ def test_what_comes_at_once_has_no_speed_and_waiting_is_not_taken_for_reading() 
     )
     table = as_markdown(report, {})
     assert "not measured" in table and "100.5 s were waited" in table
+
+
+def test_the_engine_s_own_clock_tells_how_fast_it_writes() -> None:
+    metrics = {"generation_time_ms": 2_000.0, "queue_time_ms": 500.0, "mean_itl_ms": None}
+    events = [{"choices": [{"token_ids": [7, 8]}]}] * 32
+    events.append({"choices": [{"token_ids": [], "finish_reason": "length"}], "metrics": metrics})
+    with FakeEngine([Reply(events=events, times=50)], tokenizer=TOKENIZER) as engine:
+        report = bench(engine, 16_384, (100,), runs=1)
+    assert report.depths[0].decode_tokens_per_s == 31.5  # 63 tokens after the first, in 2 s
+    assert report.waited_s == 0.5 * len(engine.requests)
+
+
+@pytest.mark.parametrize("odd", [None, "1", -1, float("nan"), 1e300, True, [1]])
+def test_metrics_that_cannot_be_count_as_not_told(odd: object) -> None:
+    events = [{"choices": [{"token_ids": [7]}], "metrics": {"generation_time_ms": odd}}] * 4
+    with FakeEngine([Reply(events=events, times=50)], tokenizer=TOKENIZER) as engine:
+        report = bench(engine, 16_384, (100,), runs=1)
+    assert 0 <= report.depths[0].decode_tokens_per_s < 1e7
+    json.dumps(report.to_json(), allow_nan=False)
 
 
 def test_a_profile_that_is_a_server_elsewhere_is_not_measured_and_never_started(
