@@ -390,6 +390,7 @@ class Agent:
             self.journal.end_turn()
         except TurnStop:
             pass  # the turn already told that the journal cannot be written
+        self.client.turn_over()
 
 
 def _preamble(head: Head | None) -> Preamble:

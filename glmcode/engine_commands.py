@@ -178,7 +178,7 @@ def _differs(status: EngineStatus, profile: Profile) -> bool:
 def _end(name: str, wanted: Listen | None) -> Listen | None:
     """End an engine that is started again at once; where that one is to listen."""
     was = asyncio.run(door_of(name))
-    asyncio.run(halt(engine_paths(name)))
+    asyncio.run(halt(engine_paths(name), again=True))
     return was if wanted is None else wanted
 
 

@@ -216,7 +216,8 @@ def _lane_headers(lane: Lane | None, protocol: str, sampling: Mapping[str, Any])
     nothing that was seen is broken off."""
     if lane is None or not lane.run:
         return {}
-    return replace(lane, resumes=protocol == "tokens" and goes_on_the_same(sampling)).headers()
+    resumes = protocol == "tokens" and goes_on_the_same(sampling)
+    return replace(lane, resumes=resumes, turns=True).headers()
 
 
 def _protocol(name: str) -> Literal["tokens", "chat"] | None:

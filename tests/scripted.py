@@ -107,6 +107,9 @@ class ScriptedModel:
         """As in a client without a tokenizer."""
         return -(-len(text.encode("utf-8", "replace")) // 3)
 
+    def turn_over(self) -> None:
+        """As in a client without a queue before it."""
+
     async def close(self) -> None:
         """Remember that it was closed."""
         self.closed = True

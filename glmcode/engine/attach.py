@@ -23,6 +23,7 @@ from glmcode.engine.control import ControlError, ask, follow
 from glmcode.engine.paths import EnginePaths, engine_paths, known_engines
 from glmcode.engine.profile import Profile, find_tokenizer
 from glmcode.engine.state import PROTOCOL, EngineStatus, describe, status_from_json
+from glmcode.engine.stopped import stopped_since, stopped_text
 
 _SPAWN_LIMIT_S = 60.0
 _SPAWNS = 5
@@ -83,19 +84,20 @@ async def attach(
 
 async def _attach(profile: Profile, emit: Callable[[Event], None], start: bool) -> EngineAddress:
     paths = engine_paths(profile.name)
+    began = time.time()
     started = stopped = told = False
     spawned = 0
     while True:
         status = await find_status(paths)
+        if (status is None or status.state == "absent") and stopped_since(paths, began):
+            raise EngineUnavailable(stopped_text(profile.name))
         if status is None:
             if not stopped:
                 spawned += 1
-                await _spawn(profile, emit, start, spawned)
+                await _spawn(profile, emit, start, began, spawned)
                 started = True
             elif not await _comes_back(paths):
-                raise EngineUnavailable(
-                    f"the engine of profile {profile.name} was stopped while it was starting"
-                )
+                raise EngineUnavailable(stopped_text(profile.name))
             stopped = False
             continue
         if status.up:
@@ -118,7 +120,9 @@ async def _attach(profile: Profile, emit: Callable[[Event], None], start: bool) 
             stopped = await _wait(paths, emit, started)
 
 
-async def _spawn(profile: Profile, emit: Callable[[Event], None], start: bool, number: int) -> None:
+async def _spawn(
+    profile: Profile, emit: Callable[[Event], None], start: bool, asked: float, number: int
+) -> None:
     """Start a supervisor for the so manieth time. Raises EngineUnavailable."""
     if not start:
         raise EngineUnavailable(f"no engine of profile {profile.name} is running")
@@ -128,7 +132,7 @@ async def _spawn(profile: Profile, emit: Callable[[Event], None], start: bool, n
             f"see {engine_paths(profile.name).supervisor_log}"
         )
     emit(EngineProgress(phase="starting the supervisor"))
-    await start_supervisor(profile)
+    await start_supervisor(profile, asked)
 
 
 async def _comes_back(paths: EnginePaths) -> bool:
@@ -154,10 +158,10 @@ async def wake(profile: Profile) -> EngineStatus:
     One that is being stopped is waited for. Raises EngineUnavailable.
     """
     paths = engine_paths(profile.name)
-    deadline = time.monotonic() + _SPAWN_LIMIT_S
+    began, deadline = time.time(), time.monotonic() + _SPAWN_LIMIT_S
     while time.monotonic() < deadline:
         if await find_status(paths) is None:
-            await start_supervisor(profile)
+            await start_supervisor(profile, began)
         status = await _post(paths, "/glmcode/start?asked=1")
         if status is not None and (status.state not in ("absent", "stopping") or status.phase):
             return status
@@ -298,12 +302,14 @@ def _unavailable(status: EngineStatus) -> EngineUnavailable:
     return EngineUnavailable(f"the engine of profile {status.profile} is not running")
 
 
-async def start_supervisor(profile: Profile) -> None:
+async def start_supervisor(profile: Profile, asked: float) -> None:
     """Start a detached supervisor; returns when one answers. Raises EngineUnavailable.
 
-    It does not matter who wins when several are started at once.
+    asked: since when it is wanted (Unix time): none is started after a later `engine stop`. It
+    does not matter who wins when several are started at once.
     """
     command = [sys.executable, "-m", "glmcode.engine.supervisor", "--profile", profile.name]
+    command += ["--asked", f"{asked:.6f}"]
     if profile.python:
         command += ["--python", profile.python]
     try:
@@ -323,6 +329,8 @@ async def start_supervisor(profile: Profile) -> None:
         ) from error
     except OSError as error:
         raise EngineUnavailable(f"the supervisor did not start: {error}") from error
+    if done.returncode != 0 and stopped_since(engine_paths(profile.name), asked):
+        raise EngineUnavailable(stopped_text(profile.name))
     if done.returncode != 0:
         ended = f"it was ended by signal {-done.returncode}"
         silent = ended if done.returncode < 0 else "it said nothing"

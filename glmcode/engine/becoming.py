@@ -17,6 +17,7 @@ from collections.abc import Callable
 from glmcode.engine.control import ControlError, ask
 from glmcode.engine.holder import holder, locker
 from glmcode.engine.paths import EnginePaths, make_folders
+from glmcode.engine.stopped import stopped_since, stopped_text
 
 LOCK_WAIT_S = 40.0
 """How long a new supervisor waits for one that is on its way out."""
@@ -47,10 +48,11 @@ def answers(paths: EnginePaths) -> bool:
     return True
 
 
-def become(paths: EnginePaths, serve: Callable[[int, int], None]) -> int:
+def become(paths: EnginePaths, asked: float, serve: Callable[[int, int], None]) -> int:
     """Take the lock, detach, serve; in the caller return once somebody answers.
 
-    serve: is given the lock's descriptor, and one to write to once it answers.
+    asked: since when the engine is wanted (Unix time): a stop that is later counts. serve: is given
+    the lock's descriptor, and one to write to once it answers.
 
     Returns an exit code: 0 when a supervisor answers, 1 when none could be had.
     """
@@ -66,6 +68,9 @@ def become(paths: EnginePaths, serve: Callable[[int, int], None]) -> int:
             print(f"{locker(paths.lock)} holds {paths.lock} and does not answer", file=sys.stderr)
             return 1
         time.sleep(0.05)
+    if stopped_since(paths, asked):
+        print(stopped_text(paths.name), file=sys.stderr)
+        return 1
     while answers(paths):  # one whose folder was removed is about to leave
         if time.monotonic() > deadline:
             print(f"a supervisor without a lock answers on {paths.socket}", file=sys.stderr)

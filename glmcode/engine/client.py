@@ -34,6 +34,7 @@ from glmcode.engine.served import (
     token_count,
 )
 from glmcode.engine.speeds import known_pace
+from glmcode.engine.turns import TurnEnds
 from glmcode.engine.watch import Rules
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Client:
         self.step_cap = spoken.endpoint.step_cap
         self._spoken = spoken
         self._transport = transport
+        self._turns = TurnEnds(spoken.exchange, spoken.address, spoken.endpoint)
 
     @property
     def supervisor(self) -> Path | None:
@@ -166,8 +168,13 @@ class Client:
         """The ids of its preamble; none in `chat`."""
         return self._spoken.head_ids(transcript)
 
+    def turn_over(self) -> None:
+        """Nothing is asked now until a person says something; others need not wait for it."""
+        self._turns.tell()
+
     async def close(self) -> None:
         """Close all connections."""
+        await self._turns.close()
         await self._transport.close()
 
 

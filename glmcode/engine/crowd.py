@@ -36,12 +36,31 @@ def raise_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def quietly(accept: Accept) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]:
+    """The same for a server: a task of its own, which may be cancelled without a word.
+
+    Of tasks that asyncio makes itself, Python 3.11 writes a traceback then, and a supervisor that
+    leaves cancels all connections that are open.
+    """
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await accept(reader, writer)
+
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(serve(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    return begin
+
+
 async def listen(accept: Accept, path: str) -> asyncio.Server:
     """Serve a Unix socket. Many may knock in one moment: a full queue would refuse them."""
     knocking = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         knocking.bind(path)
-        server = await asyncio.start_unix_server(accept, sock=knocking, backlog=AT_ONCE)
+        server = await asyncio.start_unix_server(quietly(accept), sock=knocking, backlog=AT_ONCE)
     except BaseException:
         knocking.close()
         raise

@@ -18,8 +18,9 @@ from glmcode.engine.guests import stranger
 from glmcode.engine.handover import Outcome, left, pass_on
 from glmcode.engine.intake import Intake
 from glmcode.engine.lane import CLASSES, Lane, Place, read_lane, read_tokens
-from glmcode.engine.queue import Queue, Ticket
+from glmcode.engine.queue import Queue
 from glmcode.engine.streamed import Streamed, streamed, with_length
+from glmcode.engine.ticket import Ticket
 from glmcode.engine.wire import Head, Incoming, answer
 
 TOLD_S = 5.0
@@ -145,6 +146,11 @@ class Desk:
     def gone(self, run: str) -> None:
         """The connection of a run has closed."""
         self.queue.gone(run)
+        self._advance()
+
+    def over(self, run: str) -> None:
+        """A run says that its turn is over."""
+        self.queue.over(run)
         self._advance()
 
     def wake(self) -> None:

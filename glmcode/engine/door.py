@@ -19,6 +19,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from glmcode.engine.crowd import quietly
 from glmcode.engine.door_key import DoorKey, Remembered, WeakKey, forget, recall, remember
 from glmcode.engine.wire import Head, Incoming, answer, request_body
 
@@ -146,7 +147,7 @@ class Door:
         """Raises DoorError."""
         for trial in (1, 2):
             try:
-                return await asyncio.start_server(self._knock, host, port)
+                return await asyncio.start_server(quietly(self._knock), host, port)
             except OSError as error:
                 ours = port and self.address.endswith(f":{port}")
                 if trial == 1 and ours and error.errno == errno.EADDRINUSE:

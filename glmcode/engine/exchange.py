@@ -183,7 +183,7 @@ class Exchange:
         """The text of a GET in a moment; "" where it does not come."""
         try:
             async with asyncio.timeout(LOOK_S):
-                body = await self._body(await self._open("GET", path, (), LOOK_S))
+                body = await self.once("GET", path)
         except (Fault, TimeoutError):
             return ""
         return body.decode("utf-8", "replace")
@@ -198,6 +198,10 @@ class Exchange:
     ) -> None:
         """One try and no more: nothing is shown, nothing waited for. Raises Fault."""
         await self._once(path, body, sink, clock, CONNECT_S, extra)
+
+    async def once(self, method: str, path: str) -> bytes:
+        """The body of a 200 for a small request, in one try. Raises Fault, TimeoutError."""
+        return await self._body(await self._open(method, path, (), LOOK_S))
 
     async def get(self, path: str, emit: Emit) -> bytes:
         """The body of a 200 for a GET, with patience. Raises Fault when it cannot be had."""

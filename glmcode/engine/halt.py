@@ -18,6 +18,7 @@ from glmcode.engine.control import ControlError, ask
 from glmcode.engine.door_key import forget
 from glmcode.engine.holder import holder, locker
 from glmcode.engine.paths import EnginePaths
+from glmcode.engine.stopped import mark_stopped
 
 _STOP_LIMIT_S = TERM_GRACE_S + 20.0
 _TERM_LIMIT_S = TERM_GRACE_S + 15.0
@@ -29,11 +30,13 @@ class HaltError(Exception):
     """Something does not end; the text names the process."""
 
 
-async def halt(paths: EnginePaths) -> bool:
+async def halt(paths: EnginePaths, *, again: bool = False) -> bool:
     """End the engine of a profile, its door too; returns whether anything was running.
 
-    Raises HaltError.
+    again: it is started again at once, so those who wait for it go on waiting. Raises HaltError.
     """
+    if not again:
+        mark_stopped(paths)
     running = holder(paths)
     if running is not None:
         try:

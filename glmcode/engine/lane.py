@@ -27,7 +27,9 @@ PARENT = "GLMCODE_PARENT"
 
 CLASS, RUN, PARENTS = "x-glmcode-class", "x-glmcode-run", "x-glmcode-parents"
 LABEL, WAIT, RESUMES = "x-glmcode-label", "x-glmcode-wait", "x-glmcode-resumes"
-TOKENS, QUEUED = "x-glmcode-tokens", "x-glmcode-queue"
+TOKENS, QUEUED, TURNS = "x-glmcode-tokens", "x-glmcode-queue", "x-glmcode-turns"
+TURN_OVER = "/glmcode/turn-over"
+"""Where a run that says TURNS tells that its turn is over: it goes on only when a person does."""
 LONGEST = 200
 DEEPEST = 16
 _WORDS: Mapping[QueueClass, str] = {
@@ -45,7 +47,8 @@ class Lane:
     run names it ("" only before it is known); parents: the runs that it is nested in, the
     outermost first. label: for those who wait behind it. wait_s: the longest wait in the queue,
     0: none, None: without end. resumes: an answer that was broken off for somebody more urgent
-    is asked for again from where it stood. ours: it reads what it is told while it waits. within:
+    is asked for again from where it stood. turns: it says when its turn is over, so that its next
+    step can be waited for until then. ours: it reads what it is told while it waits. within:
     the run whose command asks, from inside its sandbox ("": none); never said by a header.
     """
 
@@ -55,6 +58,7 @@ class Lane:
     label: str = ""
     wait_s: float | None = None
     resumes: bool = False
+    turns: bool = False
     ours: bool = False
     within: str = ""
 
@@ -67,6 +71,7 @@ class Lane:
             LABEL: _quoted(self.label),
             WAIT: "" if self.wait_s is None else f"{self.wait_s:g}",
             RESUMES: "ids" if self.resumes else "",
+            TURNS: "told" if self.turns else "",
         }
         return {name: value for name, value in named.items() if value}
 
@@ -87,6 +92,7 @@ def beside(headers: Mapping[str, str]) -> dict[str, str]:
         LABEL: _quoted(f"warming for the {label}"),
         WAIT: "0",
         RESUMES: "",
+        TURNS: "",
     }
 
 
@@ -122,6 +128,7 @@ def read_lane(headers: Mapping[str, str], stranger: Lane) -> Lane:
         label=_line(unquote(headers.get(LABEL, "")) or stranger.label),
         wait_s=_seconds(headers.get(WAIT, "")),
         resumes=headers.get(RESUMES, "") == "ids",
+        turns=headers.get(TURNS, "") == "told",
         ours=bool(run),
     )
 

@@ -37,6 +37,7 @@ class EnginePaths:
     supervisor can end what a killed one left behind. last_start: seconds per phase (JSON).
     figures: what `engine bench` measured (JSON).
     door: where it listens as well (JSON), so that a later supervisor does.
+    stopped: when a person stopped it last.
     """
 
     name: str
@@ -82,6 +83,10 @@ class EnginePaths:
     @property
     def figures(self) -> Path:
         return self.folder / "bench.json"
+
+    @property
+    def stopped(self) -> Path:
+        return self.folder / "stopped"
 
 
 def short_root() -> Path:

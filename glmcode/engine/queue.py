@@ -1,9 +1,11 @@
 """Who gets the engine next: the order of those who wait, and nothing else.
 
-Classes first, turns inside a class. What would starve somebody has a limit: one who waited
-long counts a class higher, an answer is broken off at most twice, and whoever goes before its
-equals (a nested run, the next step of the one just served) does so only while none of them has
-waited long. Time is handed in; nothing here waits, sends or knows HTTP (desk.py does).
+Classes first; inside a class those who came first, one place for each run however many requests
+it has. What would starve somebody has a limit: one who waited long counts a class higher, an
+answer is broken off at most twice, and whoever goes before its equals (a nested run, the next step
+of the one just served) does so only while none of them has waited long, the runs nested in one
+only for so long together. One whose context would push out that of a turn that goes on waits for
+it as tenure.py says. Time is handed in; nothing here waits, sends or knows HTTP (desk.py does).
 """
 
 from __future__ import annotations
@@ -13,18 +15,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from glmcode.engine.lane import CLASSES, Ahead, Lane, Place
+from glmcode.engine.tenure import NEXT_S, Tenure, Wish
+from glmcode.engine.ticket import Run, Ticket
 
-NEXT_S = 2.0
-"""A run's next request that comes so soon goes before its equals."""
 HOLD_S = 0.3
-"""How long the engine waits for it while equals do; NEXT_S where two contexts do not fit."""
+"""How long the engine waits for the next request of the one just served while equals wait; one
+that comes within NEXT_S goes before them."""
 FAIR_S = 20.0
-"""One who waited so long goes before equals that have only a bonus; FAIR_FULL_S where it costs
-the contexts of both."""
-FAIR_FULL_S = 120.0
+"""One who waited so long goes before equals that have only a bonus."""
+PATIENCE_S = 120.0
+"""And before nested runs; which go before others for so long, all those of one run together."""
 AGE_S = 120.0
 """For each of these that one waited, it counts one class higher."""
 MOST_BREAKS = 2
@@ -39,61 +42,12 @@ NAMED = 20
 """How many of those ahead are named to one that waits."""
 LEAST_S, MOST_S = 0.01, 86_400.0
 """What takes less was refused, what takes more is no measure."""
-
 OWN_S = 2.0
 """A run waits no longer for what its own sandboxed commands have the engine do (hatch.py)."""
 LONG_S = 120.0
 """Nobody waits for one answer of those for longer, once it has had the engine for so long."""
 
-Key: TypeAlias = tuple[int, bool, bool, bool, bool, bool, float, float, int]
-
-
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """One request on its way through the queue. Times are of one monotonic clock.
-
-    breaks: how often it was broken off for somebody more urgent; returned: it was, and goes
-    to the head of its class. breakable: it may still be broken off as far as it has come. unseen:
-    nothing of its answer was passed on. forced: it is broken off although that may cost the answer.
-    queued: seconds that it has waited in all, until it got the engine; came: when it began to.
-    """
-
-    lane: Lane
-    number: int
-    entered: float
-    entered_at: float
-    tokens: int = 0
-    breaks: int = 0
-    returned: bool = False
-    state: Literal["waiting", "running", "left"] = "waiting"
-    started: float = 0.0
-    started_at: float = 0.0
-    breakable: bool = True
-    breaking: bool = False
-    unseen: bool = True
-    forced: bool = False
-    came: float = 0.0
-    queued: float = 0.0
-
-    @property
-    def rank(self) -> int:
-        """0 for the most urgent class."""
-        return CLASSES.index(self.lane.kind)
-
-
-@dataclass(slots=True)
-class _Run:
-    """What is remembered of a run. served: when it last got the engine; ended: when it was done."""
-
-    seen: float
-    served: float = -1e9
-    ended: float = -1e9
-    rank: int = 1
-    tokens: int = 0
-    open: int = 0
-    breaks: int = 0
-    place_until: float = -1e9
-    place_entered: tuple[float, float] = (0.0, 0.0)
+Key: TypeAlias = tuple[int, bool, bool, bool, bool, bool, bool, bool, float, float, int]
 
 
 @dataclass(slots=True)
@@ -115,9 +69,10 @@ class Queue:
     clock: Callable[[], float] = time.monotonic
     waiting: list[Ticket] = field(default_factory=list)
     running: list[Ticket] = field(default_factory=list)
-    _runs: dict[str, _Run] = field(default_factory=dict)
+    _runs: dict[str, Run] = field(default_factory=dict)
     _hold: _Hold | None = None
     _within: dict[str, float] = field(default_factory=dict)
+    _tenure: Tenure = field(default_factory=Tenure)
     _pace: dict[str, float] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
@@ -150,6 +105,7 @@ class Queue:
             run.ended = run.ended if ticket.forced else now  # it does not go on before others
             if ticket.lane.within:
                 self._within[ticket.lane.within] = now
+            self._tenure.answered(ticket.lane.run, now, now - ticket.started)
             if broken and not ticket.forced:
                 run.breaks = ticket.breaks + 1
                 run.place_until = now + RETURN_S
@@ -158,8 +114,10 @@ class Queue:
                 run.breaks = 0
                 if answered:
                     self._learn(ticket.lane.kind, now - ticket.started)
-                if ticket.lane.ours:
+                if ticket.lane.ours and run.over < ticket.started:
                     self._hold = _Hold(ticket.lane.run, self._effective(ticket, now), now)
+            for parent in self._parents(ticket):
+                parent.helped += now - ticket.started
         ticket.state = "left"
 
     def back(self, ticket: Ticket) -> None:
@@ -174,7 +132,16 @@ class Queue:
         self.waiting.append(ticket)
 
     def gone(self, run: str) -> None:
-        """A run's connection has closed: nothing is kept free for it."""
+        """One of a run's connections has closed; where that was not a look beside a request, so
+        is its turn."""
+        if run not in self._runs or not self._runs[run].open:
+            self.over(run)
+
+    def over(self, run: str) -> None:
+        """A run's turn is over: nothing is kept for it. May come before its last answer is done."""
+        if run in self._runs:
+            self._runs[run].over = self.clock()
+        self._tenure.over(run)
         if self._hold is not None and self._hold.run == run:
             self._hold = None
 
@@ -184,8 +151,9 @@ class Queue:
             return None
         now = self.clock()
         first = min(self.waiting, key=lambda ticket: self._key(ticket, now))
-        if self._held_from(first, now) > now:
+        if self._held_until(first, now) > now:
             return None
+        self._tenure.take(self._wish(first, now), now, self._idle)
         self._hold = None
         self.waiting.remove(first)
         self.running.append(first)
@@ -193,7 +161,7 @@ class Queue:
         first.breakable, first.breaking, first.forced = True, False, False
         first.queued += now - first.came
         run = self._run(first.lane, now)
-        run.served, run.tokens = now, first.tokens or run.tokens
+        run.served, run.tokens, run.helped = now, first.tokens or run.tokens, 0.0
         return first
 
     def wake_in(self) -> float | None:
@@ -202,10 +170,10 @@ class Queue:
         if len(self.running) >= self.seats:
             ends = [self._overstays_at(ticket) for ticket in self.running if not ticket.breaking]
             return max(0.0, min(ends, default=inf) - now) if min(ends, default=inf) < inf else None
-        if not self.waiting or self._hold is None:
+        if not self.waiting:
             return None
         first = min(self.waiting, key=lambda ticket: self._key(ticket, now))
-        return max(0.0, self._held_from(first, now) - now)
+        return max(0.0, self._held_until(first, now) - now)
 
     def victim(self) -> Ticket | None:
         """The running request that is to be broken off now, for the first of those who wait."""
@@ -220,7 +188,8 @@ class Queue:
                 return ticket
         if not any(ticket.breakable and ticket.breaks < MOST_BREAKS for ticket in self.running):
             return None
-        urgent = min(self._urgency(ticket, now) for ticket in self.waiting)
+        ready = [t for t in self.waiting if self._kept_out(t, now) <= now]
+        urgent = min((self._urgency(ticket, now) for ticket in ready), default=len(CLASSES))
         found = [
             ticket
             for ticket in self.running
@@ -262,10 +231,11 @@ class Queue:
             left = self._after(one, left, now)
         found = {}
         for position, one in enumerate(self.waiting_order(), 1):
+            kept_out = self._kept_out(one, now) > now
             found[one] = Place(
                 position=position,
-                ahead=tuple(ahead),
-                eta_s=None if left is None else round(left / self.seats, 1),
+                ahead=tuple(ahead) or self._turns(one, now),
+                eta_s=None if left is None or kept_out else round(left / self.seats, 1),
                 seconds=max(0.0, now - one.entered),
             )
             if len(ahead) < NAMED:
@@ -293,12 +263,21 @@ class Queue:
             kind=ticket.lane.kind, label=ticket.lane.label, seconds=seconds, running=running
         )
 
-    def _run(self, lane: Lane, now: float) -> _Run:
+    def _turns(self, ticket: Ticket, now: float) -> tuple[Ahead, ...]:
+        """Whose turns it waits for although nobody has the engine."""
+        lanes = self._tenure.kept_for(self._wish(ticket, now), self._idle, now)
+        runs = [self._runs[name] for name in lanes if name in self._runs]
+        return tuple(
+            Ahead(kind=r.lane.kind, label=r.lane.label, seconds=now - r.ended, running=False)
+            for r in runs
+        )
+
+    def _run(self, lane: Lane, now: float) -> Run:
         run = self._runs.get(lane.run)
         if run is None:
             self._forget(now)
-            run = self._runs[lane.run] = _Run(now)
-        run.seen = now
+            run = self._runs[lane.run] = Run(now, lane)
+        run.seen, run.lane = now, lane
         return run
 
     def _forget(self, now: float) -> None:
@@ -308,8 +287,11 @@ class Queue:
 
     def _nested(self, ticket: Ticket, now: float) -> bool:
         """Whether a run that it is nested in waits for it: known here, and itself asks nothing."""
-        parents = [self._runs[name] for name in ticket.lane.parents if name in self._runs]
+        parents = self._parents(ticket)
         return any(not parent.open and now - parent.ended < NESTED_S for parent in parents)
+
+    def _parents(self, ticket: Ticket) -> list[Run]:
+        return [self._runs[name] for name in ticket.lane.parents if name in self._runs]
 
     def _overstays_at(self, ticket: Ticket) -> float:
         """When one that a sandboxed command asked for must give way to those who wait now: to the
@@ -328,62 +310,80 @@ class Queue:
     def _urgency(self, ticket: Ticket, now: float) -> int:
         """Its class, or that of the run which waits for it."""
         ranks = [ticket.rank]
-        if ticket.lane.parents and self._nested(ticket, now):
-            known = (self._runs.get(name) for name in ticket.lane.parents)
-            ranks += [run.rank for run in known if run is not None]
+        if self._nested(ticket, now):
+            ranks += [run.rank for run in self._parents(ticket)]
         return min(ranks)
 
     def _effective(self, ticket: Ticket, now: float) -> int:
-        return max(0, self._urgency(ticket, now) - int(self._waited(ticket, now) // AGE_S))
+        """Its class, raised for its age; but age alone pushes nobody's context out."""
+        aged = 0 if self._kept_out(ticket, now) > now else int(self._waited(ticket, now) // AGE_S)
+        return max(0, self._urgency(ticket, now) - aged)
 
-    def _waited(self, ticket: Ticket, now: float) -> float:
-        """Since it came, or since its run was served last: many requests at once are one wait."""
-        return now - max(ticket.entered, self._served(ticket.lane))
+    def _came(self, ticket: Ticket) -> float:
+        """When it did, or when its run was served last: many requests at once are one wait."""
+        return max(ticket.entered, self._served(ticket.lane))
 
     def _served(self, lane: Lane) -> float:
         """When a run was served last; the sandboxed commands of one run are one, as names cost
         nothing, and until the last of them was done."""
         return max(self._runs[lane.run].served, self._within.get(lane.within, -1e9))
 
-    def _fair_s(self, ticket: Ticket) -> float:
-        return FAIR_FULL_S if self._crowded(ticket) else FAIR_S
+    def _waited(self, ticket: Ticket, now: float) -> float:
+        return now - self._came(ticket)
 
-    def _crowded(self, ticket: Ticket) -> bool:
-        """Whether its context and that of the run just served do not fit the cache together."""
-        last = self._runs.get(self._hold.run) if self._hold is not None else None
-        if last is None or not self.pool or not ticket.tokens or not last.tokens:
-            return False
-        return ticket.tokens + last.tokens > self.pool
+    def _wish(self, ticket: Ticket, now: float) -> Wish:
+        return Wish(
+            run=ticket.lane.run,
+            tokens=ticket.tokens,
+            rank=self._urgency(ticket, now),
+            parents=ticket.lane.parents,
+            turns=ticket.lane.turns,
+            came=self._came(ticket),
+        )
+
+    def _idle(self, run: str) -> float | None:
+        known = self._runs.get(run)
+        return -1e9 if known is None else None if known.open else known.ended
+
+    def _kept_out(self, ticket: Ticket, now: float) -> float:
+        """Until when it waits for turns that go on, whose contexts it would push out."""
+        self._tenure.pool = self.pool
+        return self._tenure.keeps_out(self._wish(ticket, now), self._idle)
 
     def _key(self, ticket: Ticket, now: float) -> Key:
         """Smaller is sooner."""
         run = self._runs[ticket.lane.run]
         waited = self._waited(ticket, now)
-        late = waited > self._fair_s(ticket)
-        soon = ticket.lane.ours and run.open == 1 and 0 <= ticket.entered - run.ended < NEXT_S
-        nested = bool(ticket.lane.parents) and self._nested(ticket, now)
+        late = waited > FAIR_S
+        held = self._hold is not None and self._hold.run == ticket.lane.run
+        held = held or 0 <= ticket.entered - run.ended < NEXT_S
+        soon = ticket.lane.ours and run.open == 1 and held
+        helped = max((parent.helped for parent in self._parents(ticket)), default=0.0)
+        nested = self._nested(ticket, now) and helped < PATIENCE_S
         return (
             self._effective(ticket, now),
             self._asks(ticket.lane.within),  # a run goes before what it started itself
+            self._kept_out(ticket, now) > now,
             not ticket.returned,
-            not (waited > FAIR_FULL_S),
+            not (waited > PATIENCE_S),
             not nested,
             not late,
-            -waited if late else 0.0 if soon else 1.0,
-            0.0 if late else self._served(ticket.lane),
+            not (late or soon),
+            self._came(ticket),
+            self._served(ticket.lane),
             ticket.number,
         )
 
-    def _held_from(self, first: Ticket, now: float) -> float:
+    def _held_until(self, first: Ticket, now: float) -> float:
         """Until when the first of those who wait leaves the engine free; now: it need not."""
+        kept_out = self._kept_out(first, now)
         hold = self._hold
         if hold is None or first.lane.run == hold.run or hold.run in first.lane.parents:
-            return now
+            return max(now, kept_out)
         if self._effective(first, now) < hold.rank or self.seats - len(self.running) > 1:
-            return now
-        if self._waited(first, now) > self._fair_s(first):
-            return now
-        return hold.since + (NEXT_S if self._crowded(first) else HOLD_S)
+            return max(now, kept_out)
+        until = min(hold.since + HOLD_S, self._came(first) + FAIR_S)
+        return max(now, kept_out, until)
 
     def _learn(self, kind: str, took: float) -> None:
         if not LEAST_S <= took < MOST_S:

@@ -5,7 +5,7 @@ terminal, holds a lock so that there is one of it, and is the only way to the en
 can say what the engine is doing, stop it to the last process, and free it at once when a
 front end leaves. It must stay small: no vLLM, no torch, no HTTP library, no work of its own.
 
-    python -m glmcode.engine.supervisor --profile NAME [--python PATH]
+    python -m glmcode.engine.supervisor --profile NAME [--python PATH] [--asked TIME]
 
 returns as soon as a supervisor answers on its socket: this one, detached, or another.
 """
@@ -32,7 +32,7 @@ from glmcode.engine.guests import Guests, peer_pid, stranger
 from glmcode.engine.hatch import ROUTE as HATCH
 from glmcode.engine.hatch import Hatches, Inside
 from glmcode.engine.idle import IdleStop
-from glmcode.engine.lane import read_lane
+from glmcode.engine.lane import RUN, read_lane
 from glmcode.engine.mark import GENERATES, EngineMark
 from glmcode.engine.paths import EnginePaths, PathsError, engine_paths
 from glmcode.engine.proxy import discard, is_public, relay
@@ -74,6 +74,7 @@ class Supervisor:
         self._crowd = Crowd()
         self._restarting: asyncio.Task[None] | None = None
         self._served = 0
+        self._stopping = False
         self._unused = IdleStop()
         self._guests = Guests()
         self._door = Door(self._accept, paths.door)
@@ -114,6 +115,7 @@ class Supervisor:
         try:
             await self._leave.wait()
         finally:
+            self._stopping = True
             watch.cancel()
             await self._runner.stop()
             server.close()
@@ -318,13 +320,18 @@ class Supervisor:
         match head.method, head.path:
             case "GET", "/glmcode/status":
                 pass
+            case "POST", "/glmcode/turn-over":
+                self._desk.over(head.headers.get(RUN, ""))
+                writer.write(answer(200, {}))
+                return True
             case "GET", "/glmcode/events":
                 await self._push(writer, gate)
                 return False
             case "POST", "/glmcode/start":
-                if not self._leave.is_set():
+                if not self._stopping:
                     self._runner.start(asked="asked=1" in head.start[1])
             case "POST", "/glmcode/stop":
+                self._stopping = True
                 await self._runner.stop()
                 self._leave.set()
             case "POST", "/glmcode/sleep" | "/glmcode/wake":
@@ -332,9 +339,9 @@ class Supervisor:
                 if fault := await self._runner.rest(sleep=sleep, waiting=waiting):
                     writer.write(answer(409, refused("rest", fault)))
                     return True
-            case "POST", "/glmcode/restart":
+            case "POST", "/glmcode/restart" if not self._stopping:
                 await self._runner.stop()
-                if not self._leave.is_set():
+                if not self._stopping:
                     self._runner.start(asked=True)
             case _:
                 writer.write(answer(404, refused("not_found", f"no route {head.path}")))
@@ -379,12 +386,15 @@ async def _serve(paths: EnginePaths, python: str, lock: int, up: int) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """`--profile NAME [--python PATH]`; see the module's text."""
+    """`--profile NAME [--python PATH] [--asked TIME]`; see the module's text.
+
+    TIME: since when the engine is wanted, as a Unix time; a later `engine stop` counts.
+    """
     words = dict(zip(argv[::2], argv[1::2], strict=False))
     paths = engine_paths(words["--profile"])
     try:
-        python = words.get("--python", "")
-        return become(paths, lambda lock, up: asyncio.run(_serve(paths, python, lock, up)))
+        python, asked = words.get("--python", ""), float(words.get("--asked", time.time()))
+        return become(paths, asked, lambda lock, up: asyncio.run(_serve(paths, python, lock, up)))
     except PathsError as error:
         print(error, file=sys.stderr)
     except OSError as error:

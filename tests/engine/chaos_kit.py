@@ -1,8 +1,8 @@
 """Random operations against a real supervisor with a fake engine, and what must hold meanwhile.
 
-One event loop in a thread holds all clients; a second thread counts engines all the time.
-Everything is drawn from one seed. A request counts as answered only with the very ids that
-follow from its prompt, and as failed only with a sentence.
+One event loop in a thread holds most clients; others are processes that are stopped, gone on with
+and killed, and `glmcode -p` itself. An eye (chaos_eye.py) follows the queue all the time. All is
+drawn from one seed.
 """
 
 from __future__ import annotations
@@ -14,37 +14,42 @@ import os
 import random
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 
-from glmcode.core.messages import UserMessage
-from glmcode.core.model import ModelError
 from glmcode.engine.attach import EngineUnavailable, engine_status, wake
-from glmcode.engine.client import Endpoint, connect
 from glmcode.engine.control import ControlError
 from glmcode.engine.control import ask as ask_supervisor
-from glmcode.engine.family import processes
 from glmcode.engine.halt import halt
 from glmcode.engine.holder import holder
-from glmcode.engine.lane import CLASSES, new_lane
+from glmcode.engine.lane import CLASSES
 from glmcode.engine.profile import load_profile
-from glmcode.tools.specs import load_specs
-from tests.engine.client_kit import TOKENIZER, ask, new_transcript
-from tests.engine.engine_kit import Home
-from tests.engine.fake_vllm import next_id
+from tests.engine.chaos_client import End, Wish, wished
+from tests.engine.chaos_eye import Eye
+from tests.engine.engine_kit import Home, until
 
+ROOT = Path(__file__).resolve().parents[2]
 OPERATIONS = {
     "request": 36,
+    "request of a process": 10,
+    "headless run": 4,
     "cancel": 6,
     "stop reading": 3,
+    "stop a client": 4,
+    "go on": 6,
+    "kill a client": 1,
     "start": 14,
     "attach": 12,
     "look": 8,
-    "sleep": 10,
+    "pause": 10,
+    "sleep": 2,
+    "wake": 4,
     "stop": 1,
     "restart": 1,
     "kill engine": 3,
@@ -54,7 +59,56 @@ OPERATIONS = {
 """What may happen, and how often it does relative to the rest."""
 
 IN_FLIGHT = 8
+FRONTS = 3
+HEADLESS = 2
 ANSWER_S = 120.0
+OPTIONS = ("--gap", "0.01", "--workers", "1", "--rests", "1", "--blocks", "20")
+"""Of the fake engine; two of the conversations do not fit its cache together."""
+
+
+class Front:
+    """A process that asks as it is told."""
+
+    def __init__(self, home: Home) -> None:
+        self._said = os.memfd_create("front")
+        self.open: set[int] = set()
+        self.stopped = False
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.engine.chaos_client", str(home.paths().socket)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=self._said,
+            stderr=subprocess.STDOUT,
+        )
+
+    def ask(self, wish: Wish) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(asdict(wish)).encode() + b"\n")
+        self.process.stdin.flush()
+        self.open.add(wish.number)
+
+    def ends(self) -> list[End]:
+        """Of what was asked and is over now."""
+        found = []
+        for line in os.pread(self._said, 1 << 26, 0).splitlines(keepends=True):
+            assert line.startswith(b"{"), line
+            if line.endswith(b"\n") and (end := End(**json.loads(line))).number in self.open:
+                self.open.discard(end.number)
+                found.append(end)
+        return found
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+        self.stopped = number == signal.SIGSTOP
+
+    def close(self, *, kill: bool = False) -> None:
+        if kill:
+            self.process.kill()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        code = self.process.wait(60)
+        os.close(self._said)
+        assert kill or code == 0, code
 
 
 class Chaos:
@@ -65,16 +119,18 @@ class Chaos:
         self.chance = random.Random(seed)
         self.ends: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
+        self.done: Counter[str] = Counter()
+        self.codes: Counter[int] = Counter()
         self.faults: list[str] = []
-        self.most_engines = 0
-        self._open: dict[int, Future[str]] = {}
+        self.eye = Eye(home.paths(), home.folder)
+        self._open: dict[int, Future[End]] = {}
+        self._runs: list[str] = []
+        self._fronts: list[Front] = []
+        self._headless: list[subprocess.Popen[str]] = []
         self._sockets: list[asyncio.StreamWriter] = []
         self._number = 0
-        self._over = threading.Event()
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        self._counter = threading.Thread(target=self._count_engines, daemon=True)
-        self._counter.start()
 
     def run(self, count: int) -> None:
         names, weights = list(OPERATIONS), list(OPERATIONS.values())
@@ -86,43 +142,79 @@ class Chaos:
             time.sleep(self.chance.uniform(0.0, 0.1))
 
     def finish(self) -> None:
+        for front in self._fronts:
+            front.signal(signal.SIGCONT)
         deadline = time.monotonic() + ANSWER_S
-        while self._open and time.monotonic() < deadline:
+        while self._asked() and time.monotonic() < deadline:
             self._collect()
             time.sleep(0.05)
-        assert not self._open, "requests that were neither answered nor failed"
+        assert not self._asked(), "requests that were neither answered nor failed"
         for writer in self._sockets:
             self._loop.call_soon_threadsafe(writer.close)
+        for front in self._fronts:
+            front.close()
+        self._queue_is_empty()
         asyncio.run(halt(self.home.paths()))
-        self._over.set()
-        self._counter.join()
+        self.eye.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         assert not self.faults, self.faults
-        assert self.most_engines <= 1, "two engines at once"
+        assert not self.eye.faults, self.eye.faults
+        assert self.eye.most_engines <= 1, "two engines at once"
+        self._nothing_is_left()
+
+    def _asked(self) -> bool:
+        return bool(self._open or self._headless or any(front.open for front in self._fronts))
+
+    def _queue_is_empty(self) -> None:
+        """Of an engine that is up when all are gone: no place, no seat is held by nobody."""
+        asyncio.run(wake(load_profile("fake")))
+        if engine_status("fake").state == "sleeping":
+            self._command("wake")
+        self.home.attach(timeout_s=30.0)
+        until(lambda: not (engine_status("fake").running or engine_status("fake").waiting))
+        until(lambda: not any(one["connected"] for one in engine_status("fake").attached))
+
+    def _nothing_is_left(self) -> None:
         assert self.home.living() == []
         paths = self.home.paths()
+        assert holder(paths) is None
         assert not paths.socket.exists() and not paths.child.exists()
+        assert not paths.engine_socket.exists()
         assert engine_status("fake").state == "absent"
+        assert paths.supervisor_log.read_text() == "", paths.supervisor_log.read_text()
 
     def _do(self, name: str) -> None:
+        self.done[name] += 1
         match name:
             case "request" if len(self._open) < IN_FLIGHT:
-                self._number += 1
-                seed = self.chance.random()
-                work = self._request(self._number, random.Random(seed))
-                self._open[self._number] = asyncio.run_coroutine_threadsafe(work, self._loop)
+                wish = self._wish()
+                work = wished(self.home.paths().socket, wish)
+                self._open[wish.number] = asyncio.run_coroutine_threadsafe(work, self._loop)
+            case "request of a process":
+                self._of_a_process()
+            case "headless run" if len(self._headless) < HEADLESS:
+                self._headless_run()
             case "cancel" if self._open:
                 self.chance.choice(list(self._open.values())).cancel()
             case "stop reading":
                 asyncio.run_coroutine_threadsafe(self._deaf(), self._loop)
+            case "stop a client" | "go on" | "kill a client" if self._fronts:
+                self._to_a_client(name)
             case "start":
                 self._tried(lambda: asyncio.run(wake(load_profile("fake"))))
             case "attach":
                 self._tried(lambda: self.home.attach(timeout_s=5.0))
             case "look":
                 self._tried(lambda: engine_status("fake"))
-            case "sleep":
+            case "pause":
                 time.sleep(self.chance.uniform(0.0, 0.4))
+            case "sleep" | "wake":
+                self._command(name)
+            case _:
+                self._to_the_engine(name)
+
+    def _to_the_engine(self, name: str) -> None:
+        match name:
             case "stop":
                 asyncio.run(halt(self.home.paths()))
             case "restart":
@@ -139,6 +231,82 @@ class Chaos:
                 self._signal(pid, signal.SIGSTOP)
                 time.sleep(self.chance.uniform(0.0, 0.3))
                 self._signal(pid, signal.SIGCONT)
+
+    def _wish(self) -> Wish:
+        """As any class; sometimes nested in one that was there before, in one turn of many steps,
+        or with a limit to its wait."""
+        self._number += 1
+        known = self._runs[-IN_FLIGHT:]
+        parents = (self.chance.choice(known),) if known and self.chance.random() < 0.2 else ()
+        wish = Wish(
+            number=self._number,
+            kind=self.chance.choice(CLASSES),
+            run=f"run-{self._number}",
+            parents=parents,
+            wait_s=self.chance.choice([None, None, 0.0, 1.0]),
+            cap=self.chance.randint(1, 25),
+            steps=self.chance.choice([1, 1, 2, 3]),
+            pause=self.chance.uniform(0.0, 0.3),
+            tells=self.chance.random() < 0.7,
+        )
+        self._runs.append(wish.run)
+        if parents:
+            self.eye.nested.add(wish.run)
+        return wish
+
+    def _of_a_process(self) -> None:
+        if len(self._fronts) < FRONTS:
+            self._fronts.append(Front(self.home))
+        front = self.chance.choice(self._fronts)
+        if len(front.open) < IN_FLIGHT // 2 and not front.stopped:
+            front.ask(self._wish())
+
+    def _to_a_client(self, name: str) -> None:
+        front = self.chance.choice(self._fronts)
+        match name:
+            case "stop a client":
+                front.signal(signal.SIGSTOP)
+            case "go on":
+                front.signal(signal.SIGCONT)
+            case "kill a client":
+                self._fronts.remove(front)
+                self._ended(front.ends())
+                self.ends["killed"] += len(front.open)
+                front.close(kill=True)
+
+    def _headless_run(self) -> None:
+        wait = self.chance.choice(["--no-wait", "--queue-timeout=0.5", "--queue-timeout=5"])
+        command = [sys.executable, "-m", "glmcode", "-p", "hello", "--profile", "fake"]
+        command += ["--max-turns", "1", "--no-instructions", wait]
+        command += ["--queue-class", self.chance.choice(CLASSES)]
+        parents = {"GLMCODE_PARENT": self._runs[-1]} if self.chance.random() < 0.3 else {}
+        self._headless.append(
+            subprocess.Popen(
+                command,
+                cwd=self.home.folder,
+                env={**os.environ, **parents},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+
+    def _command(self, name: str) -> None:
+        """`glmcode engine sleep` or `wake`, as a person types it."""
+        yes = ["--yes"] if name == "sleep" else []
+        done = subprocess.run(
+            [sys.executable, "-m", "glmcode", "engine", name, "--profile", "fake", *yes],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+            check=False,
+        )
+        said = (done.stdout + done.stderr).strip()
+        if done.returncode not in (0, 75) or not said or "Traceback" in said:
+            self.faults.append(f"engine {name}: {done.returncode}: {said}")
+        self.done[f"{name}: {'did' if done.returncode == 0 else 'refused'}"] += 1
 
     def _tried(self, work: object) -> None:
         try:
@@ -159,42 +327,6 @@ class Chaos:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    async def _request(self, number: int, chance: random.Random) -> str:
-        """Ask once, as some class; returns how it ended."""
-        kind = chance.choice(CLASSES)
-        wait = chance.choice([None, None, 0.0, 1.0])
-        lane = replace(new_lane(kind, Path(f"/{number}"), {}, wait_s=wait), resumes=True)
-        endpoint = Endpoint(
-            socket=self.home.paths().socket,
-            model="fake",
-            protocol="tokens",
-            tokenizer=TOKENIZER,
-            window=9000,
-            step_cap=chance.randint(1, 25),
-            headers=lane.headers(),
-        )
-        try:
-            client = await connect(endpoint, load_specs(), lambda event: None)
-        except ModelError as error:
-            return self._failed(error)
-        try:
-            transcript = new_transcript(UserMessage(text=f"request {number}"))
-            asked = await ask(client, transcript)
-            if asked.error is not None:
-                return self._failed(asked.error)
-            if asked.cancelled:
-                return "cancelled"
-            prompt = client._spoken._state(transcript).prompt.request_ids()  # type: ignore[union-attr]
-            ids = list(asked.reply.token_ids or ())
-            return "answered" if ids == follow(prompt, len(ids)) and ids else "another answer"
-        finally:
-            await client.close()
-
-    def _failed(self, error: ModelError) -> str:
-        text = str(error).replace(str(self.home.folder), "HOME")
-        self.reasons[re.sub(r"[0-9]+", "N", text)[:110]] += 1
-        return "failed" if text.strip() else "nothing said"
-
     async def _deaf(self) -> None:
         """A client that asks for much and reads nothing."""
         try:
@@ -209,30 +341,37 @@ class Chaos:
 
     def _collect(self) -> None:
         for number, future in list(self._open.items()):
-            if not future.done():
-                continue
-            del self._open[number]
-            end = "cancelled" if future.cancelled() else future.result()
-            self.ends[end] += 1
-            if end in ("nothing said", "another answer"):
-                self.faults.append(f"request {number}: {end}")
+            if future.done():
+                del self._open[number]
+                cancelled = End(number=number, how="cancelled")
+                self._ended([cancelled if future.cancelled() else future.result()])
+        for front in self._fronts:
+            self._ended(front.ends())
+        for run in list(self._headless):
+            if run.poll() is not None:
+                self._headless.remove(run)
+                self._headless_ended(run)
 
-    def _count_engines(self) -> None:
-        """How many engines' main processes live at once; a guard is a fork in the same group."""
-        mark = os.fsencode(self.home.folder)
-        while not self._over.wait(0.03):
-            groups = set()
-            for pid, kin in processes().items():
-                with contextlib.suppress(OSError):
-                    line = Path(f"/proc/{pid}/cmdline").read_bytes()
-                    if b"fake_vllm" in line and mark in line and pid == kin.group:
-                        groups.add(kin.group)
-            self.most_engines = max(self.most_engines, len(groups))
+    def _headless_ended(self, run: subprocess.Popen[str]) -> None:
+        """75 with a reason, or the answer: the fake engine ends none before its length limit."""
+        _, said = run.communicate()
+        self.codes[run.returncode] += 1
+        whole = run.returncode == 1 and "the answer reached its length limit" in said
+        reason = said.strip().splitlines()[-1:] or [""]
+        failed = run.returncode == 75 and reason[0]
+        if not (whole or failed) or "Traceback" in said:
+            self.faults.append(f"glmcode -p: {run.returncode}: {said}")
+        if failed:
+            self._because(f"-p: {reason[0]}")
 
+    def _ended(self, ends: list[End]) -> None:
+        for end in ends:
+            self.ends[end.how] += 1
+            if end.how in ("nothing said", "another answer"):
+                self.faults.append(f"request {end.number}: {end.how}")
+            if end.how == "failed":
+                self._because(end.why)
 
-def follow(prompt: list[int], count: int) -> list[int]:
-    """The answer of the fake engine to a prompt."""
-    ids = list(prompt)
-    for _ in range(count):
-        ids.append(next_id(ids))
-    return ids[len(prompt) :]
+    def _because(self, why: str) -> None:
+        text = why.replace(str(self.home.folder), "HOME")
+        self.reasons[re.sub(r"[0-9]+", "N", text)[:110]] += 1

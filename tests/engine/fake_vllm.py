@@ -8,8 +8,8 @@ It says its lines (with a pause after each), then serves. `--workers` are childr
 nothing, one of them in a session of its own. A POST to /v1/completions answers what its
 JSON body asks for: {"chunks": N, "size": BYTES, "gap": SECONDS, "die": after K chunks}.
 A POST to /inference/v1/generate makes ids that follow from those before, one each --gap seconds,
-the first after --prefill or the body's own "prefill". What happened to each request is appended to
-PATH.events.
+the first after --prefill or the body's own "prefill". --blocks: how many its cache has, of 128
+tokens. What happened to each request is appended to PATH.events.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Server:
         self._prefill = prefill
         self._now = 0
         self.rests = False
+        self.blocks = "0"
 
     def note(self, text: str) -> None:
         with self._events.open("a", encoding="utf-8") as file:
@@ -83,7 +84,8 @@ class Server:
             await asyncio.sleep(0.3)
             self._answer(writer, {})
         elif path == "/metrics":
-            text = b'vllm:cache_config_info{block_size="128",cache_dtype="auto"} 1.0\n'
+            told = f'block_size="128",cache_dtype="auto",num_gpu_blocks="{self.blocks}"'
+            text = f"vllm:cache_config_info{{{told}}} 1.0\n".encode()
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text))
         else:
             self._answer(writer, {"path": path})
@@ -177,6 +179,7 @@ def main() -> None:
     gap, prefill = (float(options.get(name, ["0"])[0]) for name in ("--gap", "--prefill"))
     server = Server(path, gap, prefill)
     server.rests = "--rests" in options
+    server.blocks = options.get("--blocks", ["0"])[0]
     asyncio.run(_serve(server, path))
     del shared
 

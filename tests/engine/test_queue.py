@@ -25,11 +25,11 @@ from glmcode.engine.queue import (
     LONG_S,
     MOST_BREAKS,
     NESTED_S,
-    NEXT_S,
     OWN_S,
     Queue,
-    Ticket,
 )
+from glmcode.engine.tenure import NEXT_S, PAYS, TENURE_S, TURN_S
+from glmcode.engine.ticket import Ticket
 
 
 class Time:
@@ -177,6 +177,159 @@ def test_where_two_contexts_do_not_fit_the_cache_the_engine_is_kept_longer() -> 
     assert case.served() == "b"
 
 
+def told(run: str, kind: QueueClass = "scripted", *parents: str) -> Lane:
+    return replace(ours(run, kind, *parents), turns=True)
+
+
+def in_a_turn(case: Case, tokens: int = 70_000, took: float = 1.0) -> None:
+    """A run that says when its turn is over is in the middle of one, and runs a command."""
+    case.enter(told("a"), tokens)
+    assert case.served() == "a"
+    case.done(took)
+
+
+def test_a_turn_whose_end_is_told_keeps_a_context_out_that_does_not_fit_beside_it() -> None:
+    case = Case(pool=100_000)
+    in_a_turn(case)
+    case.enter(told("b"), 60_000)
+    case.time.now += TURN_S - 1
+    assert case.served() == "" and case.queue.wake_in() == pytest.approx(1.0)
+    case.enter(told("a"), 71_000)
+    assert case.served() == "a", "though the other one came before it and long after its last step"
+    case.done(1.0)
+    case.queue.over("a")
+    assert case.served() == "b"
+
+
+def test_one_that_waits_for_the_end_of_a_turn_is_told_whose() -> None:
+    case = Case(pool=100_000)
+    in_a_turn(case)
+    waits = case.enter(told("b"), 60_000)
+    case.time.now += 3.0
+    place = case.queue.place(waits)
+    assert place.words() == "1st in the queue, after the a (for 3 s)"
+    assert place.eta_s is None
+    case.queue.over("a")
+    assert case.queue.place(waits).words() == "1st in the queue"
+
+
+def test_a_context_that_fits_beside_it_does_not_wait_for_it() -> None:
+    case = Case(pool=100_000)
+    in_a_turn(case)
+    case.enter(told("b"), 30_000)
+    case.enter(told("c"), 60_000)
+    case.time.now += HOLD_S
+    assert case.served() == "b"
+    case.done(1.0)
+    case.queue.over("b")
+    assert case.served() == "", "the turn goes on all the same"
+
+
+def test_three_contexts_of_which_only_two_fit_do_not_change_places_at_every_step() -> None:
+    case = Case(pool=100_000)
+    for run in "ab":
+        case.enter(told(run), 45_000)
+        assert case.served() == run
+        case.done(1.0)
+        case.time.now += HOLD_S
+    case.enter(told("c"), 45_000)
+    case.enter(told("a"), 46_000)
+    assert case.served() == "a"
+    case.done(1.0)
+    assert case.served() == ""
+    case.queue.over("b")
+    case.time.now += HOLD_S
+    assert case.served() == "c"
+
+
+def test_a_turn_that_goes_on_and_on_gives_its_place_in_the_cache_up_in_the_end() -> None:
+    for took, limit in ((1.0, TENURE_S), (200.0, PAYS * 200.0)):
+        case = Case(pool=100_000)
+        in_a_turn(case, took=took)
+        case.enter(told("b"), 60_000)
+        began = case.time.now
+        while case.time.now - began < 2 * limit:
+            case.enter(told("a"), 70_000)
+            if case.served() == "b":
+                break
+            case.done(1.0)
+        assert limit <= case.time.now - began < limit + 3
+        case.done(1.0)
+        assert case.served() == "", "and now it is the other way round"
+
+
+def test_a_turn_is_not_kept_from_one_that_is_more_urgent_nor_from_what_it_waits_for() -> None:
+    for urgent in (told("person", "interactive"), told("hook", "hook", "a")):
+        case = Case(pool=100_000)
+        in_a_turn(case)
+        case.enter(urgent, 60_000)
+        assert case.served() == urgent.run
+    case.done(1.0)
+    case.queue.over("hook")
+    case.enter(told("b"), 60_000)
+    assert case.served() == "", "the turn that the hook was part of goes on"
+
+
+def test_nothing_is_broken_off_for_one_that_would_have_to_wait_all_the_same() -> None:
+    case = Case(pool=100_000)
+    case.enter(told("a", "interactive"), 70_000)
+    case.served()
+    case.done(1.0)
+    job = case.enter(told("job", "hook"), 10_000)
+    case.time.now += HOLD_S
+    assert case.served() == "job"
+    case.enter(told("b", "interactive"), 60_000)
+    assert case.queue.victim() is None
+    case.enter(told("c", "interactive"), 10_000)
+    assert case.queue.victim() is job
+
+
+def test_the_end_of_a_turn_may_be_told_before_its_last_answer_is_done() -> None:
+    case = Case(pool=100_000)
+    case.enter(told("a"), 70_000)
+    case.served()
+    case.enter(told("b"), 60_000)
+    case.time.now += 1.0
+    case.queue.over("a")
+    case.done()
+    assert case.served() == "b"
+
+
+def test_a_look_that_ends_beside_a_request_is_not_the_end_of_a_turn() -> None:
+    case = Case(pool=100_000)
+    case.enter(told("a"), 70_000)
+    case.served()
+    case.queue.gone("a")
+    case.done(1.0)
+    case.enter(told("b"), 60_000)
+    assert case.served() == ""
+    case.queue.gone("a")
+    assert case.served() == "b"
+
+
+def test_runs_come_in_turn_whether_or_not_they_were_served_before() -> None:
+    case = Case()
+    for run in ("old", "other"):
+        case.enter(ours(run))
+        case.served()
+        case.done(1.0)
+        case.queue.gone(run)
+    case.time.now += NEXT_S + 1
+    case.enter(ours("busy"))
+    case.served()
+    for run in ("old", "new", "other", "newer"):
+        case.time.now += 0.1
+        case.enter(ours(run))
+    seen = []
+    case.done(1.0)
+    case.queue.gone("busy")
+    while run := case.served():
+        seen.append(run)
+        case.done(1.0)
+        case.queue.gone(run)
+    assert seen == ["old", "new", "other", "newer"]
+
+
 def test_a_nested_run_goes_before_the_equals_of_the_run_that_waits_for_it() -> None:
     case = Case()
     case.enter(ours("a", "interactive"))
@@ -315,15 +468,17 @@ def test_one_that_was_broken_off_comes_back_to_the_head_of_its_class() -> None:
     first = case.enter(ours("job", "hook"))
     case.served()
     case.enter(ours("other", "hook"))
+    case.time.now += FAIR_S + 1
     case.enter(ours("person", "interactive"))
     assert case.queue.victim() is first
     first.breaking = True
     case.queue.leave(first, broken=True)
     assert case.served() == "person"
+    case.time.now += NEXT_S + 1
     case.enter(ours("job", "hook"))
     case.done()
     case.queue.gone("person")
-    assert case.served() == "job"
+    assert case.served() == "job", "however long the other one waited"
 
 
 def test_it_is_broken_off_twice_and_no_more() -> None:
@@ -527,22 +682,26 @@ def test_places_are_counted_in_words() -> None:
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["enter", "done", "leave", "break", "wait"]),
+            st.sampled_from(["enter", "done", "leave", "break", "wait", "over"]),
             st.integers(0, 5),
             st.sampled_from(CLASSES),
         ),
         max_size=80,
-    )
+    ),
+    st.sampled_from([0, 4000]),
 )
 def test_whatever_happens_no_place_is_lost_or_taken_twice(
-    deeds: list[tuple[str, int, QueueClass]],
+    deeds: list[tuple[str, int, QueueClass]], pool: int
 ) -> None:
-    case = Case()
+    case = Case(pool=pool)
     queue = case.queue
     for deed, number, kind in deeds:
         match deed:
             case "enter":
-                case.enter(ours(str(number), kind, str((number + 1) % 6)), number * 1000)
+                one = ours(str(number), kind, str((number + 1) % 6))
+                case.enter(replace(one, turns=number % 2 == 0), number * 1000)
+            case "over":
+                queue.over(str(number))
             case "wait":
                 case.time.now += number * 40.0
             case "leave" if queue.waiting:
@@ -561,9 +720,9 @@ def test_whatever_happens_no_place_is_lost_or_taken_twice(
         order = queue.waiting_order()
         assert [queue.place(t).position for t in order] == list(range(1, len(order) + 1))
     for _ in range(len(queue.waiting) + 1):
-        case.time.now += NEXT_S + HOLD_S
         if queue.running:
             case.done()
-        case.time.now += NEXT_S
-        queue.next()
+        case.time.now += queue.wake_in() or 0.0
+        case.time.now += 0.001
+        assert queue.next() is not None or not queue.waiting, "it wakes when it says"
     assert not queue.waiting

@@ -375,6 +375,19 @@ def test_the_lock_tells_who_holds_it_and_survives(home: Home) -> None:
     assert home.paths().lock.stat().st_ino == inode
 
 
+def test_a_supervisor_that_leaves_while_others_are_connected_leaves_no_words(home: Home) -> None:
+    home.profile()
+    home.attach()
+    with contextlib.ExitStack() as stack:
+        for route in ("status", "events", "events"):
+            connection = stack.enter_context(socket.socket(socket.AF_UNIX))
+            connection.connect(str(home.paths().socket))
+            connection.sendall(f"GET /glmcode/{route} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            connection.recv(1)
+        asyncio.run(halt(home.paths()))
+    assert home.paths().supervisor_log.read_text() == ""
+
+
 def test_a_number_in_the_lock_file_that_is_no_supervisor_s_is_never_killed(home: Home) -> None:
     other = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(99)"])
     paths = home.paths()
