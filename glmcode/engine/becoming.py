@@ -8,11 +8,13 @@ what is served.
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from glmcode.engine.control import ControlError, ask
 from glmcode.engine.holder import holder, locker
@@ -92,6 +94,23 @@ def become(paths: EnginePaths, asked: float, serve: Callable[[int, int], None]) 
     why = lines[-1] if lines else "it said nothing"
     print(f"the supervisor ended at once: {why}", file=sys.stderr)
     return 1
+
+
+def unusable(paths: EnginePaths, error: OSError) -> str:
+    """What is said where the engine's files can't be had."""
+    more = ": free some and start it again" if error.errno == errno.ENOSPC else ""
+    where = error.filename or paths.folder
+    what = "the engine's folder" if str(where) == str(paths.folder) else "the engine's file"
+    return f"{what} {where} can't be used: {error.strerror or error}{more}"
+
+
+def is_same(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one that the path names."""
+    try:
+        ours, there = os.fstat(descriptor), path.stat()
+    except OSError:
+        return False
+    return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
 
 
 def _mark(lock: int) -> None:

@@ -14,16 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import json
 import os
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import cast
 
-from glmcode.engine.becoming import become
+from glmcode.engine.becoming import become, is_same, unusable
 from glmcode.engine.crowd import Crowd, listen, raise_limit
 from glmcode.engine.desk import Desk, queues
 from glmcode.engine.door import Door, Gate
@@ -72,7 +70,6 @@ class Supervisor:
         self._leave = asyncio.Event()
         self._connections: set[asyncio.Task[None]] = set()
         self._crowd = Crowd()
-        self._restarting: asyncio.Task[None] | None = None
         self._served = 0
         self._stopping = False
         self._unused = IdleStop()
@@ -121,7 +118,7 @@ class Supervisor:
             server.close()
             await self._door.close()
             await self._hatches.close()
-            if _same(self._lock, self._paths.lock):  # else a later one's files lie there
+            if is_same(self._lock, self._paths.lock):  # else a later one's files lie there
                 for path in (self._paths.socket, self._paths.engine_socket, self._paths.info):
                     path.unlink(missing_ok=True)
             for task in self._connections:
@@ -176,7 +173,7 @@ class Supervisor:
             elif (
                 unused
                 or now - idle_since > _IDLE_LIMIT_S
-                or not _same(self._lock, self._paths.lock)
+                or not is_same(self._lock, self._paths.lock)
             ):
                 self._leave.set()
 
@@ -372,24 +369,12 @@ async def _skip(client: Incoming, writer: asyncio.StreamWriter, head: Head) -> N
     await discard(client, request_body(head))
 
 
-def _same(descriptor: int, path: Path) -> bool:
-    """Whether an open file is still the one that the path names."""
-    try:
-        ours, there = os.fstat(descriptor), path.stat()
-    except OSError:
-        return False
-    return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
-
-
 async def _serve(paths: EnginePaths, python: str, lock: int, up: int) -> None:
     await Supervisor(paths, python, lock).run(up)
 
 
 def main(argv: list[str]) -> int:
-    """`--profile NAME [--python PATH] [--asked TIME]`; see the module's text.
-
-    TIME: since when the engine is wanted, as a Unix time; a later `engine stop` counts.
-    """
+    """See the module's text. TIME: since when the engine is wanted (Unix time)."""
     words = dict(zip(argv[::2], argv[1::2], strict=False))
     paths = engine_paths(words["--profile"])
     try:
@@ -398,11 +383,7 @@ def main(argv: list[str]) -> int:
     except PathsError as error:
         print(error, file=sys.stderr)
     except OSError as error:
-        more = ": free some and start it again" if error.errno == errno.ENOSPC else ""
-        why = f"{error.strerror or error}{more}"
-        where = error.filename or paths.folder
-        what = "the engine's folder" if str(where) == str(paths.folder) else "the engine's file"
-        print(f"{what} {where} can't be used: {why}", file=sys.stderr)
+        print(unusable(paths, error), file=sys.stderr)
     return 1
 
 
