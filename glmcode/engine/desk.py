@@ -118,7 +118,8 @@ class Desk:
             while outcome == "again":
                 self._advance()
                 begun = script is not None and script.begun
-                refused = await self._turn(client, writer, ticket, quiet=begun)
+                quiet = begun or head.start[2] == "HTTP/1.0"
+                refused = await self._turn(client, writer, ticket, quiet=quiet)
                 if refused is not None:
                     whole = bool(refused) and not begun
                     writer.write(answer(503, refused) if whole else b"")

@@ -1,8 +1,9 @@
 """Takes requests in whole, so that nobody who stopped in the middle of sending holds the engine.
 
-A request is kept until it is answered, as it may have to be asked again. So one has a largest size,
-and all of them together have one: who would go beyond it is told to come again, whatever others
-send. Must not look into a body.
+A request is kept until it is answered, as it may have to be asked again. So one has a largest
+size, and all of them together have one. Who would go beyond it makes the one give up that has been
+sending for longest, so that nobody who never ends keeps others out; where all have ended it is told
+to come again. Must not look into a body.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Intake:
 
     def __init__(self) -> None:
         self.held = 0
+        self._coming: dict[asyncio.StreamWriter, None] = {}
 
     @asynccontextmanager
     async def whole(
@@ -37,6 +39,7 @@ class Intake:
             writer.write(CONTINUE)
         pieces, size = [head.raw], 0
         refused = b""
+        self._coming[writer] = None
         try:
             while not body.done and not refused:
                 data = await client.some()
@@ -47,7 +50,8 @@ class Intake:
                 pieces.append(data[:taken])
                 size += taken
                 self.held += taken
-                refused = self._refusal(size)
+                refused = self._refusal(size, writer)
+            self._coming.pop(writer, None)
             if refused:
                 pieces.clear()
                 self.held, size = self.held - size, 0
@@ -57,13 +61,19 @@ class Intake:
             pieces.clear()
             yield whole
         finally:
+            self._coming.pop(writer, None)
             self.held -= size
 
-    def _refusal(self, size: int) -> bytes:
+    def _refusal(self, size: int, writer: asyncio.StreamWriter) -> bytes:
         if size > LARGEST:
             text = f"a request of more than {LARGEST >> 20} MiB is not taken"
             return _refusal(413, "too_large", text)
         if self.held > MOST:
+            slow = next((one for one in self._coming if one is not writer), None)
+            if slow is not None and self.held < 2 * MOST:
+                del self._coming[slow]
+                slow.transport.abort()
+                return b""
             text = f"requests of {MOST >> 20} MiB wait already: try again later"
             return _refusal(503, "too_many", text)
         return b""

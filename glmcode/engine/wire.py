@@ -78,7 +78,10 @@ def parse_head(raw: bytes) -> Head:
         if name in _FRAMING and headers.get(name, value) != value:
             raise WireError(f"{name} is said twice, and differs")
         headers[name] = value
-    return Head(raw, (parts[0], parts[1], parts[2] if len(parts) > 2 else ""), headers)
+    head = Head(raw, (parts[0], parts[1], parts[2] if len(parts) > 2 else ""), headers)
+    if not parts[0].startswith("HTTP/"):
+        request_body(head)  # of a request it must be plain where it ends
+    return head
 
 
 def expects(head: Head) -> bool:

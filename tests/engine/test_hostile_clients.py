@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import resource
 import signal
 import socket
@@ -330,6 +331,16 @@ def test_requests_that_wait_are_kept_up_to_a_size_of_all_together(
             assert b"try again later" in said[2] and taken.held == 2000
             many[0][1].close()
             await held(1000)
+            slow_reader, slow = await asyncio.open_unix_connection(str(tmp_path / "s"))
+            slow.write(request[:-1])  # and never the last byte
+            await held(1999)
+            reader, writer = await asyncio.open_unix_connection(str(tmp_path / "s"))
+            writer.write(request)
+            assert b"200 OK" in await reader.readuntil(b"}")
+            with contextlib.suppress(ConnectionError):
+                assert await slow_reader.read() == b"", "it made room"
+            writer.close()
+            await held(1000)
             reader, writer = await asyncio.open_unix_connection(str(tmp_path / "s"))
             writer.write(request[:-1])
             await held(1999)
@@ -430,3 +441,39 @@ def test_what_takes_the_engine_s_time_waits_and_nothing_else(
     method: str, path: str, waits: bool
 ) -> None:
     assert queues(parse_head(head(path=path, method=method))) is waits
+
+
+def test_an_old_client_is_told_no_interim_words(up: Home) -> None:
+    until(lambda: not (engine_status("fake").running or engine_status("fake").waiting))
+    with raw(up) as first, raw(up) as old:
+        first.sendall(generate(20, "x-glmcode-run: first"))
+        receive(first, b"token_ids")
+        old.sendall(generate(2, "x-glmcode-run: old").replace(b"HTTP/1.1", b"HTTP/1.0", 1))
+        said = receive(old)
+    assert said.count(b"HTTP/1.1 ") == 1 and said.count(b"token_ids") == 2
+
+
+def odd_bytes(chance: random.Random) -> bytes:
+    """A request or two with something wrong in them, or nothing."""
+    whole = [one for one in (*REFUSED.values(), *TAKEN.values()) if len(one) < 3000]
+    data = bytearray(chance.choice([*whole, generate(2), generate(1, CHUNKS)]))
+    for _ in range(chance.choice([0, 1, 1, 3])):
+        at = chance.randrange(len(data) + 1)
+        piece = chance.choice([b"\r\n", b"\n", b"-6", b"chunked", b"0\r\n\r\n", b"\xff", b"9" * 30])
+        if chance.random() < 0.3:
+            del data[at : at + 3]
+        else:
+            data[at:at] = piece
+    return bytes(data)
+
+
+def test_no_bytes_whatever_stop_the_supervisor_or_make_it_stumble(up: Home) -> None:
+    chance = random.Random(4)
+    for _ in range(400):
+        with raw(up) as connection, contextlib.suppress(OSError):
+            connection.settimeout(0.02)
+            connection.sendall(odd_bytes(chance) + odd_bytes(chance))
+            connection.recv(65536)
+    answers_others(up)
+    until(lambda: not (engine_status("fake").running or engine_status("fake").waiting))
+    assert "Traceback" not in up.paths().supervisor_log.read_text()

@@ -153,3 +153,47 @@ def test_an_answer_says_how_long_it_is() -> None:
     head, _, body = answer(503, {"a": 1}).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
     assert b"Content-Length: %d" % len(body) in head
+
+
+@pytest.mark.parametrize("size", [b"-6", b"+3", b"0x3", b"1_0", b"", b" ", b"\xb2", b"3 3"])
+def test_a_chunk_s_size_is_hexadecimal_digits_and_nothing_else(size: bytes) -> None:
+    with pytest.raises(WireError, match="not a chunk size"):
+        Chunked().feed(size + b"\r\nx")
+
+
+def test_a_chunk_s_size_may_have_words_and_spaces_after_it() -> None:
+    body = Chunked()
+    data = b"3 ;name=value\r\nabc\r\n0;x\r\n\r\n"
+    assert body.feed(data) == len(data) and body.done
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"Content-Length: 3\r\nContent-Length: 4",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+        b"Content-Length : 3",
+        b" Content-Length: 3",
+        b"X: a\nContent-Length: 3",
+        b"X: a\rY: b",
+        b"nothing",
+    ],
+)
+def test_a_head_that_two_could_read_differently_is_refused(lines: bytes) -> None:
+    with pytest.raises(WireError):
+        parse_head(b"POST /v1/x HTTP/1.1\r\n" + lines + b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"Content-Length: 3\r\nTransfer-Encoding: chunked",
+        b"Transfer-Encoding: gzip, chunked",
+        b"Transfer-Encoding: identity",
+        b"Content-Length: \xb2",
+        b"Content-Length: " + b"1" * 5000,
+    ],
+)
+def test_a_body_whose_end_is_told_oddly_is_refused(lines: bytes) -> None:
+    with pytest.raises(WireError):
+        request_body(parse_head(b"POST /v1/x HTTP/1.1\r\n" + lines + b"\r\n\r\n"))
