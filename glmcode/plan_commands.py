@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from glmcode.engine.shape import ModelShape
 
 _TENSOR_MOST = 4096
+_MOST = 1 << 60
+"""Of any number in a flag: more would be no size of anything."""
 
 
 def add_plan_options(plan: argparse.ArgumentParser) -> None:
@@ -280,7 +282,9 @@ def profile_settings(profile: Profile) -> Settings:
 def _number(flags: Mapping[str, Any], name: str) -> int:
     """A flag's whole number, 0 where there is none."""
     value = flags.get(name, 0)
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    return int(min(max(0, value), _MOST))
 
 
 def _offloading(profile: Profile, found: Fit) -> str:

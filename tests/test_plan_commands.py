@@ -218,3 +218,12 @@ def test_the_printed_command_can_be_pasted_whatever_the_profile_holds(home: Home
     assert f"A={shlex.quote(evil)} \\" in done.stdout
     assert "\nA='; touch" not in done.stdout
     assert shlex.split(planned("--profile", "odd")["command"])[-1] != "id"
+
+
+def test_numbers_that_are_no_sizes_are_planned_or_refused_but_never_a_fault(home: Home) -> None:
+    for flag in ("kv-cache-memory-bytes", "pipeline-parallel-size", "cpu-offload-gb"):
+        for number in ("1" + "0" * 400, "-5", "true"):
+            home.write("odd", f'extends = "reap-268b-8x3090"\n[flags]\n{flag} = {number}\n')
+            done = engine("plan", "--json", "--profile", "odd")
+            assert done.returncode == 0, (flag, number, done.stderr)
+            assert json.loads(done.stdout)["verdict"]

@@ -94,7 +94,7 @@ def _ways(found: Fit) -> Iterator[str]:
         k.dtype.name for k in found.kv if k.window and k.window.low < found.wanted <= k.window.high
     ]
     if sure:
-        yield f"They fit with the KV dtypes {', '.join(sure)}."
+        yield f"They fit with the KV dtypes {', '.join(sure)}, where the GPUs take them."
     if maybe:
         yield f"They may fit with {', '.join(maybe)}."
     if not sure and not maybe:
