@@ -21,6 +21,7 @@ from pathlib import Path
 
 from glmcode.engine.crowd import quietly
 from glmcode.engine.door_key import DoorKey, Remembered, WeakKey, forget, recall, remember
+from glmcode.engine.lane import TURN_OVER
 from glmcode.engine.wire import Head, Incoming, answer, request_body
 
 _READABLE = ("/glmcode/status", "/glmcode/events")
@@ -192,7 +193,7 @@ class Door:
         elif _BROWSER & head.headers.keys() or not _named_as_a_machine(head):
             text = "a page in a browser is served with a key only (--api-key-env)"
             return answer(403, _error("forbidden", text), close=True)
-        own = head.path.startswith("/glmcode/")
+        own = head.path.startswith("/glmcode/") and head.path != TURN_OVER
         if own and not (head.method == "GET" and head.path in _READABLE):
             text = "from another machine an engine is used, not started, stopped or opened"
             return answer(403, _error("forbidden", text), close=True)

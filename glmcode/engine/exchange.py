@@ -199,6 +199,11 @@ class Exchange:
         """One try and no more: nothing is shown, nothing waited for. Raises Fault."""
         await self._once(path, body, sink, clock, CONNECT_S, extra)
 
+    @property
+    def introduced(self) -> bool:
+        """Whether a supervisor of ours is known to answer, and who asks is said to it."""
+        return self._introduction.known
+
     async def once(self, method: str, path: str) -> bytes:
         """The body of a 200 for a small request, in one try. Raises Fault, TimeoutError."""
         return await self._body(await self._open(method, path, (), LOOK_S))

@@ -233,7 +233,7 @@ class Supervisor:
                 go_on = True
             elif not self.status.up:
                 await _skip(client, writer, head)
-                if gate and queues(head) and not self._leave.is_set():
+                if gate and queues(head) and not self._stopping:
                     self._runner.start(asked=False)  # nobody else may be there to do so
                 writer.write(answer(503, self._why_not()))
                 go_on = True

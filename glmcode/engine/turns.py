@@ -24,12 +24,13 @@ class TurnEnds:
     def __init__(self, exchange: Exchange, address: Address, endpoint: Endpoint) -> None:
         self._exchange = exchange
         self._path = f"{address.root}{TURN_OVER}"
-        self._wanted = TURNS in endpoint.headers
+        self._here = TURNS in endpoint.headers
+        self._afar = TURNS in endpoint.lane
         self._task: asyncio.Task[None] | None = None
 
     def tell(self) -> None:
         """Say it; returns at once. To be called in an event loop."""
-        if self._wanted:
+        if self._here or (self._afar and self._exchange.introduced):
             self._task = asyncio.ensure_future(self._run())
 
     async def close(self) -> None:

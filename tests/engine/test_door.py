@@ -20,6 +20,7 @@ from glmcode.engine.door import KNOCK_S, KNOCKING, Door, DoorError, Gate, is_loo
 from glmcode.engine.door_key import DoorKey
 from glmcode.engine.gauges import read_gauges
 from glmcode.engine.halt import halt
+from glmcode.engine.lane import TURN_OVER
 from glmcode.engine.wire import Incoming, answer
 from tests.engine.engine_kit import Home, new_home, until
 
@@ -72,6 +73,7 @@ def test_with_a_key_the_engine_is_used_but_not_ruled_from_afar(home: Home) -> No
     for path in ("/glmcode/stop", "/glmcode/start", "/glmcode/restart", "/glmcode/listen"):
         assert code(port, path, KEY, "POST") == 403, path
     assert code(port, "/collective_rpc", KEY, "POST") == 404
+    assert code(port, TURN_OVER, "", "POST") == 401 and code(port, TURN_OVER, KEY, "POST") == 200
     assert engine_status("fake").state == "ready"
     # The key stands nowhere but in the supervisor's memory.
     for pid in (home.supervisor(), home.child()):

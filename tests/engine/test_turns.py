@@ -12,10 +12,12 @@ import pytest
 from glmcode.core.messages import AssistantMessage
 from glmcode.engine.attach import engine_status
 from glmcode.engine.client import Client, Endpoint, connect
+from glmcode.engine.control import ask as post
 from glmcode.engine.lane import new_lane
 from glmcode.tools.specs import load_specs
 from tests.engine.client_kit import TOKENIZER, ask, new_transcript
 from tests.engine.engine_kit import Home, new_home
+from tests.engine.test_door import free_port
 
 BLOCKS = 20
 """One of the conversations below fits the fake engine's cache, two do not."""
@@ -30,16 +32,19 @@ def home() -> Iterator[Home]:
         yield made
 
 
-async def session(home: Home, name: str, *, tells: bool = True) -> Client:
+async def session(home: Home, name: str, *, tells: bool = True, door: str = "") -> Client:
+    """door: the address at which it asks, "" for the socket."""
     lane = replace(new_lane("interactive", Path(f"/src/{name}"), {}), resumes=True, turns=tells)
     place = Endpoint(
-        socket=home.paths().socket,
+        socket=None if door else home.paths().socket,
+        base_url=f"http://{door}/v1" if door else None,
         model="fake",
         protocol="tokens",
         tokenizer=TOKENIZER,
         window=9000,
         step_cap=2,
-        headers=lane.headers(),
+        headers={} if door else lane.headers(),
+        lane=lane.headers() if door else {},
     )
     client = await connect(place, load_specs(), lambda event: None)
     pool = BLOCKS * 128
@@ -51,12 +56,18 @@ def test_the_engine_tells_how_much_its_cache_holds(home: Home) -> None:
     assert engine_status("fake").pool == BLOCKS * 128
 
 
-@pytest.mark.parametrize("said", ["turn over", "closed"])
+@pytest.mark.parametrize("said", ["turn over", "turn over at the door", "closed"])
 def test_another_waits_for_the_end_of_a_turn_where_the_cache_holds_only_one(
     home: Home, said: str
 ) -> None:
+    door = ""
+    if said.endswith("door"):
+        listen = {"address": f"127.0.0.1:{free_port()}"}
+        asyncio.run(post(home.paths().socket, "POST", "/glmcode/listen", listen))
+        door = engine_status("fake").listening
+
     async def run() -> tuple[float, float]:
-        first, second = await session(home, "first"), await session(home, "second")
+        first, second = await session(home, "first", door=door), await session(home, "second")
         assert (await ask(first, new_transcript())).message
         began = time.monotonic()
         waits = asyncio.ensure_future(ask(second, new_transcript()))
