@@ -32,6 +32,8 @@ NO_WAY = (
     "(permissions.sandbox_engine, or it uses a server elsewhere): run it outside the sandbox"
 )
 
+OTHER = "the run around this one is of another version of glmcode: use the same"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nested:
@@ -93,7 +95,10 @@ async def reach(wanted: str, emit: Emit) -> Nested:
         value = await _look(Path(way))
         match value.get("state"):
             case "ready" | "busy":
-                return _nested(Path(way), value, wanted)
+                try:
+                    return _nested(Path(way), value, wanted)
+                except (LookupError, TypeError, ValueError) as error:
+                    raise ModelError(OTHER, kind="unavailable") from error
             case "starting" | "stopping" as state:
                 phase = str(value.get("phase") or f"the engine is {state}")
                 now = EngineProgress(phase=phase, percent=value.get("percent"))
@@ -117,8 +122,7 @@ async def _look(way: Path) -> Mapping[str, Any]:
         text = f"{text} ({error}); from inside its sandbox none is started"
         raise ModelError(text, kind="unavailable") from error
     if code != 200 or not isinstance(value, dict) or value.get("protocol") != PROTOCOL:
-        text = "the run around this one is of another version of glmcode: use the same"
-        raise ModelError(text, kind="unavailable")
+        raise ModelError(OTHER, kind="unavailable")
     return value
 
 
@@ -163,6 +167,7 @@ def taking_over(options: AgentOptions, nested: Nested) -> AgentOptions:
         deny=(*options.deny, *deny),
         ask=(*options.ask, *asked),
         context=replace(options.context, window=window),
+        checkpoints=False,  # the outer run's command is what can be undone
         # Where the outer sandbox has no network, there is none to close a second time.
         commands=replace(options.commands, network=network),
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TypeAlias
 
@@ -45,7 +45,8 @@ LEAST_S, MOST_S = 0.01, 86_400.0
 OWN_S = 2.0
 """A run waits no longer for what its own sandboxed commands have the engine do (hatch.py)."""
 LONG_S = 120.0
-"""Nobody waits for one answer of those for longer, once it has had the engine for so long."""
+LOOK_S = 1.0
+"""Such an answer that has had the engine for LONG_S gives way to who would go before its next."""
 
 Key: TypeAlias = tuple[int, bool, bool, bool, bool, bool, bool, bool, float, float, int]
 
@@ -169,7 +170,8 @@ class Queue:
         now = self.clock()
         if len(self.running) >= self.seats:
             ends = [self._overstays_at(ticket) for ticket in self.running if not ticket.breaking]
-            return max(0.0, min(ends, default=inf) - now) if min(ends, default=inf) < inf else None
+            end = min(ends, default=inf)
+            return max(0.0, end - now) if end < inf else None
         if not self.waiting:
             return None
         first = min(self.waiting, key=lambda ticket: self._key(ticket, now))
@@ -299,13 +301,16 @@ class Queue:
         run = ticket.lane.within
         if not run:
             return inf
-        own = [max(w.entered, ticket.started) for w in self.waiting if w.lane.run == run]
-        others = any(run not in (w.lane.run, w.lane.within) for w in self.waiting)
-        late = ticket.started + LONG_S if others else inf
-        return min(min(own, default=inf) + OWN_S, late)
-
-    def _asks(self, run: str) -> bool:
-        return bool(run) and any(ticket.lane.run == run for ticket in self.waiting)
+        now = self.clock()
+        ends = [max(w.entered, ticket.started) + OWN_S for w in self.waiting if w.lane.run == run]
+        others = [w for w in self.waiting if run not in (w.lane.run, w.lane.within)]
+        if others and now < ticket.started + LONG_S:
+            ends.append(ticket.started + LONG_S)
+        elif others:
+            again = self._key(replace(ticket, entered=now, returned=False), now)
+            first = any(self._key(one, now) < again for one in others)
+            ends.append(now if first else now + LOOK_S)
+        return min(ends, default=inf)
 
     def _urgency(self, ticket: Ticket, now: float) -> int:
         """Its class, or that of the run which waits for it."""
@@ -360,9 +365,10 @@ class Queue:
         soon = ticket.lane.ours and run.open == 1 and held
         helped = max((parent.helped for parent in self._parents(ticket)), default=0.0)
         nested = self._nested(ticket, now) and helped < PATIENCE_S
+        own = ticket.lane.within or None  # a run goes before what it started itself
         return (
             self._effective(ticket, now),
-            self._asks(ticket.lane.within),  # a run goes before what it started itself
+            own is not None and any(one.lane.run == own for one in self.waiting),
             self._kept_out(ticket, now) > now,
             not ticket.returned,
             not (waited > PATIENCE_S),

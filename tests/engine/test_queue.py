@@ -26,6 +26,7 @@ from glmcode.engine.queue import (
     MOST_BREAKS,
     NESTED_S,
     OWN_S,
+    PATIENCE_S,
     Queue,
 )
 from glmcode.engine.tenure import NEXT_S, PAYS, TENURE_S, TURN_S
@@ -425,12 +426,32 @@ def test_commands_of_one_run_do_not_push_each_other_out() -> None:
     case.time.now += LONG_S
     assert case.queue.victim() is None and case.queue.wake_in() is None
     case.enter(ours("b"))
+    case.time.now += PATIENCE_S + 0.1
     victim = case.queue.victim()
     assert victim is not None and victim.lane.run == "a.c"
     case.queue.leave(victim, broken=True)
     case.enter(command("c", a))
     case.enter(command("new", a))
     assert case.served() == "b", "new names and those who waited meanwhile are the same commands"
+
+
+def test_an_answer_is_not_broken_off_for_one_that_would_not_go_before_it() -> None:
+    case, a = Case(), ours("a", "interactive")
+    case.enter(a)
+    case.served()
+    case.done(1.0)
+    case.enter(command("c", a))
+    assert case.served() == "a.c"
+    case.queue.running[0].breakable = False
+    case.enter(ours("b", "hook"))
+    case.time.now += 2 * AGE_S - 1.0
+    assert case.queue.victim() is None and (case.queue.wake_in() or 9.0) <= 1.0
+    case.time.now += 1.1
+    victim = case.queue.victim()
+    assert victim is not None and victim.lane.run == "a.c"
+    case.queue.leave(victim, broken=True)
+    case.enter(command("c", a))
+    assert case.served() == "b"
 
 
 def test_what_a_session_left_running_in_the_background_does_not_stay_urgent() -> None:
