@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 def run_engine(argv: list[str]) -> int:
     """Run one engine command; returns the exit code."""
+    _open_streams()
     try:
         arguments = build_parser().parse_args(argv)
     except SystemExit as stop:
@@ -122,6 +123,14 @@ def build_parser() -> argparse.ArgumentParser:
     profiles = add("profiles", _profiles, "the profiles that can be served")
     profiles.add_argument("--json", action="store_true", help="as JSON")
     return parser
+
+
+def _open_streams() -> None:
+    """What the caller closed is nothing to read and nowhere to write, and stops no command."""
+    nothing = Path(os.devnull)
+    sys.stdin = sys.stdin or nothing.open(encoding="utf-8")
+    sys.stdout = sys.stdout or nothing.open("w", encoding="utf-8")
+    sys.stderr = sys.stderr or nothing.open("w", encoding="utf-8")
 
 
 def _chosen(arguments: argparse.Namespace) -> Profile:

@@ -12,7 +12,12 @@ from pathlib import Path
 
 def _home() -> Path | None:
     home = os.environ.get("GLMCODE_HOME")
-    return Path(home).expanduser() if home else None
+    if not home:
+        return None
+    try:
+        return Path(home).expanduser()
+    except RuntimeError:  # the tilde of somebody who is not known here: a folder of that name
+        return Path(home)
 
 
 def config_folder() -> Path:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import glmcode
+from glmcode.base.paths import state_folder
 from glmcode.core.events import EngineProgress, Event, Notice
 from glmcode.engine.control import ControlError, ask, follow
 from glmcode.engine.paths import EnginePaths, engine_paths, known_engines
@@ -342,8 +343,8 @@ async def start_supervisor(profile: Profile, asked: float) -> None:
 def _environment() -> dict[str, str]:
     """Ours; a relative GLMCODE_HOME would mean another folder in the supervisor."""
     env = dict(os.environ)
-    if home := env.get("GLMCODE_HOME"):
-        env["GLMCODE_HOME"] = str(Path(home).expanduser().absolute())
+    if env.get("GLMCODE_HOME"):
+        env["GLMCODE_HOME"] = str(state_folder().parent.absolute())
     return env
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import socket
 import stat
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ SOCKET_LIMIT = 100
 """The longest socket path in bytes that every system takes (Linux 107, macOS 103)."""
 
 _SHORT_ROOT = "/tmp"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""A profile's name: what else lies among the folders is not an engine's."""
 
 
 class PathsError(Exception):
@@ -116,7 +119,8 @@ def known_engines() -> list[EnginePaths]:
     root = run_root()
     if not root.is_dir():
         return []
-    return [engine_paths(folder.name) for folder in sorted(root.iterdir()) if folder.is_dir()]
+    named = [one for one in sorted(root.iterdir()) if _NAME.fullmatch(one.name)]
+    return [engine_paths(folder.name) for folder in named if folder.is_dir()]
 
 
 def make_folders(paths: EnginePaths) -> None:
@@ -146,3 +150,5 @@ def _own(folder: Path) -> None:
             "set GLMCODE_HOME to a folder of your own"
         )
     private_folder(folder)
+    if found.st_mode & 0o700 != 0o700:
+        folder.chmod(0o700)

@@ -1,4 +1,4 @@
-"""Reads vLLM's log: how far a start has come, when it will be done, and why it failed.
+"""Reads vLLM's log: how far a start has come, and when it will be done.
 
 A start takes ten seconds or ten minutes, so it must never look like a hang; what is left
 is told from how long each phase took the last time. The words belong to vLLM and may
@@ -8,7 +8,7 @@ change: an unknown log only makes the progress coarser. Must not read files or c
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _MARKS: tuple[tuple[str, re.Pattern[str] | None], ...] = (
@@ -100,143 +100,3 @@ class StartTracker:
     def durations(self, now: float) -> dict[str, float]:
         """Seconds per phase of a start that has just ended."""
         return {**self.took, self.phase: now - self.entered}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Why an engine ended. final: the same start would fail again, so it is not repeated."""
-
-    reason: str
-    final: bool = False
-
-
-_KNOWN: tuple[tuple[re.Pattern[str], str], ...] = (
-    (
-        re.compile(r"Check the logs of the remote worker|ncclRemoteError|remote process exit"),
-        "the connection to one of its workers broke; of a profile for several machines run the "
-        "other machines' commands again (`glmcode engine plan` prints them)",
-    ),
-    (
-        re.compile(r"out of memory|OutOfMemoryError|No available memory for the cache", re.I),
-        "it ran out of GPU memory: lower gpu_memory or the window in the profile, or free the GPUs",
-    ),
-    (
-        re.compile(r"(?:Free|Available) memory on .*(?:less than|requested)"),
-        "there is not enough free memory for it: something else uses the GPUs or the machine",
-    ),
-    (
-        re.compile(r"larger than the available KV cache"),
-        "its window does not fit the memory for the KV cache: lower the window in the profile",
-    ),
-    (
-        re.compile(r"Cannot find any model weights"),
-        "the model's folder holds no weights",
-    ),
-    (
-        re.compile(r"SafetensorError|incomplete metadata|not fully covered"),
-        "a weight file of the model is damaged or incomplete: fetch the model again",
-    ),
-    (
-        re.compile(
-            r"HFValidationError|RepositoryNotFoundError|LocalEntryNotFoundError"
-            r"|does not appear to have a file named config\.json|Can't load the configuration"
-        ),
-        "the model was not found: neither a folder of that name nor a downloaded model",
-    ),
-    (
-        re.compile(r"No space left on device|Disk quota exceeded"),
-        "the disk is full: free some (`glmcode clean`; vLLM's caches, the model, /dev/shm) and "
-        "start it again",
-    ),
-    (
-        re.compile(
-            r"No module named 'flashinfer|Selected backend \S*FLASHINFER is not valid[^\n]*Import"
-            r"|FlashInfer (?:is not installed|backend is not available)"
-        ),
-        "its attention backend FlashInfer is not installed: install flashinfer-python for its "
-        'interpreter, or set kv_dtype = "int8_per_token_head" and the attention-backend to '
-        "TRITON_ATTN in a profile of yours",
-    ),
-    (
-        re.compile(
-            r"Selected backend \S*?\.?(\w+) is not valid for this configuration\. (.{1,200})"
-        ),
-        "the attention backend {0} can't do what the profile asks ({1}): change attention-backend "
-        "or kv_dtype in a profile of yours",
-    ),
-    (
-        re.compile(r"No valid attention backend found for (.{1,60}?) with"),
-        "no attention backend of vLLM can do what the profile asks on {0}: change kv_dtype or "
-        "dtype in a profile of yours",
-    ),
-    (
-        re.compile(r"CUDA driver version is insufficient|driver .{0,40}too old", re.I),
-        "the NVIDIA driver is older than this PyTorch needs: update the driver, or install a "
-        "vLLM built for an older CUDA",
-    ),
-    (
-        re.compile(r"no kernel image is available", re.I),
-        "this vLLM was not built for the GPUs' compute capability",
-    ),
-    (
-        re.compile(r"(?:torch\.distributed\.DistBackendError: )?NCCL (?:error|WARN)|nccl\w+Error"),
-        'the GPUs could not talk to each other (NCCL): try env.NCCL_P2P_DISABLE = "1" in a '
-        'profile of yours; env.NCCL_DEBUG = "INFO" makes it say more',
-    ),
-    (
-        re.compile(r"World size \((\d+)\) is larger than the number of available GPUs \((\d+)\)"),
-        "the profile wants {0} GPUs and vLLM sees {1}: set tensor_parallel and "
-        "env.CUDA_VISIBLE_DEVICES in a profile of yours",
-    ),
-    (
-        re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'"),
-        "its Python lacks the package {0}: install vLLM again",
-    ),
-    (
-        re.compile(r"No CUDA GPUs are available|Failed to infer device type"),
-        "vLLM found no GPU that it can use",
-    ),
-)
-_VALUE = re.compile(r"^\s+Value error, (.*?)(?: \[type=.*)?$")
-_ERROR = re.compile(r"^(?:.*? ERROR .*?\] )?[\w.]*(?:Error|Exception|Interrupt): (.+)$")
-_VAGUE = re.compile(r"Engine core initialization failed|encountered an issue|SystemExit")
-_CORE_DIED = "EngineDeadError"
-_REFUSED = re.compile(r"error: unrecognized arguments: (.*)$")
-_NOISE = re.compile(r"Route: |nanobind|leaked |skipped remainder|checkpoint shards: |^\s*$")
-
-
-def explain(lines: Sequence[str], code: int) -> Failure:
-    """Why the engine ended, in one clause. code: exit code, or minus the signal's number."""
-    for pattern, reason in _KNOWN:
-        for line in lines:
-            if found := pattern.search(line):
-                return Failure(reason=reason.format(*found.groups()), final=True)
-    ended = f"it ended with exit code {code}" if code >= 0 else f"it was killed by signal {-code}"
-    if any(_CORE_DIED in line for line in lines):
-        ended = "its engine core died"
-    elif code == -9:
-        ended += " (by a person, or by the kernel because memory ran out)"
-    said = _first_error(lines)
-    return Failure(reason=f"{ended}: {said}" if said else ended)
-
-
-def refused_flags(lines: Sequence[str]) -> list[str]:
-    """Flags (no dashes) that vLLM's argument parser does not know."""
-    for line in lines:
-        if found := _REFUSED.search(line):
-            return [word[2:].partition("=")[0] for word in found[1].split() if word[:2] == "--"]
-    return []
-
-
-def last_lines(lines: Sequence[str], count: int = 12) -> tuple[str, ...]:
-    """The last telling lines, each at most 400 characters."""
-    return tuple(line[:400] for line in lines if not _NOISE.search(line))[-count:]
-
-
-def _first_error(lines: Sequence[str]) -> str:
-    for pattern in (_VALUE, _ERROR):
-        for line in lines:
-            found = pattern.match(line)
-            if found and not _VAGUE.search(line):
-                return found[1].strip()[:300]
-    return ""

@@ -19,17 +19,11 @@ from dataclasses import replace
 from glmcode import __version__
 from glmcode.engine.child import Child, end_leftover, spawn
 from glmcode.engine.control import ControlError, ask, fetch
+from glmcode.engine.explain import explain, last_lines, refused_flags
 from glmcode.engine.family import Family
 from glmcode.engine.mark import block_size, cache_tokens
 from glmcode.engine.paths import EnginePaths
-from glmcode.engine.phases import (
-    IMPORTING,
-    PHASES,
-    StartTracker,
-    explain,
-    last_lines,
-    refused_flags,
-)
+from glmcode.engine.phases import IMPORTING, PHASES, StartTracker
 from glmcode.engine.prepare import Ready, SetupError, prepare
 from glmcode.engine.profile import ProfileError, load_profile
 from glmcode.engine.rest import (
@@ -46,6 +40,7 @@ from glmcode.engine.tail import Tail, rotate
 
 CRASHES = 3
 CRASH_WINDOW_S = 600.0
+BACK_OFF_S = 5.0
 _POLL_S = 0.1
 _PROBE_GRACE_S = 1.0
 _MOVING = "moving the weights"
@@ -62,6 +57,7 @@ class Runner:
         self._changed = changed
         self._task: asyncio.Task[None] | None = None
         self._stopping: asyncio.Future[None] | None = None
+        self._move: asyncio.Task[str] | None = None
         self._child: Child | None = None
         self._crashes: list[float] = []
         self._tail = Tail(paths.log)
@@ -128,9 +124,11 @@ class Runner:
 
     async def rest(self, *, sleep: bool, waiting: int) -> str:
         """Lend the GPUs, if nobody waits for them, or take them again; why not, or ""."""
-        now = self.status.state
+        now, phase = self.status.state, f"{_MOVING} {'out' if sleep else 'back'}"
         if now == "sleeping" if sleep else self.status.up:
             return ""
+        if self._move is not None and self.status.phase == phase:
+            return await asyncio.shield(self._move)  # two asked for the same
         if sleep and waiting:
             return f"{waiting} request(s) wait for it"
         if now != ("ready" if sleep else "sleeping"):
@@ -138,19 +136,22 @@ class Runner:
         try:
             if sleep:
                 check_memory(load_profile(self.status.profile), available_memory())
-            move = "out" if sleep else "back"
-            state: State = "stopping" if sleep else "starting"
-            moving = replace(self.status, state=state, phase=f"{_MOVING} {move}")
         except (RestError, ProfileError) as error:
             return str(error)
+        state: State = "stopping" if sleep else "starting"
+        moving = replace(self.status, state=state, phase=phase)
         self._set(moving)
+        self._move = asyncio.create_task(self._moved(moving, sleep=sleep))
+        return await asyncio.shield(self._move)
+
+    async def _moved(self, moving: EngineStatus, *, sleep: bool) -> str:
         fault, asleep = "", sleep
         try:
             await (put_to_sleep if sleep else wake_up)(self._paths.engine_socket)
         except RestError as error:
             fault = str(error)
             found = await is_asleep(self._paths.engine_socket)
-            asleep = now == "sleeping" if found is None else found
+            asleep = not sleep if found is None else found
         if self.status == moving:  # else it ended, or is being ended, over it
             self._set(replace(moving, state="sleeping" if asleep else "ready", phase=""))
         elif not fault:
@@ -192,6 +193,7 @@ class Runner:
 
     async def _live(self) -> None:
         """From start to end of one engine; ends with the state failed, or cancelled."""
+        await self._back_off()
         tracker = StartTracker(last_start(self._paths.last_start), time.monotonic())
         refused: frozenset[str] = frozenset()
         try:
@@ -207,6 +209,15 @@ class Runner:
             self._fail(str(error), "setup")
         finally:
             await self._end_child()  # only what was stopped while it was ended has one still
+
+    async def _back_off(self) -> None:
+        """What ended twice in a row is not started again at once: memory of the GPUs that it held,
+        or what made it end, may take a moment to go."""
+        if len(self._crashes) > 1:
+            after = self._crashes[-1] + BACK_OFF_S - time.monotonic()
+            if after > 0:
+                self._set(replace(self.status, phase=f"waiting {after:.0f} s: it ended just now"))
+                await asyncio.sleep(after)
 
     async def _end_child(self) -> None:
         if self._child is not None:
@@ -339,7 +350,7 @@ class Runner:
         self._crashes = [t for t in self._crashes if now - t < CRASH_WINDOW_S] + [now]
         what = "died" if was_up else "did not start"
         reason = f"the engine of profile {self.status.profile} {what}: {failure.reason}"
-        final = failure.final and not was_up
+        final = failure.final and (failure.memory or not was_up)
         if len(self._crashes) >= CRASHES:
             final = True
             reason += (

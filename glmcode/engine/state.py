@@ -125,6 +125,8 @@ def describe(status: EngineStatus) -> str:
                 f"sleeping: the weights of {status.model} are in host memory; "
                 f"glmcode engine wake --profile {status.profile}"
             )
+        case "stopping" if status.phase:
+            return f"stopping: {status.phase}"
         case "absent" | "stopping":
             return status.state
 

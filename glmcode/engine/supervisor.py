@@ -37,7 +37,7 @@ from glmcode.engine.proxy import discard, is_public, relay
 from glmcode.engine.refusal import refused, why_not
 from glmcode.engine.runner import Runner
 from glmcode.engine.state import PROTOCOL, EngineStatus
-from glmcode.engine.tail import bound
+from glmcode.engine.tail import keep_small
 from glmcode.engine.wire import (
     CONTINUE,
     Head,
@@ -108,12 +108,14 @@ class Supervisor:
         self._write_info()
         os.write(up, b"up\n")
         os.close(up)
-        watch = asyncio.create_task(self._watch())
+        watches = [asyncio.create_task(self._watch())]
+        watches += [asyncio.create_task(keep_small(self._paths.log))]
         try:
             await self._leave.wait()
         finally:
             self._stopping = True
-            watch.cancel()
+            for watch in watches:
+                watch.cancel()
             await self._runner.stop()
             server.close()
             await self._door.close()
@@ -159,7 +161,6 @@ class Supervisor:
         idle_since = time.monotonic()
         while True:
             await asyncio.sleep(_TICK_S)
-            bound(self._paths.log)
             now = time.monotonic()
             if await self._door.again():
                 self._notify()

@@ -6,12 +6,14 @@ supervisor was killed first. Must not interpret a line.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import deque
 from pathlib import Path
 
 KEPT_LINES = 1000
 SIZE_LIMIT = 32 << 20
+LOOK_S = 0.5
 LINE_LIMIT = 2000
 """Characters of a line that are kept: what prints megabytes without an end of line is no text."""
 _READ_LIMIT = 1 << 20
@@ -63,15 +65,28 @@ def rotate(path: Path) -> None:
         path.replace(path.with_name(path.name + ".1"))
 
 
-def bound(path: Path) -> None:
-    """Empty a log that has grown too large, its end kept beside it.
+def bound(path: Path) -> int:
+    """Empty a log that has grown too large, its end kept beside it; returns its size before.
 
     The engine appends to the same open file, so it is cut and not replaced.
     """
+    size = 0
     with contextlib.suppress(OSError):
-        if path.stat().st_size <= SIZE_LIMIT:
-            return
+        size = path.stat().st_size
+        if size <= SIZE_LIMIT:
+            return size
         with path.open("rb+") as file:
-            file.seek(-(1 << 20), 2)
-            path.with_name(path.name + ".1").write_bytes(file.read())
+            file.seek(-_READ_LIMIT, 2)
+            path.with_name(path.name + ".1").write_bytes(file.read(_READ_LIMIT))
             file.truncate(0)
+    return size
+
+
+async def keep_small(path: Path) -> None:
+    """Bound a log for ever; looks more often while it grows fast. Never returns."""
+    before, tick_s = 0, LOOK_S
+    while True:
+        await asyncio.sleep(tick_s)
+        size = bound(path)
+        tick_s = LOOK_S / 16 if size - before > SIZE_LIMIT / 16 else LOOK_S
+        before = size if size <= SIZE_LIMIT else 0

@@ -45,7 +45,7 @@ class Server:
         self._gap = gap
         self._prefill = prefill
         self._now = 0
-        self.rests = False
+        self.rests = 0
         self.blocks = "0"
 
     def note(self, text: str) -> None:
@@ -81,7 +81,7 @@ class Server:
         elif path in ("/sleep?level=1", "/wake_up") and not self.rests:
             writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
         elif path in ("/sleep?level=1", "/wake_up"):
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.3 * self.rests)
             self._answer(writer, {})
         elif path == "/metrics":
             told = f'block_size="128",cache_dtype="auto",num_gpu_blocks="{self.blocks}"'
@@ -178,7 +178,7 @@ def main() -> None:
         signal.signal(signal.SIGTERM, lambda *_: _linger(float(options["--linger"][0])))
     gap, prefill = (float(options.get(name, ["0"])[0]) for name in ("--gap", "--prefill"))
     server = Server(path, gap, prefill)
-    server.rests = "--rests" in options
+    server.rests = int(options.get("--rests", ["0"])[0])
     server.blocks = options.get("--blocks", ["0"])[0]
     asyncio.run(_serve(server, path))
     del shared

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from glmcode.engine.phases import StartTracker, explain, last_lines, refused_flags
+from glmcode.engine.explain import explain, last_lines, refused_flags
+from glmcode.engine.phases import StartTracker
 
 LINES = [
     "(APIServer pid=1) INFO [api_utils.py:286] non-default args: {'model': 'm'}",
@@ -92,7 +93,7 @@ def test_the_durations_of_a_start_add_up() -> None:
     ("line", "said"),
     [
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", "GPU memory"),
-        ("ValueError: No available memory for the cache blocks. Try", "GPU memory"),
+        ("ValueError: No available memory for the cache blocks. Try", "raise gpu_memory"),
         ("ValueError: Free memory on device cuda:0 (2/24 GiB) is less than desired", "not enough"),
         ("ValueError: To serve ... larger than the available KV cache memory", "lower the window"),
         ("RuntimeError: Cannot find any model weights with `/m`", "holds no weights"),
