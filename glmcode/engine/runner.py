@@ -43,6 +43,7 @@ CRASH_WINDOW_S = 600.0
 BACK_OFF_S = 5.0
 _POLL_S = 0.1
 _PROBE_GRACE_S = 1.0
+_NOTICED_S = 1.0
 _MOVING = "moving the weights"
 
 
@@ -152,11 +153,18 @@ class Runner:
             fault = str(error)
             found = await is_asleep(self._paths.engine_socket)
             asleep = not sleep if found is None else found
+            if found is None:  # it may have died, which is noticed in a moment
+                await self._noticed(moving)
         if self.status == moving:  # else it ended, or is being ended, over it
             self._set(replace(moving, state="sleeping" if asleep else "ready", phase=""))
         elif not fault:
             fault = f"the engine was {self.status.state} before it was done"
         return fault
+
+    async def _noticed(self, before: EngineStatus) -> None:
+        deadline = time.monotonic() + _NOTICED_S
+        while self.status == before and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
     def _doing(self) -> str:
         running = self.status.requests

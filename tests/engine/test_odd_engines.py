@@ -391,7 +391,7 @@ def test_two_who_send_it_to_sleep_or_wake_it_both_succeed(home: Home) -> None:
 
 
 def test_a_stop_wins_over_a_sleep_that_is_under_way(home: Home) -> None:
-    home.profile("fake", "--rests", "3")
+    home.profile("fake", "--rests", "40")
     home.attach()
     sleep = command("sleep")
     until(lambda: engine_status("fake").phase == "moving the weights out")
@@ -403,7 +403,7 @@ def test_a_stop_wins_over_a_sleep_that_is_under_way(home: Home) -> None:
 
 
 def test_an_engine_that_dies_while_it_goes_to_sleep_is_never_called_ready(home: Home) -> None:
-    home.profile("fake", "--rests", "3")
+    home.profile("fake", "--rests", "10")
     home.attach()
     sleep = command("sleep")
     until(lambda: engine_status("fake").phase == "moving the weights out")
@@ -417,7 +417,7 @@ def test_an_engine_that_dies_while_it_goes_to_sleep_is_never_called_ready(home: 
 
 @pytest.mark.parametrize("moment", ["out", "back"])
 def test_a_supervisor_that_is_killed_over_a_move_leaves_nothing(home: Home, moment: str) -> None:
-    home.profile("fake", "--rests", "2")
+    home.profile("fake", "--rests", "8")
     home.attach()
     child = home.child()
     if moment == "back":
