@@ -1012,6 +1012,55 @@ MUTATIONS = (
         new="mark = self._begin(head, ticket.started - ticket.entered)",
         tests=("tests/engine/test_broken_off.py",),
     ),
+    Mutation(
+        name="a door asks for its key",
+        file="glmcode/engine/door_key.py",
+        old="return hmac.compare_digest(digest, self._digest)",
+        new="return True",
+        tests=("tests/engine/test_door_again.py",),
+    ),
+    Mutation(
+        name="a key that is known slowly is compared",
+        file="glmcode/engine/door_key.py",
+        old="if hmac.compare_digest(found, slow):",
+        new="if True:",
+        tests=("tests/engine/test_door_again.py",),
+    ),
+    Mutation(
+        name="a door opens again",
+        file="glmcode/engine/supervisor.py",
+        old="await self._door.reopen()",
+        new="pass",
+        tests=("tests/engine/test_door_again.py",),
+    ),
+    Mutation(
+        name="a stopped engine's door is forgotten",
+        file="glmcode/engine/halt.py",
+        old="forget(paths.door)",
+        new="pass",
+        tests=("tests/engine/test_door_again.py",),
+    ),
+    Mutation(
+        name="a name that a page pointed here is not served",
+        file="glmcode/engine/door.py",
+        old="elif _BROWSER & head.headers.keys() or not _named_as_a_machine(head):",
+        new="elif _BROWSER & head.headers.keys():",
+        tests=("tests/engine/test_door_again.py",),
+    ),
+    Mutation(
+        name="what a cut answer had is kept",
+        file="glmcode/engine/exchange.py",
+        old="held = sink.partial() or held",
+        new="held = sink.partial()",
+        tests=("tests/engine/test_client_faults.py", "tests/engine/test_relay.py"),
+    ),
+    Mutation(
+        name="data parallel ranks share the experts",
+        file="glmcode/engine/fit_weights.py",
+        old="ranks, wide = parallel.expert_ranks, shape.expert_mlp",
+        new="ranks, wide = parallel.tensor, shape.expert_mlp",
+        tests=("tests/engine/test_fit.py",),
+    ),
 )
 
 

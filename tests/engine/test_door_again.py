@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,6 +150,23 @@ def test_an_idle_engine_that_is_stopped_leaves_its_door_open(home: Home) -> None
     assert home.supervisor() == supervisor
     assert generate(port).status_code == 503
     until(lambda: generate(port).status_code == 200)
+
+
+def test_a_sleeping_engine_is_not_woken_from_afar_and_its_door_stays_open(home: Home) -> None:
+    home.profile("fake", "--rests", "1")
+    port = listen(home)
+    for words, expected in ((("sleep", "--yes"), 503), (("wake",), 200)):
+        done = subprocess.run(
+            [sys.executable, "-m", "glmcode", "engine", *words, "--profile", "fake"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        said = generate(port)
+        assert said.status_code == expected, said.text
+        if expected == 503:
+            assert "sleeping" in said.text and engine_status("fake").state == "sleeping"
 
 
 def test_one_port_moves_from_this_machine_alone_to_all_of_them(home: Home) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from glmcode.core.events import Notice
 from glmcode.engine.fit import fit
 from glmcode.engine.fit_text import verdict
 from glmcode.engine.gpus import parse_gpus
@@ -20,6 +21,7 @@ from glmcode.engine.probe import probe_vllm
 from glmcode.engine.profile import load_profile
 from glmcode.engine_commands import run_engine
 from glmcode.plan_commands import profile_settings, profile_shape
+from tests.engine.engine_kit import new_home
 from tests.engine.test_fit_vllm import HIDE
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples" / "profiles").glob("*.toml"))
@@ -108,6 +110,16 @@ def test_plan_and_start_say_what_the_other_machine_runs(
     said = capsys.readouterr().err
     assert said.index(other) < said.index("is not on this disk")
     asyncio.run(halt(engine_paths("two-nodes")))
+
+
+def test_a_front_end_that_waits_for_other_machines_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with new_home(monkeypatch) as home:
+        home.profile("spread", "--say", "loading")
+        path = home.folder / "config" / "profiles" / "spread.toml"
+        path.write_text(path.read_text() + "\n[flags]\nnnodes = 2\n")
+        home.attach("spread")
+        told = [event.text for event in home.events if isinstance(event, Notice)]
+        assert len(told) == 1 and "engine plan --profile spread" in told[0]
 
 
 VALIDATE = """

@@ -107,3 +107,37 @@ def test_a_record_that_cannot_be_read_is_removed(tmp_path: Path) -> None:
     record.write_text("{ half")
     assert asyncio.run(end_leftover(record)) is False
     assert not record.exists()
+
+
+def test_a_worker_that_ended_before_its_engine_is_no_zombie_afterwards(tmp_path: Path) -> None:
+    code = (
+        "import os, subprocess, sys, time\n"
+        "middle = subprocess.Popen([sys.executable, '-S', '-c', "
+        "'import os, subprocess, sys;"
+        'print(subprocess.Popen([sys.executable, "-S", "-c", ""]).pid, flush=True);'
+        "os._exit(0)'])\n"
+        "middle.wait()\n"
+        f"{SLEEP}\n"
+    )
+    script = (
+        "import asyncio, sys, time\n"
+        "from pathlib import Path\n"
+        "from glmcode.engine.family import Family, adopt_orphans\n"
+        "from glmcode.engine.child import spawn\n"
+        "import os\n"
+        "adopt_orphans()\n"
+        "log = Path(sys.argv[1])\n"
+        "engine = spawn([sys.executable, '-S', '-c', sys.argv[3]], os.environ, log,"
+        " Path(sys.argv[2])).pid\n"
+        "while not log.read_text().strip(): time.sleep(0.02)\n"
+        "worker = int(log.read_text())\n"
+        "state = lambda: Path(f'/proc/{worker}/stat').read_text().rpartition(')')[2].split()\n"
+        "while state()[0] != 'Z' or int(state()[1]) != os.getpid(): time.sleep(0.02)\n"
+        "asyncio.run(Family(group=engine, mark='').end(5.0))\n"
+        "print(Path(f'/proc/{worker}').exists())\n"
+    )
+    words = [str(tmp_path / "log"), str(tmp_path / "record"), code]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "False\n", done.stderr
