@@ -230,17 +230,16 @@ def test_a_line_whose_other_end_is_gone_is_told_as_an_engine_that_cannot_be_reac
 ) -> None:
     relay = relays(tmp_path / "here.sock", tmp_path / "nobody.sock")
     words = ["-p", "--base-url", relay.address, "-m", "glm", "--protocol", "chat", "hello"]
-    began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "glmcode", *words, "--time-limit", "6"],
+        [sys.executable, "-m", "glmcode", *words],
         env={**os.environ, "GLMCODE_HOME": str(tmp_path / "home")},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
-    assert done.returncode in (53, 75) and "Traceback" not in done.stderr
-    assert "here.sock" in done.stderr and time.monotonic() - began < 30
+    assert done.returncode == 75 and "Traceback" not in done.stderr
+    assert "here.sock" in done.stderr
 
 
 def test_a_run_over_a_cut_line_ends_with_75_and_the_session_goes_on_over_the_new_one(
