@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # What fails there is run once more, alone: a machine that is too busy must not decide.
 WORKERS ?= 4
 
-.PHONY: demo test lint bench soak tiny clean
+.PHONY: demo test lint bench soak screens tiny clean
 
 demo: $(VENV)/.cpu
 	$(BIN)/glmcode demo
@@ -29,6 +29,10 @@ bench: $(VENV)/.dev
 soak: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/soak
 	$(BIN)/python tests/mutations.py
+
+# Draws the kept pictures of the screen anew; what has changed is then read in the commit.
+screens: $(VENV)/.dev
+	GLMCODE_RENEW_SCREENS=1 $(BIN)/python -m pytest tests/repl/test_screens.py
 
 # Trains the demonstration model again: two cores, under two hours.
 tiny: $(VENV)/.dev

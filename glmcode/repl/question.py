@@ -136,6 +136,26 @@ class Question:
             self.advised.set_result(words)
 
 
+def fitted(spans: list[tuple[str, str]], width: int) -> list[tuple[str, str]]:
+    """The same, with a new line before an answer that would be cut in two; an answer ends with two
+    spaces."""
+    lines: list[tuple[str, str]] = []
+    answer: list[tuple[str, str]] = []
+    at = 0
+    for number, (style, text) in enumerate(spans):
+        answer.append((style, text))
+        if not text.endswith("  ") and number < len(spans) - 1:
+            continue
+        length = sum(len(part) for _, part in answer)
+        if at and at + len("".join(part for _, part in answer).rstrip()) > width:
+            last_style, last = lines[-1]
+            lines[-1] = (last_style, f"{last.rstrip()}\n  ")
+            at = 2
+        lines += answer
+        at, answer = at + length, []
+    return lines
+
+
 def question_spans(question: Question, width: int, draft: str = "") -> list[tuple[str, str]]:
     """The line that asks, as (style, text) pairs; draft is what stands unsent in the input."""
     if question.advising:

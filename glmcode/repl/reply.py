@@ -95,11 +95,16 @@ class Reply:
         """What is provisional, at most `height` lines."""
         if self._call is not None:
             return self._call_line(self._call)[:height]
-        if self._splitter.pending.strip():
+        if self.shows_text:
             return self._pending(height)[-height:]
         if self.thinking:
             return self._thoughts(min(height, 4))
         return []
+
+    @property
+    def shows_text(self) -> bool:
+        """Whether the tail is text that will be printed as it looks."""
+        return self._call is None and bool(self._splitter.pending.strip())
 
     @property
     def thinking(self) -> bool:

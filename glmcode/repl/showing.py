@@ -66,7 +66,7 @@ class Showing:
     def renew(self) -> None:
         """A new session: nothing of the one before is known any more."""
         self.view = View(self.painter, verbose=self._verbose, unfolded=self._unfolded)
-        self.live.tail = self.view.tail
+        self.live.tail = self._tail
 
     def begin(self, agent: Agent) -> None:
         """The numbers are this agent's from now on."""
@@ -133,6 +133,10 @@ class Showing:
         if now - self._branch_read >= BRANCH_S:
             self._branch_read = now
             self.status.branch = branch_of(self.agent.options.workspace)
+
+    def _tail(self, height: int) -> list[str]:
+        self.fit()
+        return self.view.tail(height)
 
     def _take(self, event: Event, lines: list[str]) -> None:
         now = time.monotonic()

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from prompt_toolkit.application import Application
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition
@@ -32,18 +31,18 @@ from prompt_toolkit.layout import (
     Window,
 )
 from prompt_toolkit.output import ColorDepth
-from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.styles import Style
 from prompt_toolkit.widgets import SearchToolbar
 
 from glmcode.exits import Exit
 from glmcode.repl.clean import one_line
+from glmcode.repl.drawing import TMUX_TELLS_AFTER_S, App, Output, rewraps
 from glmcode.repl.keys import key_bindings
 from glmcode.repl.paint import Spans
-from glmcode.repl.question import question_spans
+from glmcode.repl.question import fitted, question_spans
 from glmcode.repl.screen import Hands, Live
 
-MAX_TAIL = 12
+MAX_TAIL = 6
 MAX_QUEUED = 3
 ESCAPE_S = 0.04
 """How long a lone Esc may be the head of a key's sequence."""
@@ -62,23 +61,6 @@ STYLE = Style.from_dict(
         "person": "ansicyan bold",
     }
 )
-
-
-class _Output(Vt100_Output):
-    """Holds what is written until the next drawing; survives the terminal's end."""
-
-    held = False
-    gone: Callable[[], None] | None = None
-
-    def flush(self) -> None:
-        if self.held:
-            return
-        try:
-            super().flush()
-        except OSError:
-            _silence(self.fileno())
-            if self.gone is not None:
-                self.gone()
 
 
 class Terminal:
@@ -102,19 +84,20 @@ class Terminal:
         self._draft: Document | None = None
         self._editing = False
         self._tail: list[str] = []
+        self._tail_size = (0, 0)
         self._began = 0.0
-        made = _Output.from_pty(
+        made = Output.from_pty(
             sys.stdout,
             term=os.environ.get("TERM"),
             default_color_depth=ColorDepth.from_env(),
         )
-        assert isinstance(made, _Output)
+        assert isinstance(made, Output)
         made.enable_cpr = False
         made.gone = lambda: hands.leave(Exit.TERMINATED)
         self._output = made
         self.buffer = Buffer(history=history, multiline=True)
         self._search = SearchToolbar()
-        self._app: Application[None] = Application(
+        self._app = App(
             layout=self._layout(),
             key_bindings=key_bindings(self, live, hands),
             style=STYLE,
@@ -122,6 +105,10 @@ class Terminal:
             output=made,
             erase_when_done=True,
         )
+        self._app.wraps = rewraps(os.environ)
+        if "TMUX" in os.environ:
+            self._app.remembers_width = True
+            self._app.tells_after_s = TMUX_TELLS_AFTER_S
         self._app.ttimeoutlen = ESCAPE_S
         self._app.after_render += lambda _: self._release()
 
@@ -151,18 +138,18 @@ class Terminal:
             self._output.flush()
             return
         self._output.held = True
-        self._app.renderer.erase()
+        self._app.erase(prints=True)
         self._output.write_raw(text)
         self._app.invalidate()
 
     def refresh(self) -> None:
         """Draw the live part as it is now."""
-        _, rows = self.size
-        tail = self._live.tail(max(1, min(MAX_TAIL, rows - 6)))
-        if len(tail) < len(self._tail) and self._app.is_running:
+        before = self._tail
+        self._lay_out()
+        anew = self._app.remembers_width and self._tail != before
+        if (anew or len(self._tail) < len(before)) and self._app.is_running:
             self._output.held = True
-            self._app.renderer.erase()
-        self._tail = tail
+            self._app.erase(prints=False)
         self._set_aside_draft()
         calm = not self._live.busy and self._live.question is None
         self._app.timeoutlen = SEQUENCE_S if calm else 0.01
@@ -299,7 +286,7 @@ class Terminal:
         )
         question = ConditionalContainer(_lines(self._question, wrap=True), asking)
         parts = [
-            _lines(lambda: to_formatted_text(ANSI("\n".join(self._tail)))),
+            _lines(self._moving),
             _lines(self._queued),
             question,
             entry,
@@ -310,6 +297,16 @@ class Terminal:
 
     def _prefix(self, number: int, wrapped: int) -> StyleAndTextTuples:
         return [("class:person", f"{self._mark} " if number == 0 and wrapped == 0 else "  ")]
+
+    def _lay_out(self) -> None:
+        """The tail for the size that the terminal has now."""
+        self._tail_size = self.size
+        self._tail = self._live.tail(max(1, min(MAX_TAIL, self._tail_size[1] - 6)))
+
+    def _moving(self) -> StyleAndTextTuples:
+        if self._tail_size != self.size:
+            self._lay_out()
+        return to_formatted_text(ANSI("\n".join(self._tail)))
 
     def _queued(self) -> StyleAndTextTuples:
         width = max(10, self.size[0] - 11)
@@ -324,7 +321,8 @@ class Terminal:
         question = self._live.question
         if question is None:
             return []
-        return _fragments(question_spans(question, self.size[0], self.buffer.text))
+        columns = self.size[0]
+        return _fragments(fitted(question_spans(question, columns, self.buffer.text), columns))
 
     def _status(self) -> StyleAndTextTuples:
         return _fragments(self._live.status(self.size[0]))
@@ -340,10 +338,3 @@ def _lines(content: Callable[[], StyleAndTextTuples], *, wrap: bool = False) -> 
 
 def _fragments(spans: Spans) -> StyleAndTextTuples:
     return [(f"class:{style}" if style else "", text) for style, text in spans]
-
-
-def _silence(descriptor: int) -> None:
-    """Point a dead terminal elsewhere, so that no later flush fails on it."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, descriptor)
-    os.close(null)

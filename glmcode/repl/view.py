@@ -41,6 +41,7 @@ from glmcode.repl.reply import Reply
 
 Part: TypeAlias = Literal["", "person", "text", "tool", "note"]
 LOG_LINES = 12
+SAID_LINES = 20
 FOLDED = 8
 """How many things that were folded or cut can still be shown whole, the last one first."""
 MUCH_AGAIN = 4096
@@ -138,13 +139,24 @@ class View:
 
     def tail(self, height: int) -> list[str]:
         """The moving part, at most `height` lines."""
-        return (self._reply.tail(height) or self.calls.tail(height))[-height:] if height else []
+        if height <= 0:
+            return []
+        lines = self._reply.tail(height) or self.calls.tail(height)
+        if self._reply.shows_text and self._last and len(lines) < height:
+            lines = ["", *lines]  # where it will stand, once it is printed
+        return lines[-height:]
 
     def person(self, text: str, note: str = "") -> list[str]:
         """What the person said, as it stays in the scrollback."""
         lines = text.split("\n")
+        more = len(lines) - SAID_LINES
+        if more > 1:
+            self._folded.append(("your message", text))
+            lines = lines[:SAID_LINES]
         spans: list[tuple[str, str]] = [("person", "> "), ("bold", lines[0])]
         spans += [("bold", f"\n{line}") for line in lines[1:]]
+        if more > 1:
+            spans.append(("dim", f"\n{self.painter.marks[2]} {more:,} more lines"))
         if note:
             spans.append(("dim", f"  ({note})"))
         return self._part("person", self.painter.spans(spans, hang=2))

@@ -15,6 +15,7 @@ import termios
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.repl.pty_screen import PtyScreen
 
@@ -24,7 +25,14 @@ PATIENCE_S = 90.0
 class PtySession:
     """A process on a pseudo-terminal. `screen` is what it shows; `raw` all that it wrote."""
 
-    def __init__(self, argv: Sequence[str], cwd: Path, env: dict[str, str], size: tuple[int, int]):
+    def __init__(
+        self,
+        argv: Sequence[str],
+        cwd: Path,
+        env: dict[str, str],
+        size: tuple[int, int],
+        emulator: Callable[[int, int], Any] = PtyScreen,
+    ) -> None:
         self.master, slave = os.openpty()
         self._set_size(*size)
         self.before = termios.tcgetattr(slave)
@@ -40,7 +48,7 @@ class PtySession:
         )
         self.slave = slave
         self.raw = ""
-        self.screen = PtyScreen(*size)
+        self.screen: Any = emulator(*size)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def type(self, text: str) -> None:
@@ -129,22 +137,35 @@ def glmcode(
     program: Sequence[str] = ("-m", "glmcode"),
     offers: bool = False,
     cwd: Path | None = None,
+    emulator: Callable[[int, int], Any] = PtyScreen,
 ) -> Iterator[PtySession]:
     """`glmcode ARGUMENTS` in folder/workspace (or cwd), with its state below folder/home.
 
-    offers: make the offer that is made once, before the first question about a command.
+    offers: make the offer that is made once, before the first question about a command. What
+    was printed for good must not have changed when it ends.
     """
     workspace = folder / "workspace"
     workspace.mkdir(exist_ok=True)
-    kept = ("PATH", "HOME", "PYTHONPATH", "LANG", "VIRTUAL_ENV")
-    environment = {name: os.environ[name] for name in kept if name in os.environ}
-    environment |= {"TERM": "xterm-256color", "GLMCODE_HOME": str(folder / "home")}
-    if not offers:
-        environment["GLMCODE_PERMISSIONS__SANDBOX_AUTO_ALLOW"] = "false"
     python = [] if program[0] == "bash" else [sys.executable]
     argv = [*python, *program, *arguments]
-    session = PtySession(argv, cwd or workspace, environment | (env or {}), size)
+    environment = environment_of(folder, offers=offers) | (env or {})
+    session = PtySession(argv, cwd or workspace, environment, size, emulator)
     try:
         yield session
+        assert not session.screen.committed.changed, session.screen.committed.changed
     finally:
         session.close()
+
+
+def environment_of(folder: Path, *, offers: bool = False) -> dict[str, str]:
+    """The environment of a session whose state is below folder/home."""
+    kept = ("PATH", "HOME", "PYTHONPATH", "LANG", "VIRTUAL_ENV")
+    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    environment |= {
+        "TERM": "xterm-256color",
+        "XTERM_VERSION": "as those do not wrap anew",
+        "GLMCODE_HOME": str(folder / "home"),
+    }
+    if not offers:
+        environment["GLMCODE_PERMISSIONS__SANDBOX_AUTO_ALLOW"] = "false"
+    return environment

@@ -19,6 +19,32 @@ _TOKEN = re.compile(
 MODES = {"1", "7", "12", "25", "2004"}
 
 
+class Committed:
+    """What stands above the live part, each time that this is erased: it may only grow.
+
+    The live part is erased whole, from its first line, before anything is printed; so what is
+    above the cursor then is all that was printed for good.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.changed = ""
+
+    def now(self, lines: list[str]) -> None:
+        """The lines above the cursor at an erasing."""
+        before = self.lines
+        if lines[: len(before)] != before and not self.changed:
+            at = next(
+                (i for i, (a, b) in enumerate(zip(before, lines, strict=False)) if a != b), -1
+            )
+            self.changed = f"line {at} was {before[at : at + 3]!r}, is {lines[at : at + 3]!r}"
+        self.lines = lines
+
+    def forget(self) -> None:
+        """The terminal was resized: it may have cut or wrapped what it holds."""
+        self.lines = []
+
+
 class PtyScreen:
     """Columns by rows of cells with a cursor; lines that leave at the top are kept."""
 
@@ -30,6 +56,7 @@ class PtyScreen:
         self.foreign: list[str] = []
         self.styled: set[str] = set()
         self.modes: dict[str, bool] = {}
+        self.committed = Committed()
         self._held = ""
         self._pending_wrap = False
 
@@ -49,6 +76,7 @@ class PtyScreen:
 
     def resize(self, columns: int, rows: int) -> None:
         """As a terminal without reflow does it: lines are cut or padded at the right."""
+        self.committed.forget()
         while len(self.grid) > rows:
             if self.y < rows and not "".join(self.grid[-1]).strip():
                 self.grid.pop()
@@ -89,6 +117,9 @@ class PtyScreen:
             case "", "H" if not numbers:
                 self.x = self.y = 0
             case "", "J" if count in (0, 2):
+                if count == 0:
+                    above = [self._text(line) for line in self.grid[: self.y]]
+                    self.committed.now([*self.scrollback, *above])
                 self._erase_down(self.x if count == 0 else 0, self.y if count == 0 else 0)
             case "", "K" if count == 0:
                 self.grid[self.y][self.x :] = [" "] * (self.columns - self.x)
