@@ -64,7 +64,7 @@ def test_text_is_printed_block_by_block_and_the_rest_is_in_the_tail() -> None:
     assert shown(seen, Delta(kind="text", text="Hello **wor")) == []
     assert seen.tail(5) == ["Hello **wor"]
     assert shown(seen, Delta(kind="text", text="ld**.\n\nNext")) == ["Hello world."]
-    assert seen.tail(5) == ["Next"]
+    assert seen.tail(5) == ["", "Next"]
     end = Appended(message=AssistantMessage(text="Hello **world**.\n\nNext one."))
     assert shown(seen, end) == ["", "Next one."]
     assert seen.tail(5) == []
