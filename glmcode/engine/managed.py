@@ -21,10 +21,19 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from glmcode.base.paths import private_folder, state_folder
+from glmcode.engine.probe import ProbeError, probe_vllm
 
 Kind: TypeAlias = Literal["cpu", "gpu"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _COMPLETE = "complete"
+_LEAST_FREE = 64 << 20
+"""Bytes; with less even an empty interpreter fails, and says something else."""
+
+_NOT_INHERITED = (
+    *("PYTHONHOME", "PYTHONPATH", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT"),
+    *("PIP_PYTHON", "PIP_DRY_RUN", "PIP_REQUIRE_VIRTUALENV"),
+)
+"""Variables that would send what is installed elsewhere."""
 
 
 class InstallError(Exception):
@@ -61,11 +70,14 @@ def install(kind: Kind, *, python: str = "") -> Path:
     folder = _folder(kind)
     with _alone(kind) as held:
         if managed_python(kind) is None:
+            if folder.is_symlink() or folder.is_file():
+                folder.unlink()
             shutil.rmtree(folder, ignore_errors=True)
             _run([python or sys.executable, "-m", "venv", str(folder)], "the interpreter", held)
         else:
             (folder / _COMPLETE).unlink()
         _fill(folder, kind, wanted, held)
+        _check(folder)
         (folder / _COMPLETE).touch()
     return folder / "bin" / "python"
 
@@ -84,6 +96,19 @@ def _fill(folder: Path, kind: Kind, wanted: list[str], held: int) -> None:
             _run([*pip, "uv"], "uv", held)
         uv = [str(folder / "bin" / "uv"), "pip", "install", "--python", inner]
         _run([*uv, "--torch-backend", "cpu", *wanted], " ".join(wanted), held)
+
+
+def _check(folder: Path) -> None:
+    """Raises InstallError where the installer put it somewhere else: pip can be told to."""
+    try:
+        found = probe_vllm(str(folder / "bin" / "python"))
+    except ProbeError as error:
+        raise InstallError(str(error)) from error
+    if found is None:
+        raise InstallError(
+            f"pip was content, and yet there is no vLLM in {folder}: see `pip config list` for a "
+            "target or a prefix"
+        )
 
 
 def requirements(kind: Kind) -> list[str]:
@@ -131,7 +156,7 @@ def _alone(kind: Kind) -> Iterator[int]:
 def _run(command: Sequence[str], what: str, held: int) -> None:
     """Run an installer, its words on stderr. held: a descriptor for it. Raises InstallError."""
     lines: list[str] = []
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONPATH")}
+    environment = {k: v for k, v in os.environ.items() if k not in _NOT_INHERITED}
     try:
         with subprocess.Popen(
             command,
@@ -151,6 +176,16 @@ def _run(command: Sequence[str], what: str, held: int) -> None:
     except OSError as error:
         raise InstallError(f"{command[0]} can't be run: {error.strerror}") from error
     if process.returncode != 0:
-        full = any("No space left on device" in line for line in lines)
+        said = "\n".join(lines)
+        full = "No space left on device" in said or _is_full(_folder("cpu").parent)
         why = "the disk is full" if full else f"exit code {process.returncode}"
-        raise InstallError(f"{what} could not be installed ({why})", "\n".join(lines), full=full)
+        if "ensurepip" in said and not full:
+            why = "this Python lacks venv: install python3-venv, or name another one with --python"
+        raise InstallError(f"{what} could not be installed ({why})", said, full=full)
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < _LEAST_FREE
+    except OSError:
+        return False

