@@ -938,8 +938,8 @@ MUTATIONS = (
     Mutation(
         name="who waited does not start it again after a stop",
         file="glmcode/engine/attach.py",
-        old='if (status is None or status.state == "absent") and stopped_since(paths, began):',
-        new="if False:",
+        old='    command += ["--asked", f"{asked:.6f}"]\n',
+        new="",
         tests=("tests/engine/test_stopped_while_waiting.py",),
     ),
     Mutation(

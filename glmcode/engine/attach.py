@@ -90,8 +90,6 @@ async def _attach(profile: Profile, emit: Callable[[Event], None], start: bool) 
     spawned = 0
     while True:
         status = await find_status(paths)
-        if (status is None or status.state == "absent") and stopped_since(paths, began):
-            raise EngineUnavailable(stopped_text(profile.name))
         if status is None:
             if not stopped:
                 spawned += 1

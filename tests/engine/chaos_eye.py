@@ -26,7 +26,8 @@ SLACK_S = 0.05
 
 
 class Eye:
-    """Watches until `close`. nested: the runs that are nested in others, whose class is not all.
+    """Watches until `close`. nested: the runs that are nested in others, whose class is not all;
+    so are those in a folder of that name.
 
     faults: what was seen and must not be, once each. seen: how many moments, and how often one had
     the engine while others waited, was broken off, and so on.
@@ -82,7 +83,7 @@ class Eye:
         self, one: Mapping[str, Any], waiting: Sequence[Mapping[str, Any]], value: Mapping[str, Any]
     ) -> None:
         """Nobody more urgent may have waited when one was given the engine."""
-        if one["run"] in self.nested:
+        if one["run"] in self.nested or str(one["label"]).endswith("/nested"):
             self.seen["nested"] += 1
             return
         began = f"{one['run']} {one['since']}"

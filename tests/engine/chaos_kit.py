@@ -279,11 +279,14 @@ class Chaos:
         command = [sys.executable, "-m", "glmcode", "-p", "hello", "--profile", "fake"]
         command += ["--max-turns", "1", "--no-instructions", wait]
         command += ["--queue-class", self.chance.choice(CLASSES)]
-        parents = {"GLMCODE_PARENT": self._runs[-1]} if self.chance.random() < 0.3 else {}
+        nested = bool(self._runs) and self.chance.random() < 0.3
+        folder = self.home.folder / ("nested" if nested else "alone")
+        folder.mkdir(exist_ok=True)
+        parents = {"GLMCODE_PARENT": self._runs[-1]} if nested else {}
         self._headless.append(
             subprocess.Popen(
                 command,
-                cwd=self.home.folder,
+                cwd=folder,
                 env={**os.environ, **parents},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
