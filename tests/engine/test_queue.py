@@ -525,6 +525,18 @@ def test_it_is_broken_off_twice_and_no_more() -> None:
     assert case.queue.victim() is again, "its next request counts anew"
 
 
+def test_of_two_at_the_engine_the_one_is_broken_off_that_was_not_twice_already() -> None:
+    case = Case(seats=2)
+    first = case.enter(ours("first", "hook"))
+    second = case.enter(ours("second", "hook"))
+    case.served()
+    case.time.now += 1.0
+    case.served()
+    second.breaks = MOST_BREAKS
+    case.enter(ours("person", "interactive"))
+    assert case.queue.victim() is first, "though the other one has had the engine for less long"
+
+
 def test_an_answer_that_was_seen_and_can_not_go_on_is_not_broken_off() -> None:
     case = Case()
     job = case.enter(ours("job", "hook"))
