@@ -115,7 +115,7 @@ class Clock:
         """The engine has begun with it: what is silent from now on is the prompt."""
         self._queued, self._last = None, time.monotonic()
         self._progress = Progress()
-        self._emit(self._waiting(0.0))
+        self._emit(Waiting(seconds=0.0, prompt_tokens=self._prompt_tokens))
 
     @property
     def last(self) -> float:

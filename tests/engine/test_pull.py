@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from glmcode.engine.profile import cached_snapshot
 from tests.engine.hub import COMMIT, Hub, Unkind
+from tests.repl.pty_driver import glmcode
 
 MODEL = "some-owner/Some-Model"
 
@@ -435,3 +437,19 @@ def test_what_was_fetched_is_found_wherever_the_hub_s_variables_put_it(
     found = cached_snapshot(MODEL)
     assert found is not None and found.is_relative_to(tmp_path / "disk")
     assert str(found.parent.parent) in done.stdout
+
+
+def test_on_a_narrow_terminal_the_progress_is_one_line_that_never_wraps(box: Box) -> None:
+    def mood(name: str, nth: int) -> Unkind | None:
+        time.sleep(1.5 if name.startswith("model-") else 0)
+        return None
+
+    with Hub(MODEL, model_files(3_000_000), mood) as hub:
+        words = ("engine", "pull", "--profile", "mine")
+        env = {k: v for k, v in box.environment(hub).items() if k.startswith(("HF_", "GLMCODE_"))}
+        with glmcode(box.home, *words, size=(24, 20), env=env) as session:
+            assert session.wait_exit() == 0
+            drawn = re.findall(r"\r\x1b\[K([^\r]*)", session.raw)
+    assert len(drawn) > 2 and all(len(text) < 24 for text in drawn)
+    assert any(text.endswith("…") for text in drawn)
+    assert len([line for line in session.screen.text.splitlines() if "checking" in line]) == 1

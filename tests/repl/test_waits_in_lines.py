@@ -89,3 +89,19 @@ def test_a_run_whose_stderr_is_a_pipe_says_in_one_line_for_whom_it_waits(home: P
         r"queue: 1st after the scripted run in .*workspace \(for \d+ s\).*; waiting for [23] s$",
         told[0],
     )
+
+
+def test_one_whose_turn_has_come_is_not_shown_as_waiting_for_others(home: Path) -> None:
+    slow = {"delay": 9.0}
+    script(home, {"text": "x"}, {"text": "The first.", **slow}, {"text": "The second.", **slow})
+    run(home, "-p", "zero", "--profile", "own")
+    with holder(home), glmcode(home, "--profile", "own", "two") as session:
+        session.wait_for_visible("queue: 1st")
+        session.wait_gone("queue: 1st")
+        assert "The second." not in session.screen.text
+        session.wait_until(
+            lambda: bool(re.search(r" tokens: .*~\d+ %", session.screen.visible)), "~"
+        )
+        session.wait_for("The second.")
+        session.type("\x04")
+        assert session.wait_exit() == 0
