@@ -21,7 +21,7 @@ from glmcode.engine.lane import new_lane
 from glmcode.engine.lease import Lease
 from glmcode.sandbox import find_backend
 from tests.engine.engine_kit import Home, until
-from tests.sandbox.kit import WORKING, Place, git, repository, tell
+from tests.sandbox.kit import WORKING, Place, backend, git, repository, tell
 
 HERE = Path(__file__).resolve().parent
 GLMCODE = f"{sys.executable} -m glmcode"
@@ -310,10 +310,17 @@ def test_each_mechanism_lets_the_way_through_and_no_other_socket_of_ours(
     lease = Lease(home.paths("own").socket, lane, lambda: facts)
     hidden = (home.folder,)
     options = {"way": lease.path, "hidden": hidden}
+    supervisor = home.paths("own").socket
+    code = f"import socket; socket.socket(socket.AF_UNIX).connect('{supervisor}')"
+    knocked = f'{sys.executable} -c "{code}"'
     listed = f"ls {home.paths('own').socket_folder} 2>&1; echo $GLMCODE_NESTED"
-    answer, names = tell(place, mechanism, f"{ASK} '[inner]' 2>&1", listed, **options)
+    answer, names, ruled = tell(
+        place, mechanism, f"{ASK} '[inner]' 2>&1", listed, knocked, **options
+    )
     lease.close()
     assert "the diff is fine" in answer and "[exit 0" in answer
     assert "supervisor.sock" not in names or mechanism == "landlock"
+    if mechanism == "bubblewrap" or backend(mechanism).namespaces:
+        assert "[exit 1" in ruled and "rror" in ruled
     (closed,) = tell(place, mechanism, f"{ASK} '[inner]' 2>&1", hidden=hidden)
     assert "[exit 75" in closed and "lets no engine through" in closed

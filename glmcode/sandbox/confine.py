@@ -232,8 +232,14 @@ class Sandbox:
                     way=way,
                 )
             case "landlock":
+                ours = (path for path in other_sockets() if lies_in(_real(path), laid.hidden))
                 return landlock_argv(
-                    argv, policy, laid, abi=backend.abi, namespaces=backend.namespaces
+                    argv,
+                    policy,
+                    laid,
+                    abi=backend.abi,
+                    namespaces=backend.namespaces,
+                    covered=[path for path in ours if path != way],
                 )
             case "seatbelt":
                 return seatbelt_argv(argv, policy, laid, way)
@@ -253,3 +259,7 @@ class Sandbox:
                 f"no sandbox works here ({self._find().why}): commands run with all your rights, "
                 "so look at what you allow; installing bubblewrap usually helps"
             )
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))

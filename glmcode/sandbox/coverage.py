@@ -54,7 +54,10 @@ NO_NAMESPACE = (
     "UDP and other protocols than TCP: no network namespace is allowed here",
     "TCP to this machine itself is refused as well, also to a command's own server",
 )
-NO_SPACE = ("shared memory of other programs in /dev/shm, the engine's included",)
+NO_SPACE = (
+    "shared memory of other programs in /dev/shm, the engine's included",
+    "Unix sockets of glmcode itself, the engine's included: who reaches it can start programs",
+)
 NO_NETWORK_RULES = "the network: neither a namespace nor rules for TCP (below ABI 4)"
 SEATBELT = ("it was never run by those who wrote it: the profile is tested as text only",)
 NOTHING = "anything: there is no sandbox here"

@@ -12,6 +12,7 @@ import marshal
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -55,13 +56,21 @@ def own_network() -> str:
 
 
 def landlock_argv(
-    argv: list[str], policy: SandboxPolicy, laid: Layout, *, abi: int, namespaces: str
+    argv: list[str],
+    policy: SandboxPolicy,
+    laid: Layout,
+    *,
+    abi: int,
+    namespaces: str,
+    covered: Iterable[Path] = (),
 ) -> list[str]:
-    """argv under Landlock; argv[0] must be absolute. abi, namespaces: what works (probe.py)."""
+    """argv under Landlock; argv[0] must be absolute. abi, namespaces: what works (probe.py).
+    covered: sockets that are not to be reached, which takes a namespace."""
     spec: dict[str, object] = {
         "abi": abi,
         "writable": [os.fspath(path) for path in laid.writable],
         "hidden": [os.fspath(path) for path in laid.hidden],
+        "covered": [os.fspath(path) for path in covered],
         "own": [os.fspath(path) for path in laid.own],
         "network": policy.network,
         "namespaces": namespaces,

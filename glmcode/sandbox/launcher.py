@@ -24,6 +24,7 @@ PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 24, 38, 47
 CLONE_NEWNS, CLONE_NEWIPC = 0x00020000, 0x08000000
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 1 << 1, 1 << 2, 1 << 3, 1 << 14, 1 << 18
+MS_BIND = 1 << 12
 CHOWN, DAC_OVERRIDE, FOWNER = 0, 1, 3
 """The capabilities that root keeps in a workspace of another user."""
 
@@ -118,10 +119,13 @@ def leave(way: str, *, network: bool) -> None:
 def own_devices(spec: dict[str, object]) -> bool:
     """Shared memory and terminals of its own; False where it has no terminals of its own.
 
-    In the memory of other programs lie messages of the engine, which it believes.
+    In the memory of other programs lie messages of the engine, which it believes; who reaches
+    its sockets (covered) can start programs.
     """
     if libc.unshare(CLONE_NEWNS) or libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None):
         return False
+    for place in _list(spec.get("covered")):
+        libc.mount(b"/dev/null", os.fsencode(str(place)), None, MS_BIND, None)
     if not any(str(path).startswith(SHARED + "/") for path in _list(spec.get("writable"))):
         libc.mount(b"tmpfs", SHARED.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=1777")
     options = b"newinstance,ptmxmode=0666,mode=0620"

@@ -48,7 +48,6 @@ OPEN = {
     "landlock": {
         "connect_to_a_socket_in_tmp": "Unix sockets by path",
         "connect_to_a_socket_elsewhere": "Unix sockets by path",
-        "connect_to_the_engine": "Unix sockets by path",
         "list_the_state_folder": "names, sizes and times",
         "read_the_command_line_of_another": "their command lines",
         "change_a_mode_outside": "modes, owners",
@@ -61,7 +60,11 @@ OPEN_THERE = {
         "list_the_state_folder": "empty there, not closed",
         "gain_rights_by_setuid": "anything that root can do",
     },
-    BARE: {"send_by_udp": "UDP", "change_the_shared_memory_of_another": "shared memory"},
+    BARE: {
+        "send_by_udp": "UDP",
+        "change_the_shared_memory_of_another": "shared memory",
+        "connect_to_the_engine": "Unix sockets of glmcode itself",
+    },
 }
 
 
