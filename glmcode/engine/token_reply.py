@@ -24,6 +24,8 @@ from glmcode.glm.tokenizer import GlmTokenizer
 
 OBSERVATION = "<|observation|>"
 _LAST_ID = 2**31 - 1
+SLICE = 8
+"""Ids of an earlier part that are read at once: what repeats is judged by where it stands."""
 
 
 class TokenSink:
@@ -61,7 +63,9 @@ class TokenSink:
         self._stop: str | None = None
         self._detector = RepetitionDetector()
         self._verbatim = Verbatim()
-        shown = self._take(base)
+        shown: list[Delta] = []
+        for at in range(0, len(base), SLICE):
+            shown += self._take(base[at : at + SLICE])
         self._told = len(self.ids)
         self._show(shown, replay)
 

@@ -155,3 +155,12 @@ def test_a_stop_that_came_before_the_break_is_the_end() -> None:
     )
     asked, bodies = asked_of([first, Reply(text="more")])
     assert (asked.reply.text, len(bodies)) == ("All said.", 1)
+
+
+def test_what_may_repeat_in_fenced_code_may_so_before_a_break_too() -> None:
+    code = "```\n" + "x = 0\n" * 150 + "```\n"
+    whole = [*raw("\n<think></think>\n"), *raw(code), *raw("Done.")]
+    straight, _ = asked_of([Reply(ids=whole, chunk=1)])
+    asked, _ = asked_of([part(whole[:-3]), Reply(ids=whole[-3:], chunk=1)])
+    assert asked.reply.stop == straight.reply.stop == "end"
+    assert asked.reply.text == straight.reply.text
