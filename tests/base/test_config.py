@@ -72,6 +72,8 @@ def test_permission_lists_of_all_layers_are_joined(tmp_path: Path) -> None:
         ('[tools]\nresult_chars = "many"\n', "must be of type int"),
         ("[tools]\nresult_chars = true\n", "must be of type int"),
         ("[context]\nreasoning = 'cut'\n", "must be keep or template"),
+        ("[engine]\nqueue_timeout = -5\n", "queue_timeout must be 0"),
+        ("[engine]\nstall = -5\n", "stall must be 0"),
         ("[context]\nwindow = 100\n", "at least 4096"),
         ('[permissions]\ndeny = "Write"\n', "must be a list"),
         ('[permissions]\nmode = "yes"\n', "unknown permission mode"),
