@@ -26,6 +26,7 @@ COMMANDS = {
     "engine": ("engine_commands", "run_engine"),
     "debug": ("debug", "run_debug"),
     "map": ("map_command", "run_map"),
+    "review": ("review_command", "run_review"),
     "sessions": ("sessions_commands", "run_sessions"),
     "doctor": ("doctor.command", "run_doctor"),
     "undo": ("undo_command", "run_undo"),
@@ -37,7 +38,6 @@ COMMANDS = {
 """First word -> module of the package and function, which takes the words after it."""
 LATER = (
     "hook",
-    "review",
     "commit-message",
     "batch",
 )

@@ -102,7 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--input-format", choices=("text", "stream-json"), default="text")
     add("--include-partial-messages", action="store_true", dest="partial")
     add("--max-turns", type=_positive_int)
-    add("--time-limit", type=_positive_float)
+    add("--time-limit", type=positive_float)
     add("-o", "--output-last-message", dest="last_message_file")
     add("--output-schema")
     add("--permission-mode")
@@ -125,7 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("-m", "--model")
     add("--protocol", choices=PROTOCOLS)
     add("--queue-class", choices=CLASSES)
-    add("--queue-timeout", type=_positive_float)
+    add("--queue-timeout", type=positive_float)
     add("--no-wait", action="store_true")
     add("--set", action="append", default=[], type=_key_value, dest="settings")
     add("--verbose", action="store_true")
@@ -353,7 +353,7 @@ def _positive_int(text: str) -> int:
     return number
 
 
-def _positive_float(text: str) -> float:
+def positive_float(text: str) -> float:
     try:
         number = float(text)
     except ValueError as error:

@@ -8,6 +8,8 @@ usage:
   glmcode [OPTIONS] [PROMPT]            interactive session
   glmcode -p [OPTIONS] [PROMPT]         one turn, no terminal needed; piped stdin is
                                         appended to the prompt, "-" reads the prompt from it
+  glmcode review [--staged|--base REF|--pr-file FILE] [--format text|json|sarif|github]
+                                        what is wrong with a change; exit code 4: block
   glmcode sessions list|show|export|rm  the conversations that were had
   glmcode undo [N] [--list|--to ID|--redo] [--dry-run] [--yes] [--force]
                                         take back what the last turns changed in this folder
@@ -84,6 +86,6 @@ others:
   -h, --help                   print this
 
 exit codes: 0 done; 1 error; 2 usage; 3 an action needed an answer that nobody could give;
-53 turn or time budget used up; 75 engine busy, loading, unreachable or stuck (try later);
-130 interrupted; 143 terminated
+4 the verdict of a review is block; 53 turn or time budget used up; 75 engine busy, loading,
+unreachable or stuck (try later); 130 interrupted; 143 terminated
 """

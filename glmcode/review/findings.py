@@ -1,0 +1,149 @@
+"""What a review says, and to which line of which new file each of it belongs.
+
+A model names a line as it was shown; where it is off by a few, the text that it copied tells
+which one was meant, also where the file was renamed. What belongs to no file of the diff is
+kept without a place, never pinned to a wrong one. Pure values. Must not ask anybody.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from glmcode.review.diff import FileDiff
+
+Severity = Literal["error", "warning", "note"]
+Verdict = Literal["pass", "warn", "block"]
+ORDER: Mapping[str, int] = {"error": 0, "warning": 1, "note": 2}
+WORST: Mapping[str, int] = {"pass": 0, "warn": 1, "block": 2}
+MOST = 50
+MOST_CHARS = 1_000
+SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "findings": {
+            "type": "array",
+            "maxItems": 20,
+            "items": {
+                "type": "object",
+                "properties": {
+                    "file": {"type": "string"},
+                    "line": {"type": "integer"},
+                    "code": {"type": "string"},
+                    "severity": {"enum": ["error", "warning", "note"]},
+                    "reason": {"type": "string"},
+                },
+                "required": ["file", "line", "code", "severity", "reason"],
+                "additionalProperties": False,
+            },
+        },
+        "verdict": {"enum": ["pass", "warn", "block"]},
+    },
+    "required": ["findings", "verdict"],
+    "additionalProperties": False,
+}
+"""Findings stand before the verdict, so that the verdict follows from them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong. file: its name now; line: in the new file, None: of the file as a
+    whole, or of a place that is not known."""
+
+    file: str
+    line: int | None
+    severity: Severity
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What was said of a diff or of a part of it. left_out: what was not judged, and why."""
+
+    verdict: Verdict
+    findings: tuple[Finding, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+def read_answer(value: Mapping[str, Any], files: Sequence[FileDiff]) -> Judged:
+    """An instance of SCHEMA, its findings put to the lines of the files."""
+    found = [_placed(one, files) for one in value["findings"]]
+    return Judged(value["verdict"], tuple(found))
+
+
+def merge(parts: Iterable[Judged]) -> Judged:
+    """All parts as one: each finding once, the worst first, the verdict the worst that has a
+    reason."""
+    judged = list(parts)
+    verdicts: list[Verdict] = [one.verdict for one in judged]
+    verdict: Verdict = max(verdicts, key=WORST.__getitem__, default="pass")
+    kept: dict[tuple[Any, ...], Finding] = {}
+    for one in (finding for part in judged for finding in part.findings):
+        key = (one.file, one.line, " ".join(one.reason.casefold().split()))
+        if key not in kept or ORDER[one.severity] < ORDER[kept[key].severity]:
+            kept[key] = one
+    ordered = sorted(kept.values(), key=lambda one: (ORDER[one.severity], one.file, one.line or 0))
+    left = [text for part in judged for text in part.left_out]
+    if len(ordered) > MOST:
+        left.append(f"{len(ordered) - MOST} further findings")
+    if verdict == "block" and not any(one.severity == "error" for one in ordered):
+        verdict = "warn"  # nobody is stopped without being told what for
+    return Judged(verdict, tuple(ordered[:MOST]), tuple(left))
+
+
+def _placed(told: Mapping[str, Any], files: Sequence[FileDiff]) -> Finding:
+    reason = " ".join(str(told["reason"]).split())[:MOST_CHARS]
+    finding = Finding(str(told["file"]), None, told["severity"], reason)
+    file = _file_of(finding.file, files)
+    if file is None:
+        return finding
+    return replace(finding, file=file.path, line=_line_of(file, told["line"], str(told["code"])))
+
+
+def _file_of(name: str, files: Sequence[FileDiff]) -> FileDiff | None:
+    plain = posixpath.normpath(name.strip())
+    for wanted in (name, plain, plain.removeprefix("a/").removeprefix("b/")):
+        for attribute in ("path", "old_path"):
+            for file in files:
+                if getattr(file, attribute) == wanted:
+                    return file
+    named = [file for file in files if posixpath.basename(file.path) == posixpath.basename(plain)]
+    return named[0] if len(named) == 1 else None
+
+
+def _line_of(file: FileDiff, number: int, code: str) -> int | None:
+    """The line that was meant: the shown one whose text was copied, the nearest first."""
+    shown = {line.new: line for hunk in file.hunks for line in hunk.lines if line.new is not None}
+    if not shown:
+        return None
+    wanted = _plain(code)
+    if wanted:
+        same = [at for at, line in shown.items() if _plain(line.text) == wanted]
+        same = same or [at for at, line in shown.items() if wanted in _plain(line.text)]
+        added = [at for at in same if shown[at].kind == "+"]
+        if same:
+            return min(added or same, key=lambda at: (abs(at - number), at))
+        gone = _gone(file, wanted)
+        if gone is not None and number not in shown:
+            return gone
+    if number in shown:
+        return number
+    return min(shown, key=lambda at: (abs(at - number), at))
+
+
+def _gone(file: FileDiff, wanted: str) -> int | None:
+    """The line of the new file that stands where a removed line stood."""
+    for hunk in file.hunks:
+        for at, line in enumerate(hunk.lines):
+            if line.kind == "-" and _plain(line.text) == wanted:
+                after = [one.new for one in hunk.lines[at:] if one.new is not None]
+                before = [one.new for one in hunk.lines[:at] if one.new is not None]
+                return after[0] if after else before[-1] if before else None
+    return None
+
+
+def _plain(text: str) -> str:
+    """Without what a copy may lose or gain: a leading sign or number, and white space."""
+    return " ".join(text.split()).removeprefix("+ ").removeprefix("- ")

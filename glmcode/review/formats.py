@@ -1,0 +1,148 @@
+"""A review as text for people, JSON, SARIF 2.1.0 for code hosts, and GitHub's commands.
+
+Paths that are no UTF-8 are shown with replacement characters, and percent-encoded byte by byte
+in SARIF. Must not decide an exit code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import quote
+
+from glmcode import __version__
+from glmcode.repl.clean import for_terminal, one_line
+from glmcode.review.findings import Finding, Judged
+
+FORMATS = ("text", "json", "sarif", "github")
+LEVELS = {"error": "error", "warning": "warning", "note": "note"}
+GITHUB = {"error": "error", "warning": "warning", "note": "notice"}
+SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+ABOUT = {
+    "error": "Does harm or breaks something",
+    "warning": "Likely to bite later",
+    "note": "Worth knowing",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is printed. what: was reviewed; kept: nothing was asked, it was known already."""
+
+    judged: Judged
+    what: str
+    files: int
+    kept: bool
+    seconds: float
+    engine: Mapping[str, Any]
+
+
+def shown(told: Told, form: str) -> str:
+    """The review in one of FORMATS, with its last newline."""
+    return _FORMS[form](told)
+
+
+def _text(told: Told) -> str:
+    judged = told.judged
+    count = len(judged.findings)
+    files = f"{told.files} file{'s' * (told.files != 1)}"
+    found = f"{count} finding{'s' * (count != 1)}" if count else "nothing was found"
+    known = ", as before" if told.kept else ""
+    lines = [f"{judged.verdict}: {found} in {files} ({one_line(told.what, 200)}){known}"]
+    for one in judged.findings:
+        lines.append(f"{_place(one)}: {one.severity}: {one.reason}")
+    if judged.left_out:
+        lines.append("not judged: " + ", ".join(one_line(name, 300) for name in judged.left_out))
+    return for_terminal("\n".join(lines)) + "\n"
+
+
+def _place(one: Finding) -> str:
+    name = one_line(_readable(one.file), 300) or "(no file)"
+    return name if one.line is None else f"{name}:{one.line}"
+
+
+def _json(told: Told) -> str:
+    value = {
+        "verdict": told.judged.verdict,
+        "findings": [asdict(one) | {"file": _readable(one.file)} for one in told.judged.findings],
+        "left_out": [_readable(name) for name in told.judged.left_out],
+        "what": told.what,
+        "files": told.files,
+        "cached": told.kept,
+        "duration_ms": round(told.seconds * 1000),
+        "engine": dict(told.engine),
+    }
+    return json.dumps(value, ensure_ascii=False) + "\n"
+
+
+def _sarif(told: Told) -> str:
+    rules = [
+        {
+            "id": name,
+            "shortDescription": {"text": text},
+            "defaultConfiguration": {"level": LEVELS[name]},
+        }
+        for name, text in ABOUT.items()
+    ]
+    invocation: dict[str, Any] = {"executionSuccessful": True}
+    if told.judged.left_out:
+        invocation["toolExecutionNotifications"] = [
+            {"level": "note", "message": {"text": f"not judged: {_readable(name)}"}}
+            for name in told.judged.left_out
+        ]
+    run = {
+        "tool": {"driver": {"name": "glmcode", "version": __version__, "rules": rules}},
+        "invocations": [invocation],
+        "results": [_result(one) for one in told.judged.findings],
+        "columnKind": "unicodeCodePoints",
+    }
+    return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1) + "\n"
+
+
+def _result(one: Finding) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "ruleId": one.severity,
+        "ruleIndex": list(ABOUT).index(one.severity),
+        "level": LEVELS[one.severity],
+        "message": {"text": one.reason or "(no reason was given)"},
+    }
+    if one.file:
+        place: dict[str, Any] = {"artifactLocation": {"uri": quote(os.fsencode(one.file))}}
+        if one.line is not None:
+            place["region"] = {"startLine": one.line}
+        result["locations"] = [{"physicalLocation": place}]
+    return result
+
+
+def _github(told: Told) -> str:
+    lines = []
+    for one in told.judged.findings:
+        place = {"file": _readable(one.file)} | ({"line": str(one.line)} if one.line else {})
+        words = ",".join(f"{key}={_property(value)}" for key, value in place.items() if value)
+        lines.append(f"::{GITHUB[one.severity]} {words}::{_message(one.reason)}")
+    for name in told.judged.left_out:
+        lines.append(f"::notice::{_message(f'not judged: {_readable(name)}')}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _message(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _message(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _readable(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+_FORMS: Mapping[str, Callable[[Told], str]] = {
+    "text": _text,
+    "json": _json,
+    "sarif": _sarif,
+    "github": _github,
+}

@@ -1,0 +1,169 @@
+"""Asks the model for its judgement of a diff, part by part, and merges what it says.
+
+Every part begins with the same words (what a review is, then which files changed), so that from
+the second on they are a cache hit. With a deadline a part is begun only when it can end in
+time, by the speed of those before; what was not judged is said. What was judged once is kept
+by content, so that the same diff asks nothing. Must not block anybody itself (the caller does).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glmcode.agent_structured import ask_structured
+from glmcode.base.data import prompt_text
+from glmcode.base.paths import cache_folder, private_folder
+from glmcode.core.messages import Usage, UserMessage
+from glmcode.core.model import Emit, ModelError
+from glmcode.core.transcript import Preamble, Transcript
+from glmcode.review.diff import FileDiff
+from glmcode.review.findings import SCHEMA, Finding, Judged, merge, read_answer
+from glmcode.review.showing import Part, overview, pack
+
+if TYPE_CHECKING:
+    from glmcode.engine.client import Client
+
+VERSION = 1
+MOST_KEPT = 500
+ANSWER_TOKENS = 1_536
+UNKNOWN_WINDOW = 16_384
+LATE = "no time was left"
+QUESTION = """\
+Judge the changes above now. Answer with one JSON value and nothing else, an instance of this \
+JSON Schema (`code` is the text of the line itself, without its number and sign):
+
+{schema}"""
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """The whole judgement. files: how many changed; requests: how many parts were asked about,
+    0: it was known already. usage: of all requests together."""
+
+    judged: Judged
+    files: int
+    requests: int
+    usage: Usage
+
+
+@dataclass(slots=True)
+class Judge:
+    """Judges diffs with one client. deadline: time.monotonic() that is not to be passed."""
+
+    client: Client
+    emit: Emit
+    deadline: float | None = None
+    progress: Callable[[int, int], None] = lambda done, parts: None
+
+    async def review(self, files: Sequence[FileDiff]) -> Review:
+        """Judge all files. Raises ModelError, TimeoutError where not even one part was judged."""
+        head = f"These files changed:\n{overview(files)}\n"
+        parts, left = pack(files, self.client.text_tokens, self._limit(head))
+        told: list[Judged] = []
+        usage, slowest, asked = Usage(), 0.0, 0
+        for number, part in enumerate(parts):
+            if self._too_late(slowest):
+                left += [f"{file.path} ({LATE})" for file in part.files]
+                continue
+            began = time.monotonic()
+            try:
+                async with asyncio.timeout(self._left()):
+                    judged, cost = await self._part(head, part, number, len(parts))
+            except TimeoutError:
+                late = [f"{file.path} ({LATE})" for file in part.files]
+                left += late
+                continue
+            except ModelError as error:
+                if not told:
+                    raise
+                left += [f"{file.path} ({error})" for file in part.files]
+                continue
+            asked += 1
+            slowest = max(slowest, time.monotonic() - began)
+            told.append(judged)
+            usage = usage.plus(cost)
+            self.progress(number + 1, len(parts))
+        if parts and not told:
+            raise TimeoutError
+        whole = merge([*told, Judged("pass", (), tuple(dict.fromkeys(left)))])
+        return Review(whole, len(files), asked, usage)
+
+    def _limit(self, head: str) -> int:
+        """Tokens of the largest part."""
+        window = self.client.window or UNKNOWN_WINDOW
+        system = self.client.preamble_tokens(_preamble())
+        schema = self.client.text_tokens(json.dumps(SCHEMA) + QUESTION)
+        answer = min(ANSWER_TOKENS, window // 4)
+        # The answer stands twice where it is asked for again, with what was wrong.
+        room = window - system - self.client.text_tokens(head) - 2 * schema - 3 * answer
+        return max(256, room)
+
+    def _left(self) -> float | None:
+        return None if self.deadline is None else max(0.1, self.deadline - time.monotonic())
+
+    def _too_late(self, slowest: float) -> bool:
+        return self.deadline is not None and time.monotonic() + slowest > self.deadline
+
+    async def _part(self, head: str, part: Part, number: int, parts: int) -> tuple[Judged, Usage]:
+        of = f"This is part {number + 1} of {parts}.\n" if parts > 1 else ""
+        transcript = Transcript(_preamble())
+        transcript.append(UserMessage(text=f"{head}\n{of}\n{part.text}"))
+        told = await ask_structured(
+            self.client,
+            transcript,
+            SCHEMA,
+            self.emit,
+            question=QUESTION,
+            max_tokens=min(ANSWER_TOKENS, (self.client.window or UNKNOWN_WINDOW) // 4),
+        )
+        if told.faults:
+            names = tuple(f"{file.path} (no usable answer)" for file in part.files)
+            return Judged("pass", (), names), told.usage
+        return read_answer(told.value, part.files), told.usage
+
+
+def _preamble() -> Preamble:
+    return Preamble(specs=(), system=prompt_text("review.md"))
+
+
+def review_key(data: bytes, model: str) -> str:
+    """What a judgement is kept under: the diff, what is asked, and who answers."""
+    asked = json.dumps([VERSION, prompt_text("review.md"), QUESTION, SCHEMA, model])
+    return hashlib.sha256(asked.encode() + b"\0" + data).hexdigest()
+
+
+def kept_review(key: str) -> Judged | None:
+    """A judgement that was kept; None: there is none that can be read."""
+    try:
+        told = json.loads((_folder() / f"{key}.json").read_bytes())
+        found = tuple(Finding(**one) for one in told["findings"])
+        return Judged(told["verdict"], found, tuple(told["left_out"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def keep_review(key: str, judged: Judged) -> None:
+    """Keep a judgement, if that can be done; the oldest go."""
+    value: dict[str, Any] = asdict(judged)
+    with suppress(OSError):
+        folder = private_folder(_folder())
+        file = folder / f"{key}.json.{os.getpid()}"
+        file.write_text(json.dumps(value, ensure_ascii=True), encoding="utf-8")
+        file.chmod(0o600)
+        file.replace(folder / f"{key}.json")
+        kept = sorted(folder.glob("*.json"), key=lambda one: one.stat().st_mtime, reverse=True)
+        for old in kept[MOST_KEPT:]:
+            old.unlink(missing_ok=True)
+
+
+def _folder() -> Path:
+    return cache_folder() / "reviews"

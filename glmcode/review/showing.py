@@ -1,0 +1,114 @@
+"""A diff as the model sees it: each line of the new file with its number, packed into parts.
+
+A part holds whole files as far as they go in, then whole hunks, then pieces of a hunk; what
+can't be shown (binary files, lines that are far too long) is named instead. Pure. Must not
+count tokens itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from glmcode.review.diff import FileDiff, Hunk
+
+MOST_LINE = 2_000
+CUT = " […]"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is judged in one request. text: as it is shown; files: what of them it holds."""
+
+    files: tuple[FileDiff, ...]
+    text: str
+
+
+def overview(files: Sequence[FileDiff], most: int = 200) -> str:
+    """A line for each file: what happened to it, and how many lines."""
+    lines = [_head(file) for file in files[:most]]
+    if len(files) > most:
+        lines.append(f"and {len(files) - most} more files")
+    return "\n".join(lines)
+
+
+def show_file(file: FileDiff) -> str:
+    """One file's changes, with the numbers of the new file."""
+    lines = [f"=== {_head(file)}"]
+    for hunk in file.hunks:
+        lines.append(f"@@ {hunk.heading}".rstrip())
+        for line in hunk.lines:
+            number = "" if line.new is None else str(line.new)
+            text = line.text if len(line.text) <= MOST_LINE else line.text[:MOST_LINE] + CUT
+            lines.append(f"{number:>6} {line.kind}{text}")
+    return "\n".join(lines) + "\n"
+
+
+def pack(
+    files: Sequence[FileDiff], count: Callable[[str], int], limit: int
+) -> tuple[list[Part], list[str]]:
+    """(parts of at most `limit` tokens, what is left out and why)."""
+    parts: list[Part] = []
+    left: list[str] = []
+    held: list[FileDiff] = []
+    size = 0
+    for file in files:
+        if file.binary:
+            left.append(f"{file.path} (binary)")
+            continue
+        if not file.hunks:
+            continue  # a name or a mode: the overview tells it
+        for piece in _pieces(file, count, limit):
+            tokens = count(show_file(piece))
+            if tokens > limit:
+                left.append(f"{piece.path} (lines too long to be shown)")
+                continue
+            if held and size + tokens > limit:
+                parts.append(_part(held))
+                held, size = [], 0
+            held.append(piece)
+            size += tokens
+    if held:
+        parts.append(_part(held))
+    return parts, left
+
+
+def _part(files: Sequence[FileDiff]) -> Part:
+    return Part(tuple(files), "\n".join(map(show_file, files)))
+
+
+def _pieces(file: FileDiff, count: Callable[[str], int], limit: int) -> list[FileDiff]:
+    """The file whole, or cut between hunks, or inside of one."""
+    if count(show_file(file)) <= limit:
+        return [file]
+    if len(file.hunks) > 1:
+        half = len(file.hunks) // 2
+        halves = (file.hunks[:half], file.hunks[half:])
+    else:
+        (hunk,) = file.hunks
+        half = len(hunk.lines) // 2
+        if not half:
+            return [file]
+        halves = ((_cut(hunk, 0, half),), (_cut(hunk, half, len(hunk.lines)),))
+    return [
+        piece for hunks in halves for piece in _pieces(replace(file, hunks=hunks), count, limit)
+    ]
+
+
+def _cut(hunk: Hunk, begin: int, end: int) -> Hunk:
+    lines = hunk.lines[begin:end]
+    return replace(hunk, lines=lines)
+
+
+def _head(file: FileDiff) -> str:
+    name = file.path
+    match file.status:
+        case "renamed" | "copied":
+            name = f"{file.old_path} -> {file.path} ({file.status})"
+        case "added" | "deleted":
+            name = f"{file.path} ({file.status})"
+        case _:
+            pass
+    modes = f", mode {file.modes[0]} -> {file.modes[1]}" if file.modes else ""
+    what = "binary" if file.binary else f"+{file.added} -{file.removed}"
+    return f"{name}: {what}{modes}"
