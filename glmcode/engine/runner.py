@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import time
 import traceback
@@ -274,7 +275,8 @@ class Runner:
         try:
             self._child = spawn(ready.command, ready.env, self._paths.log, self._paths.child)
         except OSError as error:
-            raise SetupError(f"the engine cannot be started: {error}") from error
+            full = ": free some (`glmcode clean`)" if error.errno == errno.ENOSPC else ""
+            raise SetupError(f"the engine cannot be started: {error}{full}") from error
         tracker.enter(IMPORTING, time.monotonic())
         self._set(replace(self.status, engine_pid=self._child.pid))
         ended = asyncio.create_task(self._child.wait())
