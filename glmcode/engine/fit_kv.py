@@ -77,7 +77,7 @@ def kv_dtype(name: str) -> KvDtype | None:
 
 def bytes_per_head(name: str, head_dim: int, width: float) -> float:
     """Bytes of one token's key and value in one head of one layer; width: of the model's own
-    dtype. Raises KeyError for a dtype that is not listed."""
+    dtype; 0: such heads cannot be stored so. Raises KeyError for a dtype that is not listed."""
     match name:
         case "auto":
             return 2 * head_dim * width
@@ -91,8 +91,8 @@ def bytes_per_head(name: str, head_dim: int, width: float) -> float:
             return 2 * (head_dim // 2 + _SCALE)
         case "nvfp4" | "nvfp4_4over6":
             return 2 * (head_dim // 2 + head_dim // 16)
-        case "ultraquant_4bit":
-            return 2 * (head_dim // 2 + head_dim // 32)
+        case "ultraquant_4bit":  # vLLM refuses heads that are no whole groups
+            return 0 if head_dim % 32 else 2 * (head_dim // 2 + head_dim // 32)
     keys, values = _TURBO[name]
     key = head_dim if keys == 8 else math.ceil(head_dim * keys / 8) + 2
     size = key + math.ceil(head_dim * values / 8) + 4

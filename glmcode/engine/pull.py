@@ -323,6 +323,7 @@ def _quiet() -> None:
         if os.environ.get(name) == "":
             del os.environ[name]
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # it tells the hub which agent asks
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
 
 

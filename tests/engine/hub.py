@@ -40,6 +40,7 @@ class Hub:
     private: bool = False
     twist: Callable[[dict[str, Any]], Any] = lambda listing: listing
     asked: list[str] = field(default_factory=list)
+    heads: list[tuple[str, str]] = field(default_factory=list)
     ranges: list[str] = field(default_factory=list)
     sent: int = 0
 
@@ -75,6 +76,7 @@ class Hub:
 
     def answer(self, to: BaseHTTPRequestHandler, *, body: bool) -> None:
         path = to.path.split("?")[0]
+        self.heads.append((path, str(to.headers)))
         if self.private:
             return self._plain(to, 401, b"{}", {"X-Error-Code": "RepoNotFound"})
         if path.startswith(f"/api/models/{self.model}"):

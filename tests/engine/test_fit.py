@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from glmcode.engine.fit import Fit, Settings, fit
+from glmcode.engine.fit import Fit, Settings, Span, fit
 from glmcode.engine.fit_json import fit_json
 from glmcode.engine.fit_kv import KV_DTYPES, kv_bytes
 from glmcode.engine.fit_text import fit_lines, verdict, verdict_lines
@@ -205,3 +205,9 @@ def test_the_json_names_its_units_and_holds_what_the_text_says() -> None:
     assert {item["kv_dtype"] for item in value["kv_dtypes"]} == {d.name for d in KV_DTYPES}
     total = sum(item["gib_per_gpu"] for item in value["weights_by_tensor"])
     assert total == pytest.approx(value["weights_gib_per_gpu"], abs=0.01)
+
+
+def test_a_dtype_that_cannot_hold_such_heads_holds_no_token() -> None:
+    odd = fit(shape(LLAMA_8B, head_dim=80), Settings(), 1, 80.0)
+    line = next(item for item in odd.kv if item.dtype.name == "ultraquant_4bit")
+    assert line.bytes_per_token == 0 and line.tokens == line.window == Span(0, 0)

@@ -85,7 +85,11 @@ print("ANSWER" + json.dumps(answer))
 def test_kv_bytes_of_every_dtype_are_those_of_vllm_s_own_specs(tmp_path: Path) -> None:
     names = [item.name for item in KV_DTYPES]
     asked, expected = [], []
-    for config, tensor, heads in ((REAP, 8, 1), (REAP, 4, 2), (REAP, 16, 1), (LLAMA_8B, 1, 8)):
+    others = [({**LLAMA_8B, "head_dim": size}, 2, 4) for size in (32, 64, 96, 192, 256)]
+    for config, tensor, heads in (
+        *((REAP, 8, 1), (REAP, 4, 2), (REAP, 16, 1), (LLAMA_8B, 1, 8)),
+        *others,
+    ):
         model = shape(config)
         asked.append(
             {

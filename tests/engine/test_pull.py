@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -453,3 +454,41 @@ def test_on_a_narrow_terminal_the_progress_is_one_line_that_never_wraps(box: Box
     assert len(drawn) > 2 and all(len(text) < 24 for text in drawn)
     assert any(text.endswith("…") for text in drawn)
     assert len([line for line in session.screen.text.splitlines() if "checking" in line]) == 1
+
+
+def test_the_hub_is_asked_for_the_model_and_for_nothing_else(box: Box) -> None:
+    with Hub(MODEL, model_files(20)) as hub:
+        words = [sys.executable, "-m", "glmcode", "engine", "pull", "--profile", "mine"]
+        environment = {**box.environment(hub), "HF_TOKEN": "hf_secret"}
+        for name in ("HF_HUB_DISABLE_TELEMETRY", "DISABLE_TELEMETRY", "DO_NOT_TRACK"):
+            environment.pop(name, None)
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=90)
+        assert done.returncode == 0, done.stderr
+    assert all(MODEL in path for path, _ in hub.heads), [path for path, _ in hub.heads]
+
+
+def test_a_key_of_the_hub_goes_to_no_other_machine(box: Box) -> None:
+    files = model_files()
+
+    class Front(Hub):
+        """Large files lie elsewhere, as they do at the real hub."""
+
+        elsewhere = ""
+
+        def answer(self, to: BaseHTTPRequestHandler, *, body: bool) -> None:
+            name = to.path.rpartition("/")[2]
+            if not name.endswith(".safetensors"):
+                return super().answer(to, body=body)
+            digest = hashlib.sha256(files[name]).hexdigest()
+            where = f"{self.elsewhere}/{MODEL}/resolve/x/{name}?signed=1"
+            headers = {"Location": where, "X-Linked-Etag": f'"{digest}"', "X-Repo-Commit": COMMIT}
+            return self._plain(to, 302, b"", {**headers, "X-Linked-Size": str(len(files[name]))})
+
+    with Hub(MODEL, files) as store, Front(MODEL, files) as hub:
+        hub.elsewhere = store.address
+        words = [sys.executable, "-m", "glmcode", "engine", "pull", "--profile", "mine"]
+        environment = {**box.environment(hub), "HF_TOKEN": "hf_secret"}
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=90)
+        assert done.returncode == 0, done.stderr
+    assert len(store.asked) == 2 and not any("hf_secret" in head for _, head in store.heads)
+    assert any("hf_secret" in head for _, head in hub.heads)
