@@ -194,8 +194,8 @@ class Desk:
         look_s = LOOK_S + len(self.queue.waiting) / CROWD
         limit = ticket.lane.wait_s
         if limit is not None and not ticket.returned:  # it will not wait longer than that
-            until = ticket.entered + (limit or GRACE_S)
-            look_s = min(look_s, max(0.01, until - self.queue.clock()))
+            left_s = ticket.entered + (limit or GRACE_S) - self.queue.clock()
+            look_s = min(look_s, left_s) if left_s > 0 else look_s
         try:
             await asyncio.wait(wanted, timeout=look_s, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import resource
 import signal
 import socket
@@ -477,3 +478,28 @@ def test_no_bytes_whatever_stop_the_supervisor_or_make_it_stumble(up: Home) -> N
     answers_others(up)
     until(lambda: not (engine_status("fake").running or engine_status("fake").waiting))
     assert "Traceback" not in up.paths().supervisor_log.read_text()
+
+
+def test_a_run_that_would_not_wait_and_has_begun_waits_quietly(up: Home) -> None:
+    until(lambda: not (engine_status("fake").running or engine_status("fake").waiting))
+    begun = ("x-glmcode-run: begun", "x-glmcode-wait: 0")
+    with raw(up) as first, raw(up) as other:
+        first.sendall(generate(1, *begun))
+        receive(first, b"\r\n0\r\n\r\n")
+        other.sendall(generate(400, "x-glmcode-run: other", "x-glmcode-class: interactive"))
+        receive(other, b"token_ids")
+        first.sendall(generate(1, *begun))
+        until(lambda: engine_status("fake").waiting)
+        time.sleep(1.2)
+        before = switches(up.supervisor())
+        time.sleep(2.0)
+        assert switches(up.supervisor()) - before < 180, (
+            "the other's tokens, and a look now and then"
+        )
+        assert engine_status("fake").waiting
+
+
+def switches(pid: int) -> int:
+    """How often a process has gone to sleep."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", text, re.MULTILINE)[1])  # type: ignore[index]
