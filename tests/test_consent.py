@@ -190,6 +190,21 @@ def test_one_without_a_connection_is_attached_as_long_as_its_process_lives() -> 
     assert runs(guests) == []
 
 
+def test_a_number_that_another_process_has_now_is_nobody_s_any_more() -> None:
+    guests = Guests(Clock())
+    with subprocess.Popen(["sleep", "30"]) as other:
+        for run, pid in (("ended", other.pid), ("here", os.getpid())):
+            guests.asks(Lane(run=run, ours=True), pid, first=True)
+            guests.leaves(run)
+        assert sorted(map(str, runs(guests))) == ["ended", "here"]
+        guests._known["ended"].born -= 1  # the process that asked began earlier
+        assert runs(guests) == ["here"]
+        guests.asks(Lane(run="ended", ours=True), other.pid, first=True)
+        guests.leaves("ended")
+        other.kill()
+        until(lambda: runs(guests) == ["here"])  # not waited for yet: a zombie asks nothing
+
+
 def test_a_connection_counts_however_long_it_is_silent_and_many_are_one() -> None:
     clock = Clock()
     guests = Guests(clock)

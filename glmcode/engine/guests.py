@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import struct
 import time
@@ -29,10 +28,12 @@ RECENT_S = 600.0
 
 @dataclass(slots=True)
 class _Guest:
-    """Times are Unix times. pid: 0 where it is not of this machine; connections: open ones."""
+    """Times are Unix times. pid: 0 where it is not of this machine, born tells it from a later one
+    of the same number; connections: open ones."""
 
     lane: Lane
     pid: int
+    born: int
     since: float
     asked: float
     connections: int = 0
@@ -49,8 +50,12 @@ class Guests:
         """A request has come. pid: of its process, 0: unknown; first: on its connection."""
         now = self.clock()
         self._forget(now)
-        guest = self._known.setdefault(lane.run, _Guest(lane, pid, now, now))
-        guest.lane, guest.pid, guest.asked = lane, pid, now
+        guest = self._known.get(lane.run)
+        if guest is None:
+            guest = self._known[lane.run] = _Guest(lane, pid, _born(pid), now, now)
+        elif guest.pid != pid:
+            guest.pid, guest.born = pid, _born(pid)
+        guest.lane, guest.asked = lane, now
         guest.connections += first
 
     def leaves(self, run: str) -> None:
@@ -89,18 +94,18 @@ def _stays(guest: _Guest, silent_s: float) -> bool:
     if silent_s > RECENT_S:
         return False
     if guest.pid:
-        return _lives(guest.pid)
+        return _born(guest.pid) == guest.born > 0
     return guest.lane.kind == "interactive"  # elsewhere: nobody knows
 
 
-def _lives(pid: int) -> bool:
+def _born(pid: int) -> int:
+    """When a process began (ticks since the machine did); 0 where none of that number lives."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        values = text.rpartition(")")[2].split()
+        return 0 if values[0] in "ZX" else int(values[19])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def peer_pid(writer: asyncio.StreamWriter) -> int:
