@@ -85,6 +85,7 @@ class _UsageError(Exception):
 def _plan(arguments: argparse.Namespace, chosen: Callable[[argparse.Namespace], Profile]) -> int:
     from glmcode.engine.fit_json import fit_json
     from glmcode.engine.fit_text import fit_lines
+    from glmcode.engine.quantised import ShapeError
 
     alone = arguments.model is not None and not arguments.profile
     if alone and arguments.command:
@@ -103,6 +104,10 @@ def _plan(arguments: argparse.Namespace, chosen: Callable[[argparse.Namespace], 
         found, notes = _fit(arguments, profile)
     except NoShape as error:
         found, notes = None, [str(error)]
+    except ShapeError as error:
+        if launch is None or arguments.model is not None:
+            raise
+        found, notes = None, [str(error)]  # vLLM may serve it all the same
     if arguments.json:
         value: dict[str, Any] = {"profile": None if profile is None else profile.name}
         if profile is not None and launch is not None:

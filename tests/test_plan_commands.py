@@ -227,3 +227,14 @@ def test_numbers_that_are_no_sizes_are_planned_or_refused_but_never_a_fault(home
             done = engine("plan", "--json", "--profile", "odd")
             assert done.returncode == 0, (flag, number, done.stderr)
             assert json.loads(done.stdout)["verdict"]
+
+
+def test_a_profile_whose_model_cannot_be_counted_still_has_its_command(
+    home: Home, tmp_path: Path
+) -> None:
+    path = written(tmp_path, REAP, kv_lora_rank=512)
+    home.write("latent", f'extends = "base"\nmodel = "{tmp_path}"\n')
+    value = planned("--profile", "latent")
+    assert value["arguments"] and "latent attention" in " ".join(value["notes"])
+    assert "max_window_tokens" not in value
+    assert engine("plan", "--model", path).returncode == 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,7 +57,7 @@ def write_record(
         "checked": dict(checked),
         "sha256": hashes,
     }
-    aside = path.with_suffix(".new")
+    aside = path.with_name(f"{path.name}.{os.getpid()}.new")  # several may pull at once
     aside.write_text(json.dumps(value, indent=1), encoding="utf-8")
     aside.replace(path)
 
