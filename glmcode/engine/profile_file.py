@@ -106,6 +106,8 @@ def _check(path: Path, kinds: Mapping[str, str], key: str, value: Any) -> None:
             _check_env(path, value)
         case "gpus" if value:
             _check_gpus(path, value)
+        case "base_url" if value:
+            _check_address(path, value)
 
 
 def _fits(key: str, kind: str, value: Any) -> tuple[bool, str]:
@@ -195,6 +197,16 @@ def _check_gpus(path: Path, text: str) -> None:
         parse_gpus(text)
     except GpuError as error:
         raise ProfileError(f"{path}: gpus: {error}") from error
+
+
+def _check_address(path: Path, text: str) -> None:
+    from glmcode.core.model import ModelError
+    from glmcode.engine.endpoint import Endpoint, address_of
+
+    try:
+        address_of(Endpoint(base_url=text))
+    except ModelError as error:
+        raise ProfileError(f"{path}: base_url: {error}") from error
 
 
 def _is_deviations(value: Any) -> bool:

@@ -115,6 +115,8 @@ def test_profiles_in_a_circle_are_refused(own: Path) -> None:
         ('gpus = "lots"\n', "'lots' is no set of GPUs"),
         ('served_name = "a\\u0000b"\n', "zero byte"),
         ('python = "~nobody99/bin/python"\n', "home directory"),
+        ('base_url = "nonsense"\n', "base_url: the address 'nonsense' is not a server's"),
+        ('base_url = "unix:rel"\n', "base_url: .* must hold a whole path"),
         ("extends = 3\n", "extends must be a string"),
         ('extends = "../tiny"\n', "'../tiny' is not a profile name"),
         ('extends = "tinny"\n', "extends 'tinny', and there is no such profile: did you mean"),
