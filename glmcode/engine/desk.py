@@ -78,7 +78,12 @@ class Desk:
         return {
             "running": [self._one(t, t.started_at) for t in self.queue.running],
             "waiting": [
-                {"position": p.position, **self._one(t, t.entered_at), "eta_s": p.eta_s}
+                {
+                    "position": p.position,
+                    **self._one(t, t.entered_at),
+                    "eta_s": p.eta_s,
+                    "kept_out": p.kept_out,
+                }
                 for t, p in self._seen().items()
                 if t.state == "waiting"
             ],

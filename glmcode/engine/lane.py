@@ -170,12 +170,14 @@ class Ahead:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """What one that waits is told. position 1 is next, 0: it is its turn now; eta_s: seconds left,
-    None: unknown."""
+    None: unknown. kept_out: its context would push out that of a turn which goes on; for a status,
+    not for the header."""
 
     position: int
     ahead: tuple[Ahead, ...]
     eta_s: float | None
     seconds: float
+    kept_out: bool = False
 
     def line(self) -> bytes:
         """The header's line, with its end: ASCII, whatever a label holds."""

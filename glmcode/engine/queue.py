@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TypeAlias
 
+from glmcode.engine.durations import Durations
 from glmcode.engine.lane import CLASSES, Ahead, Lane, Place
 from glmcode.engine.tenure import NEXT_S, Tenure, Wish
 from glmcode.engine.ticket import Run, Ticket
@@ -37,18 +38,15 @@ FORGET_S = 3600.0
 NESTED_S = 660.0
 """A run that asked nothing for so long waits for no command of its own any more: none lasts so
 long, but one in the background does, and must not count as urgent for ever."""
-PACE = 0.3
 NAMED = 20
 """How many of those ahead are named to one that waits."""
-LEAST_S, MOST_S = 0.01, 86_400.0
-"""What takes less was refused, what takes more is no measure."""
 OWN_S = 2.0
 """A run waits no longer for what its own sandboxed commands have the engine do (hatch.py)."""
 LONG_S = 120.0
 LOOK_S = 1.0
 """Such an answer that has had the engine for LONG_S gives way to who would go before its next."""
 
-Key: TypeAlias = tuple[int, bool, bool, bool, bool, bool, bool, bool, float, float, int]
+Key: TypeAlias = tuple[bool, int, bool, bool, bool, bool, bool, bool, float, float, int]
 
 
 @dataclass(slots=True)
@@ -74,7 +72,7 @@ class Queue:
     _hold: _Hold | None = None
     _within: dict[str, float] = field(default_factory=dict)
     _tenure: Tenure = field(default_factory=Tenure)
-    _pace: dict[str, float] = field(default_factory=dict)
+    _took: Durations = field(default_factory=Durations)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     def enter(self, lane: Lane, tokens: int = 0) -> Ticket:
@@ -114,7 +112,7 @@ class Queue:
             elif not ticket.forced:
                 run.breaks = 0
                 if answered:
-                    self._learn(ticket.lane.kind, now - ticket.started)
+                    self._took.learn(ticket.lane.kind, now - ticket.started)
                 if ticket.lane.ours and run.over < ticket.started:
                     self._hold = _Hold(ticket.lane.run, self._effective(ticket, now), now)
             for parent in self._parents(ticket):
@@ -230,7 +228,7 @@ class Queue:
         left: float | None = 0.0
         for one in self.running:
             ahead.append(self._ahead(one, now))
-            left = self._after(one, left, now)
+            left = self._took.after(one, left, now)
         found = {}
         for position, one in enumerate(self.waiting_order(), 1):
             kept_out = self._kept_out(one, now) > now
@@ -239,23 +237,12 @@ class Queue:
                 ahead=tuple(ahead) or self._turns(one, now),
                 eta_s=None if left is None or kept_out else round(left / self.seats, 1),
                 seconds=max(0.0, now - one.entered),
+                kept_out=kept_out,
             )
             if len(ahead) < NAMED:
                 ahead.append(self._ahead(one, now))
-            left = self._after(one, left, now)
+            left = self._took.after(one, left, now)
         return found
-
-    def _after(self, one: Ticket, left: float | None, now: float) -> float | None:
-        """Seconds until the engine is free of one more, from what requests took so far; None:
-        unknown."""
-        if one.breaking:  # gone in a moment
-            return left
-        took = self._pace.get(one.lane.kind, self._pace.get("", None))
-        if took is None or left is None:
-            return None
-        since = max(0.0, now - one.started) if one.state == "running" else 0.0
-        # One that takes longer than usual goes on for as long again as it is late.
-        return left + max(took - since, 0.3 * since if one.state == "running" else 0.0)
 
     def _ahead(self, ticket: Ticket, now: float) -> Ahead:
         running = ticket.state == "running"
@@ -367,9 +354,9 @@ class Queue:
         nested = self._nested(ticket, now) and helped < PATIENCE_S
         own = ticket.lane.within or None  # a run goes before what it started itself
         return (
+            self._kept_out(ticket, now) > now,  # the engine need not stand still for it
             self._effective(ticket, now),
             own is not None and any(one.lane.run == own for one in self.waiting),
-            self._kept_out(ticket, now) > now,
             not ticket.returned,
             not (waited > PATIENCE_S),
             not nested,
@@ -390,11 +377,3 @@ class Queue:
             return max(now, kept_out)
         until = min(hold.since + HOLD_S, self._came(first) + FAIR_S)
         return max(now, kept_out, until)
-
-    def _learn(self, kind: str, took: float) -> None:
-        if not LEAST_S <= took < MOST_S:
-            return
-        # What background work takes tells nothing of those who have something to say.
-        for name in (kind,) if kind == "background" else (kind, ""):
-            known = self._pace.get(name)
-            self._pace[name] = took if known is None else known + PACE * (took - known)

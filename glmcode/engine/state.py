@@ -34,8 +34,9 @@ class EngineStatus:
     requests the number of those being served. digest tells which settings are running. block:
     tokens of a block of the prefix cache, pool of all of it, 0 when not known. seats: requests
     that it serves at once. running and waiting: those at the engine and in the queue before it
-    (class, label, run, since as a Unix time, tokens, breaks; of a waiting one also position and
-    eta_s), as the supervisor adds them. attached: who uses it (guests.py: class, label, run, pid,
+    (class, label, run, since as a Unix time, tokens, breaks; of a waiting one also position, eta_s
+    and kept_out: it waits for the end of a turn), as the supervisor adds them.
+    attached: who uses it (guests.py: class, label, run, pid,
     since, asked, connected). listening: HOST:PORT at which it serves as well; door:
     a sentence about what is not as it should be there.
     """
@@ -142,5 +143,6 @@ def queue_lines(status: EngineStatus, now: float) -> list[str]:
 
     lines = [f"running: {since(one)}" for one in status.running]
     for one in status.waiting:
-        lines.append(f"waiting {one.get('position')}: {since(one)}{left(one.get('eta_s'))}")
+        turn = ", for the end of a turn" if one.get("kept_out") else ""
+        lines.append(f"waiting {one.get('position')}: {since(one)}{left(one.get('eta_s'))}{turn}")
     return lines

@@ -42,6 +42,7 @@ class Eye:
         self._mark = os.fsencode(folder)
         self._over = threading.Event()
         self._last = ""
+        self._kept_out: set[str] = set()
         self._threads = [
             threading.Thread(target=work, daemon=True) for work in (self._follow, self._count)
         ]
@@ -74,6 +75,8 @@ class Eye:
                 self._fault("broken off more than twice", value)
         for one in running:
             self._order(one, waiting, value)
+        self._kept_out |= {str(one["run"]) for one in waiting if one["kept_out"]}
+        self.seen["kept out"] += any(one["kept_out"] for one in waiting)
         places = [one["position"] for one in waiting]
         if places != list(range(1, len(places) + 1)):
             self._fault("places are not counted from the first", value)
@@ -92,8 +95,11 @@ class Eye:
         rank = CLASSES.index(one["class"])
         for other in waiting:
             before = other["since"] < one["since"] - SLACK_S
-            # One that was broken off has the time of when it came first.
-            if before and not other["breaks"] and CLASSES.index(other["class"]) < rank:
+            # One that was broken off has the time of when it came first, and one that waits for the
+            # end of a turn does not keep the engine from others.
+            kept_out = other["kept_out"] or other["run"] in self._kept_out
+            free = before and not other["breaks"] and not kept_out
+            if free and CLASSES.index(other["class"]) < rank:
                 self._fault("one that was more urgent waited", value)
 
     def _fault(self, what: str, value: Mapping[str, Any]) -> None:

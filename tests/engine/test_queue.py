@@ -226,6 +226,19 @@ def test_a_context_that_fits_beside_it_does_not_wait_for_it() -> None:
     assert case.served() == "", "the turn goes on all the same"
 
 
+def test_while_one_is_kept_out_the_engine_serves_those_that_fit_though_less_urgent() -> None:
+    case = Case(pool=100_000)
+    in_a_turn(case)
+    case.enter(told("b"), 60_000)
+    hook = case.enter(ours("hook", "hook"), 20_000)
+    case.time.now += HOLD_S
+    assert case.queue.waiting_order()[0] is hook and case.served() == "hook"
+    case.queue.over("a")
+    case.done(1.0)
+    case.queue.gone("hook")
+    assert case.served() == "b"
+
+
 def test_three_contexts_of_which_only_two_fit_do_not_change_places_at_every_step() -> None:
     case = Case(pool=100_000)
     for run in "ab":
