@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from glmcode.engine.absent import absent
 from glmcode.engine.attach import EngineUnavailable, find_status
 from glmcode.engine.control import ControlError, fetch, follow
 from glmcode.engine.gauges import Gauges, read_gauges
@@ -77,7 +78,7 @@ async def _watch(name: str, tell: _Teller) -> None:
         try:
             status = await find_status(paths)
             if status is None:
-                tell.status(EngineStatus(state="absent", profile=name), None)
+                tell.status(absent(paths), None)
         except EngineUnavailable as error:
             status = None
             tell.unknown(name, str(error))

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Sequence
 
+from glmcode.engine.absent import absent
 from glmcode.engine.gauges import Gauges, read_gauges
 from glmcode.engine.glance import glance
 from glmcode.engine.paths import EnginePaths, known_engines
@@ -50,7 +51,7 @@ def told(words: Sequence[str]) -> str | None:
 
 def _look(paths: EnginePaths) -> tuple[EngineStatus, Gauges | None] | None:
     if not paths.socket.exists():
-        return EngineStatus(state="absent", profile=paths.name), None
+        return absent(paths), None
     text = glance(paths.socket, "/glmcode/status", STATUS_S)
     try:
         value = json.loads(text or b"")

@@ -20,6 +20,7 @@ from typing import Any
 import glmcode
 from glmcode.base.paths import state_folder
 from glmcode.core.events import EngineProgress, Event, Notice
+from glmcode.engine.absent import absent
 from glmcode.engine.control import ControlError, ask, follow
 from glmcode.engine.paths import EnginePaths, engine_paths, known_engines
 from glmcode.engine.profile import Profile, find_tokenizer
@@ -352,8 +353,8 @@ def engine_status(profile: Profile | str) -> EngineStatus:
     Raises EngineUnavailable when a supervisor is there but cannot be understood.
     """
     name = profile if isinstance(profile, str) else profile.name
-    status = asyncio.run(find_status(engine_paths(name)))
-    return status or EngineStatus(state="absent", profile=name)
+    paths = engine_paths(name)
+    return asyncio.run(find_status(paths)) or absent(paths)
 
 
 def all_statuses() -> list[EngineStatus | EngineUnavailable]:

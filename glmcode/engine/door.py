@@ -182,11 +182,11 @@ class Door:
         if gate in self._knocking:
             self._knocking.remove(gate)
 
-    async def refusal(self, head: Head) -> bytes | None:
-        """The answer to a request that may not pass, or None."""
+    async def refusal(self, head: Head, asks: Callable[[], bool]) -> bytes | None:
+        """The answer to a request that may not pass, or None. asks: who sent it is still there."""
         if self._key:
             kind, _, said = head.headers.get("authorization", "").partition(" ")
-            right = await self._key.fits(said.strip())
+            right = await self._key.fits(said.strip(), asks)
             if kind.lower() != "bearer" or not right:
                 text = "this engine wants its key (Authorization: Bearer ..., --api-key-env)"
                 return answer(401, _error("unauthorized", text), close=True)
@@ -230,7 +230,8 @@ class Gate:
             return None
         if head is None or self.closed:
             return None
-        refusal = await self._door.refusal(head)
+        leaving = self._writer.transport.is_closing
+        refusal = await self._door.refusal(head, lambda: not leaving())
         if refusal is None:
             self._known = True
             self._door.passed(self)

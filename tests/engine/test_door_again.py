@@ -48,8 +48,18 @@ def test_a_door_opens_again_after_its_supervisor_was_killed_and_its_key_is_on_no
 ) -> None:
     port = listen(home)
     kill_supervisor(home)
+    for words in ((), ("--profile", "fake")):
+        told = subprocess.run(
+            [sys.executable, "-m", "glmcode", "engine", "status", *words],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        ).stdout
+        assert f"NOT listening on 127.0.0.1:{port} any more" in told
+        assert "engine start --profile fake" in told
     home.attach()
     assert engine_status("fake").listening == f"127.0.0.1:{port}"
+    assert engine_status("fake").door == ""
     assert code(port, "/v1/models") == 401 and code(port, "/v1/models", KEY + "x") == 401
     assert code(port, "/v1/models", KEY) == 200
     assert code(port, "/v1/models", KEY + "x") == 401
@@ -80,6 +90,7 @@ def test_a_door_that_a_person_closed_stays_closed(home: Home, how: str) -> None:
         kill_supervisor(home)
     else:
         home.close()
+        assert engine_status("fake").door == ""
     home.attach()
     assert engine_status("fake").listening == "" and not home.paths().door.exists()
     with pytest.raises(httpx.TransportError):
