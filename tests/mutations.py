@@ -1061,6 +1061,45 @@ MUTATIONS = (
         new="ranks, wide = parallel.tensor, shape.expert_mlp",
         tests=("tests/engine/test_fit.py",),
     ),
+    Mutation(
+        name="a part of a file is gone on with",
+        file="glmcode/engine/pull_file.py",
+        old="resume_size=had,",
+        new="resume_size=file.truncate(0),",
+        tests=(
+            "tests/engine/test_pull.py::test_a_file_of_which_a_part_came_goes_on_there_in_the_next_run",
+        ),
+    ),
+    Mutation(
+        name="clean follows no link",
+        file="glmcode/growth.py",
+        old="    if root.is_symlink():\n        return []",
+        new="    pass",
+        tests=("tests/test_clean_command.py::test_what_lies_behind_a_link_is_not_ours",),
+    ),
+    Mutation(
+        name="waiting before the engine is not measured as reading",
+        file="glmcode/engine/bench.py",
+        old="queue_s = queued + ",
+        new="queue_s = ",
+        tests=("tests/engine/test_bench.py",),
+    ),
+    Mutation(
+        name="experts under another name are refused",
+        file="glmcode/engine/unplanned.py",
+        old="_EXPERTS_LIKE.fullmatch(key)",
+        new="key == 0",
+        tests=("tests/engine/test_shape.py",),
+    ),
+    Mutation(
+        name="an interpreter without vLLM does not count",
+        file="glmcode/engine/managed.py",
+        old="    if found is None:",
+        new="    if False:",
+        tests=(
+            "tests/engine/test_managed.py::test_an_interpreter_into_which_nothing_came_does_not_count",
+        ),
+    ),
 )
 
 
