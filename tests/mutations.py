@@ -648,7 +648,7 @@ MUTATIONS = (
     Mutation(
         name="one whose process ended is attached no more",
         file="glmcode/engine/guests.py",
-        old="        return _lives(guest.pid)",
+        old="        return _born(guest.pid) == guest.born > 0",
         new="        return True",
         tests=(
             "tests/test_consent.py::test_one_without_a_connection_is_attached_as_long_as_its_process_lives",
