@@ -62,8 +62,7 @@ def run_engine(argv: list[str]) -> int:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors="replace")  # logs hold what a locale may not
         code: int = arguments.run(arguments)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
         return code
     except ProfileError as error:
         _say(str(error))

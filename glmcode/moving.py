@@ -45,8 +45,6 @@ def cut(text: str, columns: int) -> str:
 def unread(descriptor: int = 1) -> bool:
     """Whether nobody can read any more what is written there: a pipe without an end, a terminal
     that is gone."""
-    if descriptor == 1 and sys.stdout is None:  # it was closed before we began
-        return True
     poll = select.poll()
     poll.register(descriptor, 0)
     with suppress(OSError):
