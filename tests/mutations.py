@@ -1100,6 +1100,55 @@ MUTATIONS = (
             "tests/engine/test_managed.py::test_an_interpreter_into_which_nothing_came_does_not_count",
         ),
     ),
+    Mutation(
+        name="a sandboxed command is no more urgent than its run",
+        file="glmcode/engine/lane.py",
+        old="kind=max(given.kind, parent.kind, key=CLASSES.index),",
+        new="kind=given.kind,",
+        tests=("tests/engine/test_queue.py",),
+    ),
+    Mutation(
+        name="a run goes before what its own commands ask",
+        file="glmcode/engine/queue.py",
+        old="own is not None and any(one.lane.run == own for one in self.waiting),",
+        new="False,",
+        tests=("tests/engine/test_queue.py",),
+    ),
+    Mutation(
+        name="an answer of a command gives way to its run",
+        file="glmcode/engine/queue.py",
+        old="ticket.forced = True",
+        new="ticket.forced = False",
+        tests=("tests/engine/test_queue.py",),
+    ),
+    Mutation(
+        name="only text passes a hatch",
+        file="glmcode/engine/plain.py",
+        old='for message in _list(value.get("messages", [])):',
+        new="for message in ():",
+        tests=("tests/engine/test_hatch.py",),
+    ),
+    Mutation(
+        name="foreign servers hear nothing of a run",
+        file="glmcode/engine/introduce.py",
+        old="if self.known else {}",
+        new="if True else {}",
+        tests=("tests/engine/test_introduce.py",),
+    ),
+    Mutation(
+        name="the engine's socket is covered under Landlock",
+        file="glmcode/sandbox/launcher.py",
+        old='libc.mount(b"/dev/null", os.fsencode(str(place)), None, MS_BIND, None)',
+        new="pass",
+        tests=("tests/sandbox/test_hostile.py",),
+    ),
+    Mutation(
+        name="a nested run keeps to the rules of the outer one",
+        file="glmcode/agent_nested.py",
+        old="deny=(*options.deny, *deny),",
+        new="deny=options.deny,",
+        tests=("tests/test_nested.py",),
+    ),
 )
 
 

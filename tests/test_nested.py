@@ -24,7 +24,7 @@ from tests.engine.engine_kit import Home, until
 from tests.sandbox.kit import WORKING, Place, backend, git, repository, tell
 
 HERE = Path(__file__).resolve().parent
-GLMCODE = f"{sys.executable} -m glmcode"
+GLMCODE = f"env PYTHONPATH={HERE.parent} {sys.executable} -m glmcode"
 ASK = f"{GLMCODE} -p"
 FIVE = f"for i in 1 2 3 4 5; do {ASK} '[inner]' >out.$i 2>err.$i & done; wait; cat out.*"
 
