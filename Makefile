@@ -25,6 +25,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/launch.py
 	$(BIN)/python benchmarks/size.py
 	$(BIN)/python benchmarks/checkpoints.py
+	$(BIN)/python benchmarks/screen.py
 
 soak: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/soak

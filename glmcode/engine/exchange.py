@@ -20,6 +20,7 @@ from glmcode.core.messages import AssistantMessage
 from glmcode.core.model import Emit
 from glmcode.engine.clock import Clock
 from glmcode.engine.faults import Fault, Judge
+from glmcode.engine.gather import Gather
 from glmcode.engine.http import (
     CONNECT_S,
     Body,
@@ -301,7 +302,9 @@ class Exchange:
     async def _pump(self, response: Response, sink: Sink, clock: Clock) -> bool:
         """Feed the sink until it has a whole answer; whether the stream came to its end."""
         objects = ObjectStream()
+        gather = Gather()
         while True:
+            gather.before()
             try:
                 chunk = await _read(response, LINGER_S if sink.complete else None)
                 values = objects.feed(chunk) if chunk else objects.close()
@@ -323,6 +326,7 @@ class Exchange:
                 if not sink.complete:
                     raise self._judge.ended(_why(objects.head, chunk))
                 return True
+            await gather.after()
 
     def _take(self, value: Any, sink: Sink, clock: Clock) -> None:
         if not isinstance(value, dict):

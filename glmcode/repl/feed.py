@@ -26,6 +26,8 @@ class Feed:
         self._show = show
         self._tick = tick
         self._pending: list[Event] = []
+        self._texts: list[str] = []
+        self._tokens = 0
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
@@ -43,6 +45,7 @@ class Feed:
     def drain(self) -> None:
         """Show what waits, now."""
         self._wake.clear()
+        self._seal()
         if self._pending:
             events, self._pending = self._pending, []
             self._show(events)
@@ -60,6 +63,12 @@ class Feed:
 
     def _add(self, event: Event) -> None:
         last = self._pending[-1] if self._pending else None
+        if isinstance(event, Delta) and isinstance(last, Delta) and _same_stream(last, event):
+            self._texts.append(event.text)
+            self._tokens += event.tokens
+            return
+        self._seal()
+        last = self._pending[-1] if self._pending else None
         joined = None if last is None else _join(last, event)
         if joined is None:
             self._pending.append(event)
@@ -67,12 +76,17 @@ class Feed:
             self._pending[-1] = joined
         self._wake.set()
 
+    def _seal(self) -> None:
+        """The pieces that came after the last one of the same stream become one with it."""
+        last = self._pending[-1] if self._pending else None
+        if self._texts and isinstance(last, Delta):
+            text, tokens = last.text + "".join(self._texts), last.tokens + self._tokens
+            self._pending[-1] = replace(last, text=text, tokens=tokens)
+            self._texts, self._tokens = [], 0
+
 
 def _join(last: Event, event: Event) -> Event | None:
     match last, event:
-        case Delta(), Delta() if _same_stream(last, event):
-            text, tokens = last.text + event.text, last.tokens + event.tokens
-            return replace(last, text=text, tokens=tokens)
         case ToolOutput(), ToolOutput() if last.call_id == event.call_id:
             return replace(last, text=(last.text + event.text)[-OUTPUT_KEPT:])
         case (EngineProgress(), EngineProgress()) | (Waiting(), Waiting()) | (Queued(), Queued()):

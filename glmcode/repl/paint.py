@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from glmcode.repl.clean import plain_output, visible
 from glmcode.repl.diff import cut_diff, read_diff
+from glmcode.repl.prose import prose
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -83,10 +84,18 @@ class Painter:
 
     def markdown(self, block: str) -> list[str]:
         """One or several blocks of markdown, without blank lines around."""
+        width, text = max(MIN_WIDTH, self.width), visible(block)
+        console = self._console or self._make_console()
+        plain = None
+        if not console.no_color:
+            plain = prose(text, width, styled=console.color_system is not None)
+        return self.laid_out(text, width) if plain is None else plain
+
+    def laid_out(self, block: str, width: int) -> list[str]:
+        """The same by rich, whatever the block holds; it must be clean already."""
         from glmcode.repl.markdown import as_renderable
 
-        width = max(MIN_WIDTH, self.width)
-        lines = self._lines(as_renderable(visible(block), width), width)
+        lines = self._lines(as_renderable(block, width), width)
         while lines and _is_blank(lines[-1]):
             lines.pop()
         while lines and _is_blank(lines[0]):

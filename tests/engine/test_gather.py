@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import asyncio
+import time
+
+from glmcode.engine.gather import GATHER_S, Gather
+
+
+def spent(times: int, pause_s: float) -> float:
+    async def run() -> float:
+        gather = Gather()
+        slept = 0.0
+        for _ in range(times):
+            gather.before()
+            await asyncio.sleep(pause_s)
+            began = time.monotonic()
+            await gather.after()
+            slept += time.monotonic() - began
+        return slept
+
+    return asyncio.run(run())
+
+
+def test_what_comes_slowly_is_never_held_back() -> None:
+    assert spent(5, 0.03) < GATHER_S
+
+
+def test_a_fast_stream_is_read_once_in_a_while() -> None:
+    assert spent(10, 0.001) > 8 * GATHER_S
+
+
+def test_what_is_there_already_is_taken_without_a_pause() -> None:
+    async def run() -> float:
+        gather = Gather()
+        gather.before()
+        await asyncio.sleep(0)
+        await gather.after()
+        began = time.monotonic()
+        for _ in range(1_000):
+            gather.before()
+            await gather.after()
+        return time.monotonic() - began
+
+    assert asyncio.run(run()) < GATHER_S * 100
