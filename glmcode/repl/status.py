@@ -138,7 +138,7 @@ class Status:
         mode = "" if self.mode == "default" else self.mode
         model = self.model if len(self.model) <= 40 else self.model[:39] + "…"
         cache = "" if self.cached is None else f"cache {int(self.cached)} %"
-        digits = 0 if self.rate >= 10 else 1
+        digits = 0 if round(self.rate, 1) >= 10 else 1
         rate = f"{self.rate:,.{digits}f} tok/s" if self.rate else ""
         branch = one_line(self.branch, 30)
         forms = (
