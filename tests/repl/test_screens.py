@@ -266,6 +266,18 @@ def test_what_was_printed_stays_as_it_was_over_a_whole_session(
             )
 
 
+@pytest.mark.skipif(not shutil.which("tmux"), reason="tmux is not here")
+def test_in_tmux_nothing_erased_stays_in_the_history(tmp_path: Path) -> None:
+    script = [Reply(text="One paragraph.\n\nAnd a second one.", chunk=4, gap=0.05)]
+    with opened("tmux", tmp_path, script, (80, 24)) as session:
+        session.type("go\r")
+        session.wait_for("And a second one.")
+        session.wait_for_visible("ready")
+        shown = session.screen.text
+    assert "starting" not in shown and "connecting" not in shown
+    assert shown.count("❯") == 1 and shown.count("One paragraph.") == 1
+
+
 LEFT_BEHIND = 1_000
 """Characters: greeting, prompt and status, and what tmux may keep of live rows it wrapped before
 it told the program that it is narrower."""

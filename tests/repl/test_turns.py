@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -281,6 +282,24 @@ def test_escape_stops_a_turn_at_once_and_alt_enter_does_not(tmp_path: Path) -> N
         session.wait_for("interrupted")
         assert "line two" in session.screen.visible
         session.wait_until(lambda: engine.steps[0].aborted is not None, "the request's end")
+
+
+def test_escape_and_ctrl_c_stop_the_request_within_100_ms(tmp_path: Path) -> None:
+    script = [slow("Words and words. " * 60) for _ in range(6)]
+    took = []
+    with FakeEngine(script) as engine, glmcode(tmp_path, *reach(engine)) as session:
+        for number, key in enumerate(("\x1b", "\x03") * 3):
+            ready(session)
+            session.type("write\r")
+            before = number + 1
+            session.wait_until(lambda: session.screen.text.count("> write") >= before, "it")  # noqa: B023
+            session.wait_for_visible("answering")
+            pressed = time.monotonic()
+            session.type(key)
+            session.wait_until(lambda: engine.steps[-1].aborted is not None, "the end")
+            took.append((engine.steps[-1].aborted or 0.0) - pressed)
+            session.wait_until(lambda: session.screen.text.count("interrupted") >= before, "it")  # noqa: B023
+    assert min(took[0::2]) < 0.1 and min(took[1::2]) < 0.1, took
 
 
 def test_escape_at_a_question_is_a_no_and_stops_the_turn(tmp_path: Path) -> None:
