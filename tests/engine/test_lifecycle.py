@@ -63,10 +63,10 @@ async def told(home: Home, route: str) -> None:
         await ask(home.paths().socket, "POST", f"/glmcode/{route}", {}, timeout_s=40)
 
 
-def test_each_of_two_who_stop_an_engine_waits_until_it_is_gone(home: Home) -> None:
-    home.profile("fake", "--linger", "2")
+def test_each_of_two_who_stop_an_engine_waits_until_it_has_had_its_time(home: Home) -> None:
+    home.profile("fake", "--linger", "3")
     home.attach()
-    pid = home.child()
+    pid, began = home.child(), time.monotonic()
 
     async def both() -> bool:
         first = asyncio.ensure_future(told(home, "stop"))
@@ -77,6 +77,7 @@ def test_each_of_two_who_stop_an_engine_waits_until_it_is_gone(home: Home) -> No
         return lives
 
     assert asyncio.run(both()) is False
+    assert time.monotonic() - began > 2.8
 
 
 def test_two_restarts_at_once_leave_one_engine(home: Home) -> None:
