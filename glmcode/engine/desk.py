@@ -183,7 +183,7 @@ class Desk:
                 place = self._seen().get(ticket)
                 if place and ticket.lane.ours and not quiet and _tells(said, place):
                     said = place
-                    _tell(writer, place)
+                    _tell(writer, place.nameless() if ticket.lane.within else place)
                 await self._signalled(ticket, leaving)
                 if leaving.done() and leaving.result():
                     return {}
@@ -216,12 +216,16 @@ class Desk:
             begun = self.queue.known(ticket)  # a run that has begun waits for its next steps
             if begun or (self.queue.can_begin(ticket) and waited < GRACE_S):
                 return None
-            words = self.queue.place(ticket).words()
+            words = self._words(ticket)
             return _error("queue_busy", f"the engine is busy and waiting was ruled out: {words}")
         if waited < limit:
             return None
-        words = self.queue.place(ticket).words()
+        words = self._words(ticket)
         return _error("queue_timeout", f"the engine was busy for {waited:.0f} s: {words}")
+
+    def _words(self, ticket: Ticket) -> str:
+        place = self.queue.place(ticket)
+        return (place.nameless() if ticket.lane.within else place).words()
 
     async def _hand_over(
         self,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 from urllib.parse import quote, unquote
@@ -32,7 +32,7 @@ TURN_OVER = "/glmcode/turn-over"
 """Where a run that says TURNS tells that its turn is over: it goes on only when a person does."""
 LONGEST = 200
 DEEPEST = 16
-_WORDS: Mapping[QueueClass, str] = {
+_WORDS: Mapping[str, str] = {
     "interactive": "session",
     "scripted": "scripted run",
     "hook": "git hook",
@@ -178,6 +178,11 @@ class Place:
     eta_s: float | None
     seconds: float
     kept_out: bool = False
+
+    def nameless(self) -> Place:
+        """The same without saying where those ahead work: for what a sandboxed command is told."""
+        ahead = (replace(one, label=_WORDS.get(one.kind, "run")) for one in self.ahead)
+        return replace(self, ahead=tuple(ahead))
 
     def line(self) -> bytes:
         """The header's line, with its end: ASCII, whatever a label holds."""

@@ -244,9 +244,11 @@ def test_headers_of_a_command_do_not_reach_the_engine(
 
 def test_a_command_counts_as_its_run_whatever_it_says(hatch: Path, up: Home, parent: Lane) -> None:
     victim = lane("interactive", "victim")
-    first = Front(up, victim, cap=60)
+    first = Front(up, victim, cap=120)
     running("victim")
     claims = [f"{RUN}: {victim.run}", f"{PARENTS}: {victim.run}", "x-glmcode-class: interactive"]
+    hasty = Asking(hatch, stream(2), f"{RUN}: hasty", "x-glmcode-wait: 0")
+    assert b"after the session (for" in hasty.end() and b"/src/" not in hasty.text
     liar = Asking(hatch, stream(2), *claims, "x-glmcode-label: session%20in%20~/work")
     until(lambda: engine_status("fake").waiting)
     (one,) = engine_status("fake").waiting
@@ -255,6 +257,7 @@ def test_a_command_counts_as_its_run_whatever_it_says(hatch: Path, up: Home, par
     assert one["run"].startswith(parent.run) and one["run"] != parent.run
     first.end()
     assert liar.end().startswith(b"HTTP/1.1 102") and liar.whole
+    assert b'"session",' in liar.text and b"victim" not in liar.text
 
 
 def test_names_of_runs_do_not_grow_without_end(hatch: Path, up: Home, parent: Lane) -> None:

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from glmcode.sandbox import Backend, choose_backend, find_backend, not_covered, withheld
+from glmcode.sandbox import (
+    Backend,
+    Sandbox,
+    choose_backend,
+    find_backend,
+    not_covered,
+    withheld,
+)
 from glmcode.sandbox.bubblewrap import bubblewrap_argv
 from glmcode.sandbox.explain import explain
 from glmcode.sandbox.folder import planned_folder, private_folder
@@ -361,3 +368,29 @@ def test_what_a_killed_session_left_behind_is_removed_by_the_next_and_nothing_el
     assert (tmp_path / other / "file").exists() and (kept / "file").exists()
     del last
     assert not mine.exists() and kept.exists()
+
+
+def test_a_run_inside_a_sandbox_says_that_it_holds_where_none_of_its_own_works(
+    tmp_path: Path,
+) -> None:
+    told: list[str] = []
+    sandbox = Sandbox(
+        "workspace-write",
+        tmp_path,
+        around=True,
+        say=told.append,
+        backend=lambda: Backend(mechanism="none", why="no"),
+    )
+    wrapped = sandbox.wrap(["/bin/bash", "-c", "x"], {"GLMCODE_NESTED": "/dev/glmcode"}, tmp_path)
+    assert told == ["commands keep the sandbox of the run around this one, as it is"]
+    assert wrapped.environment["GLMCODE_NESTED"] == "/dev/glmcode"
+
+
+def test_the_way_to_the_engine_comes_last_in_a_seatbelt_profile_after_what_closes_its_folder(
+    tmp_path: Path,
+) -> None:
+    given = policy(tmp_path, hidden=(tmp_path,))
+    way = tmp_path / "h1"
+    lines = seatbelt_profile(given, layout(given, {}), way).splitlines()
+    assert lines[-1] == f'(allow network-outbound (remote unix-socket (literal "{way}")))'
+    assert str(way) not in seatbelt_profile(given, layout(given, {}))
