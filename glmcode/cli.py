@@ -25,6 +25,8 @@ STARTED = time.monotonic()
 COMMANDS = {
     "engine": ("engine_commands", "run_engine"),
     "debug": ("debug", "run_debug"),
+    "hook": ("githooks.command", "run_hook_command"),
+    "commit-message": ("githooks.message_command", "run_commit_message"),
     "map": ("map_command", "run_map"),
     "review": ("review_command", "run_review"),
     "sessions": ("sessions_commands", "run_sessions"),
@@ -36,11 +38,7 @@ COMMANDS = {
     "demo": ("demo", "run_demo"),
 }
 """First word -> module of the package and function, which takes the words after it."""
-LATER = (
-    "hook",
-    "commit-message",
-    "batch",
-)
+LATER = ("batch",)
 
 
 class _Stopped(BaseException):

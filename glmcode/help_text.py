@@ -10,6 +10,9 @@ usage:
                                         appended to the prompt, "-" reads the prompt from it
   glmcode review [--staged|--base REF|--pr-file FILE] [--format text|json|sarif|github]
                                         what is wrong with a change; exit code 4: block
+  glmcode hook install|uninstall|list|run [NAME...]
+                                        hooks of git: review of commits and pushes, messages
+  glmcode commit-message                a message for what is staged
   glmcode sessions list|show|export|rm  the conversations that were had
   glmcode undo [N] [--list|--to ID|--redo] [--dry-run] [--yes] [--force]
                                         take back what the last turns changed in this folder

@@ -143,17 +143,29 @@ def review_key(data: bytes, model: str) -> str:
 
 def kept_review(key: str) -> Judged | None:
     """A judgement that was kept; None: there is none that can be read."""
+    told = kept_value(key)
     try:
-        told = json.loads((_folder() / f"{key}.json").read_bytes())
         found = tuple(Finding(**one) for one in told["findings"])
         return Judged(told["verdict"], found, tuple(told["left_out"]))
-    except (OSError, ValueError, TypeError, KeyError):
+    except (TypeError, KeyError):
         return None
 
 
 def keep_review(key: str, judged: Judged) -> None:
     """Keep a judgement, if that can be done; the oldest go."""
-    value: dict[str, Any] = asdict(judged)
+    keep_value(key, asdict(judged))
+
+
+def kept_value(key: str) -> Any:
+    """What was kept under a key; None: nothing that can be read."""
+    try:
+        return json.loads((_folder() / f"{key}.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def keep_value(key: str, value: Any) -> None:
+    """Keep a value of JSON under a key, if that can be done; the oldest go."""
     with suppress(OSError):
         folder = private_folder(_folder())
         file = folder / f"{key}.json.{os.getpid()}"

@@ -1,0 +1,166 @@
+"""Puts a hook into a repository and takes it out again, byte for byte as it was.
+
+What was there is moved aside under a name of our own and still runs, before ours; uninstalling
+moves it back. The hook is a small script that names its interpreter by its absolute path and
+passes with a notice when that is gone: a removed glmcode never stops a commit. Must not touch a
+hook that somebody changed after us.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from glmcode.githooks.place import NAMES, HookError, Name, Place
+
+MARK = "# glmcode hook"
+BEFORE = ".before-glmcode"
+_SCRIPT = """\
+#!/bin/sh
+{mark} {name}: `glmcode hook uninstall {name}` removes it{made}
+before="$0{suffix}"
+python={python}
+{body}"""
+_PLAIN = """\
+if [ -x "$before" ]; then "$before" "$@" || exit $?; fi
+if [ ! -x "$python" ]; then
+  echo "glmcode: $python is gone: {name} passed; \\`glmcode hook install\\` mends it" >&2
+  exit 0
+fi
+exec "$python" -P -m glmcode hook run {name} {options}-- "$@"
+"""
+_WITH_STDIN = """\
+refs=$(cat)
+say() {{ if [ -n "$refs" ]; then printf '%s\\n' "$refs"; fi; }}
+if [ -x "$before" ]; then say | "$before" "$@" || exit $?; fi
+if [ ! -x "$python" ]; then
+  echo "glmcode: $python is gone: {name} passed; \\`glmcode hook install\\` mends it" >&2
+  exit 0
+fi
+say | "$python" -P -m glmcode hook run {name} {options}-- "$@"
+"""
+_MADE = "; its folder was made, too"
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A hook in a repository. state: "ours", "other" (somebody else's) or "none". chained: what
+    was there before runs first."""
+
+    name: Name
+    path: Path
+    state: str
+    chained: bool
+
+
+def script(name: Name, options: list[str], *, made: bool) -> str:
+    """The hook's text. options: of `hook run`. made: the folder was made for it."""
+    body = _WITH_STDIN if name == "pre-push" else _PLAIN
+    given = "".join(f"{shlex.quote(word)} " for word in options)
+    return _SCRIPT.format(
+        mark=MARK,
+        name=name,
+        made=_MADE if made else "",
+        suffix=BEFORE,
+        python=shlex.quote(sys.executable),
+        body=body.format(name=name, options=given),
+    )
+
+
+def look(place: Place) -> list[Installed]:
+    """What stands for each hook. Raises HookError."""
+    return [_installed(place, name) for name in NAMES]
+
+
+def install(place: Place, name: Name, options: list[str]) -> Installed:
+    """Put a hook there, in front of what is there. Raises HookError."""
+    _refuse(place, name)
+    path = place.hooks / name
+    before = path.with_name(name + BEFORE)
+    state = _installed(place, name).state
+    made = not place.hooks.exists() or any(_made(one) for one in look(place))
+    try:
+        place.hooks.mkdir(parents=True, exist_ok=True)
+        if state == "other":
+            if os.path.lexists(before):
+                raise HookError(
+                    f"{before} is there already, from an earlier install: look at both, and "
+                    "remove one of them"
+                )
+            path.rename(before)
+        _write(path, script(name, options, made=made))
+    except OSError as error:
+        if state == "other" and not os.path.lexists(path) and os.path.lexists(before):
+            before.rename(path)
+        raise HookError(f"{path} cannot be written: {error.strerror or error}") from error
+    return _installed(place, name)
+
+
+def uninstall(place: Place, name: Name) -> bool:
+    """Take a hook out and put back what was there; whether there was one. Raises HookError."""
+    found = _installed(place, name)
+    if found.state == "none":
+        return False
+    if found.state == "other":
+        raise HookError(f"{found.path} is not glmcode's (or was changed): it was left alone")
+    before = found.path.with_name(name + BEFORE)
+    made = _made(found)
+    try:
+        if os.path.lexists(before):
+            before.replace(found.path)
+        else:
+            found.path.unlink()
+        if made and not any(place.hooks.iterdir()):
+            place.hooks.rmdir()
+    except OSError as error:
+        raise HookError(f"{found.path} cannot be removed: {error.strerror or error}") from error
+    return True
+
+
+def _refuse(place: Place, name: Name) -> None:
+    call = f"glmcode hook run {name} --"
+    if place.manager == "lefthook":
+        raise HookError(
+            f"this repository's hooks are lefthook's, which writes them anew: add a command "
+            f"`{call} {{1}}` to {name} in its configuration instead"
+        )
+    if place.manager == "shared":
+        raise HookError(
+            f"core.hooksPath is {place.hooks}, outside of this repository, for all repositories "
+            f'that use it: call `{call} "$@"` from the {name} there, or unset core.hooksPath here'
+        )
+
+
+def _installed(place: Place, name: Name) -> Installed:
+    path = place.hooks / name
+    chained = os.path.lexists(path.with_name(name + BEFORE))
+    if not os.path.lexists(path):
+        return Installed(name, path, "none", chained)
+    ours = not path.is_symlink() and f"{MARK} {name}:" in _text(path)
+    return Installed(name, path, "ours" if ours else "other", chained and ours)
+
+
+def _made(hook: Installed) -> bool:
+    return hook.state == "ours" and _MADE in _text(hook.path)
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(4_096).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all: git may call it at any moment."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.chmod(0o755)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,127 @@
+"""Messages of commits: proposed from what is staged, and judged against it.
+
+A message is proposed in the repository's own style (the subjects of its last commits are shown)
+and only where there is none yet; comments and whatever else stands in git's file stay. Must not
+replace what a person wrote.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from glmcode.githooks.asking import Asking
+from glmcode.githooks.place import HookError, ask_git, run_git
+from glmcode.review.diff import parse_diff
+from glmcode.review.showing import overview, show_file
+from glmcode.review.source import staged_diff
+
+SUBJECTS = 15
+WIDTH = 72
+SCISSORS = ">8"
+CONVENTIONAL = re.compile(r"^[a-z]+(\([^)]*\))?!?: \S")
+SKIPPED = ("fixup! ", "squash! ", "amend! ", "Merge ", "Revert ")
+PROPOSAL: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {"subject": {"type": "string"}, "body": {"type": "string"}},
+    "required": ["subject", "body"],
+    "additionalProperties": False,
+}
+CHECK: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "reasons": {"type": "array", "maxItems": 5, "items": {"type": "string"}},
+        "verdict": {"enum": ["pass", "warn", "block"]},
+    },
+    "required": ["reasons", "verdict"],
+    "additionalProperties": False,
+}
+
+
+def proposed(root: Path, asking: Asking) -> str:
+    """A message for what is staged; "" where nothing is. Raises NoAnswer, HookError."""
+    data = staged_diff(root)
+    files = parse_diff(data)
+    if not files:
+        return ""
+    told = asking.structured("commit_message.md", f"{_style(root)}\n{_diff(files)}", PROPOSAL)
+    subject = " ".join(str(told["subject"]).split())
+    paragraphs = [" ".join(one.split()) for one in str(told["body"]).split("\n\n")]
+    body = "\n\n".join(textwrap.fill(one, WIDTH) for one in paragraphs if one)
+    return f"{subject}\n\n{body}\n" if body else f"{subject}\n"
+
+
+def prepare(root: Path, words: Sequence[str], asking: Asking) -> int:
+    """prepare-commit-msg FILE [SOURCE [COMMIT]]: write a message where there is none. Always 0."""
+    if not words or len(words) > 1:  # a message, a template, a merge, a squash or a commit is there
+        return 0
+    file = root / words[0]
+    held = file.read_bytes()
+    if written(held.decode("utf-8", "replace"), comment_char(root)).strip():
+        return 0
+    message = proposed(root, asking)
+    if message and file.read_bytes() == held:
+        file.write_bytes(message.encode("utf-8", "replace") + held)
+    return 0
+
+
+def check(root: Path, words: Sequence[str], asking: Asking, say: Callable[[str], None]) -> int:
+    """commit-msg FILE: judge the message against what is staged; 1 blocks."""
+    if not words:
+        return 0
+    text = (root / words[0]).read_bytes().decode("utf-8", "replace")
+    message = written(text, comment_char(root)).strip()
+    files = parse_diff(staged_diff(root))
+    if not message or not files or message.startswith(SKIPPED):
+        return 0
+    asked = f"{_style(root)}\nThe message:\n\n{message}\n\n{_diff(files)}"
+    told = asking.structured("commit_check.md", asked, CHECK)
+    reasons = [" ".join(str(one).split()) for one in told["reasons"]]
+    verdict = told["verdict"] if reasons else "pass"  # nobody is stopped without being told why
+    if verdict == "pass":
+        return 0
+    say(f"commit-msg: {verdict}: {'; '.join(reasons)}")
+    return 1 if verdict == "block" else 0
+
+
+def written(text: str, comment: str) -> str:
+    """What a person wrote: without comments, and without what stands below the scissors."""
+    lines = []
+    for line in text.splitlines():
+        if line.startswith(comment):
+            if SCISSORS in line and "---" in line:
+                break
+            continue
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def comment_char(root: Path) -> str:
+    """What comments of a message begin with here."""
+    for key in ("core.commentString", "core.commentChar"):
+        try:
+            found = ask_git(root, "config", "--get", key)
+        except HookError:
+            continue
+        if found and found != "auto":
+            return found
+    return "#"
+
+
+def _style(root: Path) -> str:
+    done = run_git(root, ("log", f"--max-count={SUBJECTS}", "--no-merges", "--format=%s"))
+    subjects = done.stdout.decode("utf-8", "replace").splitlines() if not done.returncode else []
+    if not subjects:
+        return "This is the first commit of the repository.\n"
+    told = "Subjects of this repository, the newest first:\n" + "\n".join(subjects) + "\n"
+    if sum(bool(CONVENTIONAL.match(one)) for one in subjects) * 2 > len(subjects):
+        told += "It uses Conventional Commits (type(scope): subject).\n"
+    return told
+
+
+def _diff(files: Sequence[Any]) -> str:
+    shown = "\n".join(show_file(file) for file in files if not file.binary)
+    return f"What is staged:\n{overview(files)}\n\n{shown}"

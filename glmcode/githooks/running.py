@@ -1,0 +1,190 @@
+"""What git calls: `glmcode hook run NAME`, which answers git with 0 or 1.
+
+It looks at what git is about to commit (the index that git names, never the working tree),
+asks an engine that is up, and says on stderr what was found. Whatever else happens (no engine,
+no time, an interruption) lets git go on, or blocks where the hook was installed to fail closed;
+both say why. Quiet while git itself replays commits. Must not write to the index or the tree.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glmcode.githooks import messages
+from glmcode.githooks.asking import Asking, NoAnswer
+from glmcode.githooks.place import HookError, Name, ask_git
+from glmcode.githooks.terminal import own_interrupts
+from glmcode.repl.clean import visible
+from glmcode.review.diff import DiffError, parse_diff
+from glmcode.review.findings import Judged, merge
+from glmcode.review.formats import Told, shown
+from glmcode.review.judging import Review, keep_review, kept_review, review_key
+from glmcode.review.source import SourceError, empty_tree, range_diff, staged_diff
+from glmcode.review_command import model_key
+
+if TYPE_CHECKING:
+    from glmcode.cli_options import Arguments
+
+RUNNING = "GLMCODE_HOOK"
+"""Set for what a hook starts: a hook inside of a hook passes."""
+REPLAYS = (
+    "rebase-merge", "rebase-apply", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "BISECT_LOG",
+)  # fmt: skip
+"""Files of git's that stand while it replays or joins commits."""
+BYPASS = "(git's --no-verify passes it)"
+
+
+@dataclass(frozen=True, slots=True)
+class HookRun:
+    """One call by git. words: git's own arguments. closed: what can't be judged blocks. always:
+    also while git replays commits."""
+
+    name: Name
+    words: tuple[str, ...]
+    arguments: Arguments
+    deadline_s: float
+    closed: bool = False
+    start: bool = False
+    always: bool = False
+
+
+def run_hook(run: HookRun) -> int:
+    """Do what the hook is for; 0 lets git go on, 1 does not."""
+    if os.environ.get(RUNNING):
+        return 0
+    os.environ[RUNNING] = run.name
+    with own_interrupts():
+        return _called(run)
+
+
+def _called(run: HookRun) -> int:
+    began = time.monotonic()
+    try:
+        root = _root()
+        if not run.always and run.name != "pre-push" and _replays(root):
+            return 0
+        asking = Asking(run.arguments, began + run.deadline_s, run.start)
+        match run.name:
+            case "pre-commit":
+                return _review(run, asking, [("what is staged", staged_diff(root))])
+            case "pre-push":
+                return _review(run, asking, _pushed(root, sys.stdin.buffer.read()))
+            case "prepare-commit-msg":
+                return messages.prepare(root, run.words, asking)
+            case "commit-msg":
+                return messages.check(root, run.words, asking, say)
+    except NoAnswer as error:
+        return _unjudged(run, str(error))
+    except (HookError, SourceError, DiffError, OSError) as error:
+        return _unjudged(run, str(error))
+    except KeyboardInterrupt:
+        say(f"{run.name}: interrupted: git goes on")
+        return 0
+
+
+def _unjudged(run: HookRun, why: str) -> int:
+    if run.closed and run.name != "prepare-commit-msg":
+        say(f"{run.name}: blocked, nothing was judged: {why} {BYPASS}")
+        return 1
+    say(f"{run.name}: passed without a look: {why}")
+    return 0
+
+
+def _root() -> Path:
+    """The working tree; in a bare repository its own folder."""
+    try:
+        return Path(ask_git(Path.cwd(), "rev-parse", "--show-toplevel"))
+    except HookError:
+        return Path(ask_git(Path.cwd(), "rev-parse", "--absolute-git-dir"))
+
+
+def _replays(root: Path) -> bool:
+    git_dir = Path(ask_git(root, "rev-parse", "--absolute-git-dir"))
+    return any((git_dir / name).exists() for name in REPLAYS)
+
+
+def _review(run: HookRun, asking: Asking, diffs: Sequence[tuple[str, bytes]]) -> int:
+    began = time.monotonic()
+    told: list[Judged] = []
+    files = known = 0
+    for _, data in diffs:
+        changed = parse_diff(data)
+        if not changed:
+            continue
+        files += len(changed)
+        key = review_key(data, model_key(run.arguments))
+        kept = kept_review(key)
+        if kept is None:
+            asking.check()
+            review: Review = asking.review(changed)
+            kept = review.judged
+            if not kept.left_out or _only_binary(kept):
+                keep_review(key, kept)
+        else:
+            known += 1
+        told.append(kept)
+    if not told:
+        return 0
+    whole = merge(told)
+    what = ", ".join(what for what, _ in diffs)
+    seconds = time.monotonic() - began
+    text = shown(Told(whole, what, files, known == len(told), seconds, {}), "text")
+    say(text.rstrip("\n"), head=f"glmcode {run.name}: ")
+    if whole.verdict == "block":
+        say(f"{run.name}: blocked {BYPASS}")
+        return 1
+    return 0
+
+
+def _only_binary(judged: Judged) -> bool:
+    return all(name.endswith("(binary)") for name in judged.left_out)
+
+
+def _pushed(root: Path, refs: bytes) -> list[tuple[str, bytes]]:
+    """The ranges that a push brings, from git's lines `local sha remote sha`."""
+    found = []
+    for line in refs.decode("utf-8", "replace").splitlines():
+        parts = line.split(" ")
+        if len(parts) != 4 or not parts[1].strip("0"):
+            continue  # a deletion brings nothing
+        name, new, old = parts[2].removeprefix("refs/heads/"), parts[1], parts[3]
+        base = old if old.strip("0") and _has(root, old) else _fork_point(root, new)
+        found.append((name, range_diff(root, base, new)))
+    return found
+
+
+def _has(root: Path, commit: str) -> bool:
+    try:
+        ask_git(root, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}")
+    except HookError:
+        return False
+    return True
+
+
+def _fork_point(root: Path, new: str) -> str:
+    """Of a new branch: the newest commit that some remote has, else the empty tree."""
+    try:
+        listed = ask_git(root, "rev-list", "--topo-order", new, "--not", "--remotes")
+    except HookError:
+        return empty_tree(root)
+    commits = listed.split()
+    if not commits:
+        return new
+    try:
+        return ask_git(root, "rev-parse", "--verify", "--quiet", f"{commits[-1]}^")
+    except HookError:
+        return empty_tree(root)
+
+
+def say(text: str, head: str = "glmcode: ") -> None:
+    """A line or more for the person, where git shows it."""
+    try:
+        os.write(2, f"{head}{visible(text)}\n".encode("utf-8", "replace"))
+    except OSError:
+        pass
