@@ -1,4 +1,4 @@
-"""Events on their way to the screen: taken at any speed, shown at most 15 times a second.
+"""Events on their way to the screen: taken at any speed, shown at most 12 times a second.
 
 The agent's `emit` may neither block nor raise, so it only appends here; a writer drains.
 Neighbouring pieces of the same stream are joined while they wait, and of a command's live
@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from glmcode.core.events import Delta, EngineProgress, Event, Queued, ToolOutput, Waiting
 
-INTERVAL_S = 1 / 15
+INTERVAL_S = 1 / 12
 TICK_S = 0.5
 OUTPUT_KEPT = 16_384
 

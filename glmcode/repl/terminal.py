@@ -85,6 +85,7 @@ class Terminal:
         self._editing = False
         self._tail: list[str] = []
         self._tail_size = (0, 0)
+        self._tail_text: StyleAndTextTuples = []
         self._began = 0.0
         made = Output.from_pty(
             sys.stdout,
@@ -301,12 +302,15 @@ class Terminal:
     def _lay_out(self) -> None:
         """The tail for the size that the terminal has now."""
         self._tail_size = self.size
-        self._tail = self._live.tail(max(1, min(MAX_TAIL, self._tail_size[1] - 6)))
+        tail = self._live.tail(max(1, min(MAX_TAIL, self._tail_size[1] - 6)))
+        if tail != self._tail:
+            self._tail = tail
+            self._tail_text = to_formatted_text(ANSI("\n".join(tail)))
 
     def _moving(self) -> StyleAndTextTuples:
         if self._tail_size != self.size:
             self._lay_out()
-        return to_formatted_text(ANSI("\n".join(self._tail)))
+        return self._tail_text
 
     def _queued(self) -> StyleAndTextTuples:
         width = max(10, self.size[0] - 11)
