@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import subprocess
 import sys
 import time
@@ -178,3 +179,75 @@ def test_three_terminals_share_the_engine_and_each_gets_its_answer(
         result = json.loads(out.splitlines()[-1])
         assert result["num_turns"] >= 1, err.decode()
         assert result["usage"]["output_tokens"] > 0, err.decode()
+
+
+LENGTHS = (1, 2, 17, 127, 128, 129, 700, 1500)
+"""Tokens of an answer: less than a block of the cache, exactly as many, and more."""
+
+
+async def streamed(engine: TinyEngine, kind: QueueClass, name: str, made: int) -> list[str]:
+    """The lines of a raw stream of so many tokens, after a prompt of its own."""
+    sampling = {"max_tokens": made, "temperature": 0, "ignore_eos": True, "logprobs": 1}
+    prompt = [300 + (7 * number + made) % 600 for number in range(100 + made)]
+    body = {"token_ids": prompt, "sampling_params": sampling, "stream": True}
+    body |= {"output_mode": "tokens", "request_id": name, "model": "tiny"}
+    body |= {"stream_options": {"include_usage": True}}
+    transport = httpx.AsyncHTTPTransport(uds=str(engine.address.socket))
+    headers = {"x-glmcode-class": kind}
+    async with (
+        httpx.AsyncClient(transport=transport, base_url="http://engine", timeout=120.0) as http,
+        http.stream("POST", "/inference/v1/generate", json=body, headers=headers) as stream,
+    ):
+        return [line async for line in stream.aiter_lines()]
+
+
+async def broken_off_at(engine: TinyEngine, made: int, moments: Iterable[float]) -> list[str]:
+    """The same, while somebody more urgent comes at these moments (seconds from its begin)."""
+
+    async def comes(moment: float) -> None:
+        await asyncio.sleep(moment)
+        assert len(streamed_ids(await streamed(engine, "interactive", "person", 3))) == 3
+
+    persons = [asyncio.ensure_future(comes(moment)) for moment in moments]
+    lines = await streamed(engine, "hook", f"again-{made}", made)
+    await asyncio.gather(*persons)
+    return lines
+
+
+def facts(lines: list[str]) -> tuple[list[int], set[str], list[tuple[int, int]], int]:
+    """Ids, names, usages (prompt, answer) and logprobs of a stream."""
+    values = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+    choices = [choice for value in values for choice in value["choices"]]
+    usages = [one["usage"] for one in values if one.get("usage")]
+    return (
+        streamed_ids(lines),
+        {value["request_id"] for value in values},
+        [(one["prompt_tokens"], one["completion_tokens"]) for one in usages],
+        sum(len(choice["logprobs"]["content"]) for choice in choices if choice.get("logprobs")),
+    )
+
+
+def test_streams_of_all_lengths_broken_off_at_any_moment_are_the_same(
+    tiny_engine: TinyEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLMCODE_HOME", str(tiny_engine.home))
+    chance = random.Random(11)
+    breaks = 0
+    for made in LENGTHS:
+        began = time.monotonic()
+        whole, names, usages, logprobs = facts(
+            asyncio.run(streamed(tiny_engine, "hook", "whole", made))
+        )
+        took = time.monotonic() - began
+        assert (len(whole), len(names), logprobs) == (made, 1, made)
+        for _ in range(3):
+            moments = [chance.uniform(0.0, took) for _ in range(chance.randint(1, 3))]
+            lines = asyncio.run(broken_off_at(tiny_engine, made, moments))
+            again, other_names, other_usages, other_logprobs = facts(lines)
+            assert again == whole
+            assert (len(other_names), other_logprobs) == (1, made)
+            assert other_usages == usages == [(100 + made, made)]
+            assert lines.count("data: [DONE]") == 1
+            breaks += len(moments)
+    print(f"{breaks} times somebody came")
+    assert not engine_status("tiny").running
