@@ -159,15 +159,17 @@ def _shape(arguments: argparse.Namespace, profile: Profile | None) -> tuple[Mode
     """The model's sizes: from --model, from the model on this disk, or from the profile."""
     from glmcode.engine.shape import read_shape
 
-    notes: list[str] = []
-    if arguments.model is not None:
-        shape = read_shape(_model_path(arguments.model))
-    else:
+    if arguments.model is None:
         assert profile is not None
-        shape, notes = profile_shape(profile)
-    if profile is not None and profile.dtype != "auto":
-        shape = replace(shape, dtype=profile.dtype)
-    return shape, notes
+        return profile_shape(profile)
+    return _as_served(read_shape(_model_path(arguments.model)), profile), []
+
+
+def _as_served(shape: ModelShape, profile: Profile | None) -> ModelShape:
+    """With the dtype that a profile names."""
+    if profile is None or profile.dtype == "auto":
+        return shape
+    return replace(shape, dtype=profile.dtype)
 
 
 def profile_shape(profile: Profile) -> tuple[ModelShape, list[str]]:
@@ -179,9 +181,9 @@ def profile_shape(profile: Profile) -> tuple[ModelShape, list[str]]:
 
     folder = profile.local_model or cached_snapshot(profile.model, profile.revision)
     if folder is not None and (folder / "config.json").is_file():
-        return read_shape(folder), []
+        return _as_served(read_shape(folder), profile), []
     if profile.shape:
-        shape = read_shape(Path(profile.shape))
+        shape = _as_served(read_shape(Path(profile.shape)), profile)
         group = shape.quantisation.default.group
         note = f"{profile.model} is not on this disk: sizes from {Path(profile.shape).name}"
         return shape, [note + (f", where group size {group} is assumed" if group else "")]

@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from glmcode.engine.profile import load_profile
+from glmcode.engine.quantised import plain_width
+from glmcode.plan_commands import profile_shape
 from tests.engine.engine_kit import Home, new_home
 from tests.engine.fit_configs import LLAMA_8B, REAP
 
@@ -238,3 +241,11 @@ def test_a_profile_whose_model_cannot_be_counted_still_has_its_command(
     assert value["arguments"] and "latent attention" in " ".join(value["notes"])
     assert "max_window_tokens" not in value
     assert engine("plan", "--model", path).returncode == 1
+
+
+def test_the_dtype_of_a_profile_counts_before_that_of_the_file(home: Home) -> None:
+    for dtype, size in (("float32", 2560), ("float", 2560), ("half", 1280), ("auto", 1280)):
+        home.write("mine", f'extends = "tiny"\ndtype = "{dtype}"\n')
+        assert planned("--profile", "mine")["kv_bytes_per_token_per_gpu"] == size
+        shape, _ = profile_shape(load_profile("mine"))
+        assert plain_width(shape.dtype) * 640 == size

@@ -15,7 +15,10 @@ from typing import Any, Literal, TypeAlias
 
 Method: TypeAlias = Literal["none", "gptq", "awq", "compressed-tensors", "fp8"]
 
-_WIDTHS: Mapping[str, float] = {"float16": 2, "bfloat16": 2, "float32": 4}
+_WIDTHS: Mapping[str, float] = {
+    **{"float16": 2, "half": 2, "bfloat16": 2},
+    **{"float32": 4, "float": 4},
+}
 _RULES_MOST = 5_000
 _TRIALS_MOST = 20_000
 """Patterns times layers: beyond it reading a file could take minutes."""
