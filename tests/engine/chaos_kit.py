@@ -36,8 +36,8 @@ from tests.engine.engine_kit import Home, until
 
 ROOT = Path(__file__).resolve().parents[2]
 OPERATIONS = {
-    "request": 36,
-    "request of a process": 10,
+    "request": 46,
+    "request of a process": 14,
     "headless run": 4,
     "cancel": 6,
     "stop reading": 3,
