@@ -162,6 +162,19 @@ def test_a_supervisor_that_was_asked_for_before_a_stop_does_not_begin(home: Home
     assert holder(home.paths())
 
 
+def test_who_waited_since_before_a_restart_may_still_start_it(home: Home) -> None:
+    home.profile("fake")
+    home.attach()
+    asked = time.time()
+    restart = engine("restart", "--yes")
+    _, err = restart.communicate(timeout=60)
+    assert restart.returncode == 0, err
+    os.kill(home.supervisor(), signal.SIGKILL)
+    until(lambda: holder(home.paths()) is None)
+    asyncio.run(start_supervisor(load_profile("fake"), asked))
+    assert holder(home.paths())
+
+
 def test_starts_that_come_while_it_stops_leave_no_engine_behind(home: Home) -> None:
     home.profile("fake", "--workers", "1")
     for _ in range(3):
