@@ -243,7 +243,7 @@ class Chaos:
             kind=self.chance.choice(CLASSES),
             run=f"run-{self._number}",
             parents=parents,
-            wait_s=self.chance.choice([None, None, 0.0, 1.0]),
+            wait_s=self.chance.choice([None, None, None, 0.0, 1.0]),
             cap=self.chance.randint(1, 25),
             steps=self.chance.choice([1, 1, 2, 3]),
             pause=self.chance.uniform(0.0, 0.3),
