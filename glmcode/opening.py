@@ -142,6 +142,19 @@ async def open_client(
     return await connect(endpoint, load_specs(), emit), ready, profile
 
 
+async def open_asker(
+    engine: EngineSettings, emit: Emit, context: ContextSettings, lane: Lane | None = None
+) -> Client:
+    """A client for questions that need no agent, such as a review; from inside the sandbox of
+    another run that one's engine. Raises OpenError, ModelError."""
+    if way_out(os.environ) and not engine.base_url:
+        nested = await reach(engine.profile, emit)
+        endpoint = _our_endpoint(nested, nested.profile, engine, context, lane)
+        return await connect(endpoint, load_specs(), emit)
+    client, _, _ = await open_client(engine, emit, context, lane)
+    return client
+
+
 async def _nested_client(
     nested: Nested, options: AgentOptions, emit: Emit
 ) -> tuple[Client, Ready, Profile]:

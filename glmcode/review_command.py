@@ -18,7 +18,7 @@ from glmcode.core.messages import Usage
 from glmcode.core.model import ModelError
 from glmcode.exits import Exit
 from glmcode.notes import Notes
-from glmcode.opening import OpenError, open_client
+from glmcode.opening import OpenError, open_asker
 from glmcode.repl.clean import visible
 from glmcode.review.diff import DiffError, parse_diff
 from glmcode.review.findings import Judged
@@ -113,9 +113,7 @@ async def _judge(arguments: Arguments, source: Source, deadline: float | None) -
     notes = Notes(verbose=arguments.ui.verbose)
     limit = None if deadline is None else max(0.1, deadline - time.monotonic())
     async with asyncio.timeout(limit):
-        client, _, _ = await open_client(
-            arguments.engine, notes.event, arguments.context, arguments.lane
-        )
+        client = await open_asker(arguments.engine, notes.event, arguments.context, arguments.lane)
     try:
         judge = Judge(client, notes.event, deadline)
         return await judge.review(parse_diff(source.data))

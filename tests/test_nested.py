@@ -36,6 +36,7 @@ def bash(command: str) -> dict[str, Any]:
 SCRIPT: dict[str, list[dict[str, Any]]] = {
     "[commit]": [bash("git commit -q -m work"), {"text": "it is committed"}],
     "[inner]": [{"text": "the diff is fine"}],
+    "[reviewed]": [{"text": json.dumps({"findings": [], "verdict": "pass"})}],
     "[five]": [bash(FIVE), {"text": "five asked"}],
     "[deep]": [bash(f"{ASK} --allowed-tools Bash '[middle]'"), {"text": "deep is done"}],
     "[middle]": [bash(f"{ASK} '[inner]' > inner.out"), {"text": "middle is done"}],
@@ -141,6 +142,22 @@ def test_the_agents_own_commit_ends_with_a_hook_that_asks_while_others_wait(
     assert git(work, "log", "--format=%s").splitlines() == ["work", "first"]
     order = asked(home)
     assert order.count("[inner] 0") == 1 and order.index("[inner] 0") < len(order) - 1
+
+
+@pytest.mark.parametrize("sandbox", ["workspace-write", "danger-full-access"])
+def test_the_agents_own_commit_is_reviewed_by_our_hook_within_its_deadline(
+    home: Home, work: Path, sandbox: str
+) -> None:
+    words = ["hook", "install", "pre-commit", "--fail-closed", "--profile", "own"]
+    subprocess.run([sys.executable, "-P", "-m", "glmcode", *words], cwd=work, check=True)
+    (work / "file").write_text(f"[reviewed] {sandbox}\n")
+    git(work, "add", "-A")
+    others = [glmcode(work, "[other]") for _ in range(2)]
+    assert ended(glmcode(work, "[commit]", "--sandbox", sandbox))[0] == "it is committed"
+    for other in others:
+        assert ended(other)[0] == "another answer"
+    assert git(work, "log", "--format=%s").splitlines() == ["work", "first"]
+    assert asked(home).count("[reviewed] 0") == 1
 
 
 @CONFINED

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -18,12 +19,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from glmcode.agent_nested import state_outside
 from glmcode.agent_structured import ask_structured
 from glmcode.base.data import prompt_text
+from glmcode.base.nested import way_out
 from glmcode.core.messages import UserMessage
 from glmcode.core.model import ModelError
 from glmcode.core.transcript import Preamble, Transcript
-from glmcode.opening import OpenError, open_client
+from glmcode.opening import OpenError, open_asker
 from glmcode.review.judging import Judge, Review, keep_value, kept_value
 from glmcode.review_command import model_key
 
@@ -55,6 +58,10 @@ class Asking:
         if engine.base_url:
             if not _answers(engine.base_url):
                 raise NoAnswer(f"nothing answers at {engine.base_url}")
+            return
+        if way_out(os.environ):
+            if (state := asyncio.run(state_outside())) not in ("ready", "busy"):
+                raise NoAnswer(f"the engine of the run around this one is {state}")
             return
         from glmcode.engine.attach import EngineUnavailable, engine_status
         from glmcode.engine.default import machine_profile
@@ -111,7 +118,7 @@ class Asking:
         async def run() -> Any:
             left = max(0.1, self.deadline - time.monotonic())
             async with asyncio.timeout(left):
-                client, _, _ = await open_client(
+                client = await open_asker(
                     self.arguments.engine,
                     lambda event: None,
                     self.arguments.context,
