@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import json
 import os
 import signal
 import time
@@ -19,27 +18,26 @@ from pathlib import Path
 from typing import Any, Literal
 
 from glmcode.agent import Agent, AgentOptions
-from glmcode.context.ledger import Totals
 from glmcode.core.calls import TurnStop
-from glmcode.core.events import Appended, Compacted, Delta, Event, Queued, TurnFinished
-from glmcode.core.messages import Usage
-from glmcode.core.model import ModelError
-from glmcode.exits import Exit, fault_words
+from glmcode.core.events import Event
+from glmcode.exits import Exit
 from glmcode.notes import Notes
-from glmcode.opening import OpenError, open_agent
+from glmcode.opening import open_agent
+from glmcode.outcome import (
+    End,
+    event_line,
+    fault_end,
+    formed_end,
+    interrupted_end,
+    judged_end,
+    last_text,
+    late_end,
+    result_of,
+)
 from glmcode.output_stream import OutputStream
 from glmcode.repl.clean import for_terminal
-from glmcode.sessions import SessionError, new_session_id
-from glmcode.stream_json import (
-    Result,
-    as_line,
-    compacted_line,
-    delta_line,
-    init_line,
-    message_line,
-    queued_line,
-    result_line,
-)
+from glmcode.sessions import new_session_id
+from glmcode.stream_json import Result, as_line, init_line, result_line
 from glmcode.tools.specs import ORDER
 
 Format = Literal["text", "json", "stream-json"]
@@ -68,17 +66,6 @@ class HeadlessOptions:
     schema: Mapping[str, Any] | None = None
     verbose: bool = False
     started: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _End:
-    code: Exit
-    subtype: str
-    error: str = ""
-    log: str = ""
-    text: str = ""
-    steps: int = 0
-    value: tuple[Any, ...] = ()
 
 
 def run_headless(options: AgentOptions, run: HeadlessOptions) -> int:
@@ -143,105 +130,49 @@ class _Run:
         elif now - self.stopped_at > HURRY_S and not self.task.done():
             self.task.cancel()
 
-    async def _turn(self) -> _End:
+    async def _turn(self) -> End:
         self.agent = await open_agent(self.options, self._emit)
         self._init(self.agent.client.model, self.agent.client.protocol)
         if self.run.verbose:
             client = self.agent.client
             self.notes.say(f"protocol {client.protocol}: {client.protocol_reason}")
-        end = self._judge(await self.agent.submit(self.run.prompt, self.run.piped))
-        if self.run.schema is None or end.code not in (Exit.DONE, Exit.UNANSWERED):
-            return end
-        return await self._formed(end, self.agent, self.run.schema)
+        told = await self.agent.submit(self.run.prompt, self.run.piped)
+        end = judged_end(told, self.agent.approvals.unanswered)
+        if self.run.schema is None or not end.good:
+            return end  # else the work stays done whatever comes of the form
+        return formed_end(end, await self.agent.structured(self.run.schema))
 
-    async def _formed(self, end: _End, agent: Agent, schema: Mapping[str, Any]) -> _End:
-        """The answer once more, as a JSON value; the work stays done whatever comes of it."""
-        told = await agent.structured(schema)
-        if told.faults:
-            error = f"the answer is no instance of the schema: {'; '.join(told.faults)}"
-            failed = replace(end, code=Exit.ERROR, subtype="error_during_execution")
-            return replace(failed, error=error, text=told.text)
-        text = json.dumps(told.value, ensure_ascii=False, separators=(",", ":"))
-        return replace(end, text=text, value=(told.value,))
-
-    def _judge(self, end: TurnFinished) -> _End:
-        base = _End(
-            code=Exit.ERROR,
-            subtype="error_during_execution",
-            error=end.detail,
-            log=end.log,
-            text=end.text,
-            steps=end.steps,
-        )
-        match end.reason:
-            case "done":
-                asked = self.agent is not None and self.agent.approvals.unanswered > 0
-                code = Exit.UNANSWERED if asked else Exit.DONE
-                return replace(base, code=code, subtype="success", error="")
-            case "max_turns":
-                return replace(base, code=Exit.BUDGET, subtype="error_max_turns")
-            case _ if end.retryable:
-                return replace(base, code=Exit.UNAVAILABLE)
-            case _:
-                return base
-
-    def _end_of(self, task: asyncio.Task[_End]) -> _End:
+    def _end_of(self, task: asyncio.Task[End]) -> End:
         """How the turn ended; the front end's edge, where no fault may become a traceback."""
-        failed = _End(code=Exit.ERROR, subtype="error_during_execution")
         if self.stop_reason or task.cancelled():
             return self._stopped(task)
-        match task.exception():
-            case None:
-                return task.result()
-            case ModelError() as error:
-                code = Exit.UNAVAILABLE if error.kind == "unavailable" else Exit.ERROR
-                return replace(failed, code=code, error=str(error), log=error.detail)
-            case OpenError() as error:
-                return replace(
-                    failed, code=Exit.USAGE if error.usage else Exit.ERROR, error=str(error)
-                )
-            case TurnStop() | SessionError() as error:
-                return replace(failed, error=str(error))
-            case error:
-                return replace(failed, error=fault_words(error))
+        error = task.exception()
+        return task.result() if error is None else fault_end(error)
 
-    def _stopped(self, task: asyncio.Task[_End]) -> _End:
+    def _stopped(self, task: asyncio.Task[End]) -> End:
         if not task.cancelled() and task.exception() is None:
             done = task.result()
-            if done.code in (Exit.DONE, Exit.UNANSWERED) and self.stop_reason != "output":
+            if done.good and self.stop_reason != "output":
                 return done
         return self._stopped_end()
 
-    def _stopped_end(self) -> _End:
-        end = _End(code=Exit.ERROR, subtype="error_during_execution", steps=self.steps)
-        end = replace(end, text=self._last_text())
+    def _stopped_end(self) -> End:
         match self.stop_reason:
             case "time":
-                limit = f"{self.run.time_limit:g}" if self.run.time_limit is not None else "?"
-                error = f"stopped: the time limit of {limit} s was reached"
-                return replace(end, code=Exit.BUDGET, subtype="error_time_limit", error=error)
+                end = late_end(self.run.time_limit)
             case "terminated":
-                return replace(
-                    end, code=Exit.TERMINATED, subtype="interrupted", error="terminated by a signal"
+                end = replace(
+                    interrupted_end(), code=Exit.TERMINATED, error="terminated by a signal"
                 )
             case "output":
-                return replace(end, error=f"standard output was closed: {self.out.broken}")
+                error = f"standard output was closed: {self.out.broken}"
+                end = End(code=Exit.ERROR, subtype="error_during_execution", error=error)
             case _:
-                return replace(
-                    end, code=Exit.INTERRUPTED, subtype="interrupted", error="interrupted"
-                )
+                end = interrupted_end()
+        messages = self.agent.transcript.messages if self.agent is not None else ()
+        return replace(end, steps=self.steps, text=last_text(messages))
 
-    def _last_text(self) -> str:
-        if self.agent is None:
-            return ""
-        texts = (getattr(m, "text", "") for m in reversed(self.agent.transcript.messages))
-        roles = (type(m).__name__ for m in reversed(self.agent.transcript.messages))
-        return next(
-            (t for t, role in zip(texts, roles, strict=True) if role == "AssistantMessage" and t),
-            "",
-        )
-
-    async def _close(self, end: _End) -> _End:
+    async def _close(self, end: End) -> End:
         """Close the agent and write -o FILE; a failure there is said, not raised."""
         if self.agent is not None:
             try:
@@ -249,7 +180,7 @@ class _Run:
             except (OSError, TurnStop) as error:
                 self.notes.say(f"closing: {error}")
         path = self.run.last_message_file
-        if path is not None and end.code in (Exit.DONE, Exit.UNANSWERED):
+        if path is not None and end.good:
             try:
                 _write(path, (end.text + "\n").encode("utf-8", "replace"))
             except OSError as error:
@@ -259,15 +190,14 @@ class _Run:
                 )
         return end
 
-    async def _finish(self, end: _End) -> int:
-        good = end.code in (Exit.DONE, Exit.UNANSWERED)
+    async def _finish(self, end: End) -> int:
         if not self.init_sent:
             self._init(self.options.engine.model, self.options.engine.protocol)
         if self.run.output_format == "text":
             if end.text:
                 self.out.put(for_terminal(end.text) + "\n")
         else:
-            self._json(result_line(self._result(end, good)))
+            self._json(result_line(self._result(end)))
         if end.error:
             self.notes.error(end.error, end.log)
         if end.code is Exit.UNANSWERED and self.agent is not None:
@@ -277,7 +207,7 @@ class _Run:
             stopped = self._stopped_end()
             self.notes.error(f"{stopped.error}, and nobody read the answer", "")
             return stopped.code
-        if self.out.broken is not None and good:
+        if self.out.broken is not None and end.good:
             self.notes.error(f"the answer could not be written to stdout: {self.out.broken}", "")
             return Exit.ERROR
         return end.code
@@ -290,21 +220,13 @@ class _Run:
             await asyncio.sleep(0.05)
             waited += 0.05 if self.stop_reason else 0.0
 
-    def _result(self, end: _End, good: bool) -> Result:
-        return Result(
-            subtype=end.subtype,
-            is_error=not good,
-            text=end.text,
-            error=end.error,
-            log=end.log,
-            steps=end.steps or self.steps,
-            duration_s=time.monotonic() - self.run.started,
+    def _result(self, end: End) -> Result:
+        return result_of(
+            end,
+            self.agent,
             session_id=self.options.session_id or "",
-            usage=self.agent.usage if self.agent else Usage(),
-            denials=self.agent.approvals.denials if self.agent else [],
-            exit_code=end.code,
-            value=end.value,
-            requests=(self.agent.requests.ledger.totals if self.agent else Totals()).to_json(),
+            steps=self.steps,
+            duration_s=time.monotonic() - self.run.started,
         )
 
     def _init(self, model: str, protocol: str) -> None:
@@ -321,19 +243,11 @@ class _Run:
             self._json(line)
 
     def _emit(self, event: Event) -> None:
-        session_id = self.options.session_id or ""
         self.steps = getattr(event, "number", self.steps)
         if self.run.output_format == "stream-json":
-            if isinstance(event, Appended):
-                line = message_line(event.message, session_id)
-                if line is not None:
-                    self._json(line)
-            elif isinstance(event, Compacted):
-                self._json(compacted_line(event, session_id))
-            elif isinstance(event, Queued):
-                self._json(queued_line(event, session_id), droppable=True)
-            elif isinstance(event, Delta) and self.run.partial:
-                self._json(delta_line(event, session_id), droppable=True)
+            told = event_line(event, self.options.session_id or "", partial=self.run.partial)
+            if told is not None:
+                self._json(told[0], droppable=told[1])
         self.notes.event(event)
 
     def _json(self, line: dict[str, object], *, droppable: bool = False) -> None:
