@@ -49,7 +49,7 @@ class Head:
 
 def build_head(options: AgentOptions) -> Head:
     """The head without a map. Blocks."""
-    return _head(options, _instructions(options), "")
+    return _head(options, found_instructions(options), "")
 
 
 def _head(options: AgentOptions, found: Instructions, repository_map: str) -> Head:
@@ -62,7 +62,8 @@ def _head(options: AgentOptions, found: Instructions, repository_map: str) -> He
     return Head(preamble=preamble, files=found.files, notices=found.notices)
 
 
-def _instructions(options: AgentOptions) -> Instructions:
+def found_instructions(options: AgentOptions) -> Instructions:
+    """The instruction files that a new session would begin with. Blocks."""
     if not options.context.instructions:
         return Instructions()
     policy = Policy(deny=options.deny, folders=(options.workspace, *options.extra_folders))
@@ -101,7 +102,7 @@ class Ahead:
 
     def __init__(self, options: AgentOptions) -> None:
         self._options = options
-        self._instructions = _started(lambda: _instructions(options))
+        self._instructions = _started(lambda: found_instructions(options))
         self._block, self._asked_at = self._asked()
         wanted = options.context.map
         self._map = None if wanted == "off" else MapAhead(options.workspace, wanted == "on")

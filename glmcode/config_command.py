@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,10 +119,11 @@ def _file(arguments: argparse.Namespace) -> Path:
 
 def _settings(arguments: argparse.Namespace) -> SettingsFile:
     repository = bool(arguments.project or arguments.local)
-    return SettingsFile(_file(arguments), repository, _rules_parse)
+    return SettingsFile(_file(arguments), repository, rules_parse)
 
 
-def _rules_parse(config: Config) -> None:
+def rules_parse(config: Config) -> None:
+    """Raises ConfigError where a rule of the settings is none."""
     from glmcode.permissions import RuleError, parse_rules
 
     told = config.permissions
@@ -136,22 +138,33 @@ def _show(arguments: argparse.Namespace) -> int:
 
     folder = _folder(arguments)
     trusted = arguments.trust or is_trusted(folder, terminal=False)
+    rows, notices = setting_rows(folder, arguments.key, trusted=trusted)
+    if arguments.json:
+        _print_json(rows, notices)
+        return Exit.DONE
+    _print_toml(rows)
+    for notice in notices:
+        _say(notice, Exit.DONE)
+    return Exit.DONE
+
+
+def setting_rows(
+    folder: Path, keys: Sequence[str], *, trusted: bool
+) -> tuple[list[Row], list[str]]:
+    """The settings as they hold in a folder, and what is to be said of the files.
+
+    keys: settings or tables; none: all. Raises ConfigError.
+    """
     layers = fold_layers(folder, os.environ, trusted=trusted)
     config = layers.build()
-    wanted = _wanted(arguments.key)
+    wanted = _wanted(keys)
     rows: list[Row] = []
     for one in definitions():
         table, _, name = one.key.partition(".")
         if not wanted or one.key in wanted or table in wanted:
             sources = layers.sources.get(one.key) or ["default"]
             rows.append(Row(one, getattr(getattr(config, table), name), sources))
-    if arguments.json:
-        _print_json(rows, layers.notices)
-        return Exit.DONE
-    _print_toml(rows)
-    for notice in layers.notices:
-        _say(notice, Exit.DONE)
-    return Exit.DONE
+    return rows, layers.notices
 
 
 def _print_toml(rows: list[Row]) -> None:
@@ -163,7 +176,7 @@ def _print_toml(rows: list[Row]) -> None:
             lines += [("", "")] * bool(lines) + [(f"[{table}]", "")]
             before = table
         unset = row.value is None
-        text = f"# {name}: {UNSET}" if unset else f"{name} = {_toml(row.value)}"
+        text = f"# {name}: {UNSET}" if unset else f"{name} = {toml_text(row.value)}"
         origin = ", ".join(one_line(source, 200) for source in row.sources)
         lines.append((one_line(text, 2_000), origin))
     width = min(max((len(line) for line, _ in lines), default=0), 48)
@@ -171,7 +184,7 @@ def _print_toml(rows: list[Row]) -> None:
         print(f"{line:<{width}}  # {origin}" if origin else line)
 
 
-def _wanted(keys: list[str]) -> set[str]:
+def _wanted(keys: Sequence[str]) -> set[str]:
     """The keys and tables that are asked for. Raises ConfigError where there is no such."""
     tables = {one.key.partition(".")[0] for one in definitions()}
     for key in keys:
@@ -202,7 +215,8 @@ def _print_json(rows: list[Row], notices: list[str]) -> None:
     print(json.dumps({"settings": settings, "notices": notices}, ensure_ascii=False))
 
 
-def _toml(value: object) -> str:
+def toml_text(value: object) -> str:
+    """A value as TOML has it."""
     import tomlkit
 
     return tomlkit.item(list(value) if isinstance(value, tuple) else value).as_string()

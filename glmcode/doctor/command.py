@@ -69,6 +69,19 @@ def run_doctor(argv: list[str]) -> int:
     return Exit.ERROR if any(line.state == "fault" for line in lines) else Exit.DONE
 
 
+def look_around(settings: EngineSettings) -> list[Line]:
+    """All checks for an engine as these settings want it. Blocks for up to a minute."""
+    if settings.base_url:
+        asked = Asked(settings=settings, server=settings.base_url, key_env=settings.api_key_env)
+        lines = [ok("engine", f"{settings.base_url}: none of this machine is wanted")]
+    else:
+        try:
+            asked, lines = _asked(settings.profile or None, deep=False)
+        except ProfileError as error:
+            return [fault("profile", str(error), "correct engine.profile or the file")]
+    return lines + collect(_checks(asked))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the words after the command."""
     import argparse

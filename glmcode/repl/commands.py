@@ -6,20 +6,26 @@ not draw, and must not hold anything.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from glmcode.agent import Agent, AgentOptions
 from glmcode.agent_context import holdings
+from glmcode.base.config import ConfigError
 from glmcode.exits import Exit
+from glmcode.repl import looking
+from glmcode.repl.configuring import config_rows
 from glmcode.repl.context import context_rows
 from glmcode.repl.modes import change_mode
 from glmcode.repl.paint import Spans
 from glmcode.repl.permitting import permissions
 from glmcode.repl.screen import Live
-from glmcode.repl.slash import cache_rows, help_rows, status_rows
+from glmcode.repl.slash import argument, cache_rows, help_rows, status_rows
+from glmcode.repl.slash_table import COMMANDS
 
 OPENING = "not while the engine is being reached"
+RUNNING = "not while a turn runs: Esc stops it"
 
 
 class Host(Protocol):
@@ -51,26 +57,68 @@ class Host(Protocol):
 
 def run_command(host: Host, name: str, text: str) -> None:
     """Do what a command asks; text: the whole line, in its own words."""
+    match COMMANDS[name].when:
+        case "now":
+            _now(host, name, text)
+        case _ if host.agent is None:
+            host.say([("warning", OPENING)])
+        case "open":
+            _open(host, host.agent, name, text)
+        case "idle" if host.live.busy:
+            host.say([("warning", RUNNING)])
+        case "idle":
+            host.start(host.clear())
+        case "queued":
+            host.queue(text)
+
+
+def _now(host: Host, name: str, text: str) -> None:
+    options, agent = host.options, host.agent
     match name:
         case "/help":
             host.rows(help_rows())
         case "/status":
-            host.rows(status_rows(host.options, host.agent))
+            host.rows(status_rows(options, agent))
         case "/cache":
-            host.rows(cache_rows(host.agent))
+            host.rows(cache_rows(agent))
+        case "/model":
+            host.rows(looking.model_rows(options, agent))
+        case "/profile":
+            host.start(_found(host, lambda: looking.profile_rows(options, agent)))
+        case "/engine":
+            host.start(_found(host, lambda: looking.engine_rows(options)))
+        case "/doctor":
+            host.say([("dim", "looking around: up to a minute")])
+            host.start(_found(host, lambda: looking.doctor_rows(options)))
+        case "/config":
+            host.start(_found(host, lambda: config_rows(options, argument(text))))
+        case "/feedback":
+            host.rows(looking.feedback_rows(options, agent))
         case "/exit":
             host.leave(Exit.DONE)
-        case _ if host.agent is None:
-            host.say([("warning", OPENING)])
+
+
+def _open(host: Host, agent: Agent, name: str, text: str) -> None:
+    match name:
         case "/context":
-            host.rows(context_rows(holdings(host.agent), unicode=host.unicode))
+            host.rows(context_rows(holdings(agent), unicode=host.unicode))
         case "/permissions":
-            permissions(host, host.agent, text)
+            permissions(host, agent, text)
         case "/mode":
-            change_mode(host, host.agent, text)
-        case "/compact" | "/undo" | "/redo" | "/rewind":
-            host.queue(text)
-        case "/clear" if host.live.busy:
-            host.say([("warning", "not while a turn runs: Esc stops it")])
-        case "/clear":
-            host.start(host.clear())
+            change_mode(host, agent, text)
+        case "/plan":
+            change_mode(host, agent, "/mode plan")
+        case "/todo":
+            host.rows(looking.todo_rows(agent))
+        case "/memory":
+            host.start(_found(host, lambda: looking.memory_rows(agent.options)))
+
+
+async def _found(host: Host, look: Callable[[], Sequence[tuple[str, str]]]) -> None:
+    """Print what is found in a thread."""
+    try:
+        rows = await asyncio.to_thread(look)
+    except ConfigError as error:
+        host.say([("warning", str(error))])
+    else:
+        host.rows(rows)

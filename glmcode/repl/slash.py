@@ -1,4 +1,4 @@
-"""Slash commands: which there are, what they say. The conversation does what they ask.
+"""Slash commands: which one a text is, what they say. The conversation does what they ask.
 
 A text is a command only when its first word is a slash and a plain word, so that a message
 about /etc/passwd stays a message. Pure but for what it is handed. Must not act.
@@ -12,22 +12,8 @@ from dataclasses import dataclass
 
 from glmcode.agent import Agent, AgentOptions
 from glmcode.context.ledger import summary_rows
+from glmcode.repl.slash_table import ALIASES, COMMANDS, TABLE
 
-COMMANDS = {
-    "/help": "what there is",
-    "/status": "engine, model, session, tokens",
-    "/context": "what the context window holds",
-    "/compact": "replace the conversation by a summary; words after it say what to keep",
-    "/cache": "what was reused of each prompt, what was computed again, and why",
-    "/undo": "take back what the last turn changed; /undo 3: the last three turns",
-    "/redo": "take the last undo back",
-    "/rewind": "back to before the last turn, in files and conversation; /rewind 3: three turns",
-    "/permissions": "mode, sandbox and rules as they stand",
-    "/mode": "the permission mode; /mode NAME changes it",
-    "/clear": "a new session on the same engine",
-    "/exit": "leave (as does Ctrl-D)",
-}
-ALIASES = {"/quit": "/exit", "/new": "/clear", "/usage": "/status", "/?": "/help"}
 KEYS = (
     ("Enter", "send; while a turn runs: queue, for when it has ended"),
     ("Ctrl-S", "while a turn runs: steer it, the model reads it after the next step"),
@@ -75,7 +61,7 @@ def argument(text: str) -> str:
 
 def help_rows() -> list[tuple[str, str]]:
     """Commands and keys, each with what it does."""
-    return [*COMMANDS.items(), *KEYS]
+    return [*((one.usage, one.about) for one in TABLE), *KEYS]
 
 
 def cache_rows(agent: Agent | None) -> list[tuple[str, str]]:

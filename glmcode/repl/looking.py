@@ -1,0 +1,129 @@
+"""Slash commands that only tell: /todo, /memory, /model, /profile, /engine, /doctor, /feedback.
+
+Each gives (label, value) rows; what blocks says so and is called in a thread. Must not change
+anything, nor send anything anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+from glmcode import __version__
+from glmcode.agent import Agent, AgentOptions
+from glmcode.agent_head import found_instructions
+
+Rows = list[tuple[str, str]]
+
+TODO_MARKS = {"completed": "[x]", "in_progress": "[>]"}
+
+
+def todo_rows(agent: Agent) -> Rows:
+    """The model's todo list."""
+    todos = agent.context.todos
+    if not todos:
+        return [("todo", "nothing: the model writes a list when a task has several steps")]
+    return [(TODO_MARKS.get(one["status"], "[ ]"), one["content"]) for one in todos]
+
+
+def memory_rows(options: AgentOptions) -> Rows:
+    """The instruction files that count here. Blocks."""
+    if not options.context.instructions:
+        return [("memory", "none: context.instructions is false (or --no-instructions)")]
+    found = found_instructions(options)
+    rows = [(_near(Path(path), options.workspace), _size(path)) for path in sorted(found.files)]
+    if not rows:
+        rows = [("memory", "no AGENTS.md (or CLAUDE.md) here: /init has the model write one")]
+    rows += [("not", notice) for notice in found.notices]
+    return [*rows, ("", "read when a session begins: /clear begins one")]
+
+
+def model_rows(options: AgentOptions, agent: Agent | None) -> Rows:
+    """Which model answers."""
+    rows = [("engine", _where(options))]
+    if agent is not None:
+        client = agent.client
+        rows = [("model", client.model), *rows]
+        rows.append(("protocol", f"{client.protocol}: {client.protocol_reason}"))
+        rows.append(("window", f"{client.window:,} tokens" if client.window else "not known"))
+        rows.append(("another", f"glmcode -r {agent.session_id} with {_HOW}"))
+    else:
+        rows.append(("another", f"start glmcode with {_HOW}"))
+    return [*rows, _GOOD]
+
+
+_HOW = "--profile NAME, or --base-url URL -m MODEL"
+_GOOD = ("for good", "/config engine.profile NAME")
+
+
+def profile_rows(options: AgentOptions, agent: Agent | None) -> Rows:
+    """Which profile answers, and which there are. Blocks."""
+    from glmcode.engine.profile import list_profiles
+
+    how = model_rows(options, agent)[-2:]
+    return [("engine", _where(options)), ("profiles", ", ".join(list_profiles())), *how]
+
+
+def engine_rows(options: AgentOptions) -> Rows:
+    """How the engine is. Blocks."""
+    from glmcode.engine.attach import EngineUnavailable, engine_status
+    from glmcode.engine.default import machine_profile
+    from glmcode.status_commands import status_lines
+
+    settings = options.engine
+    if settings.base_url:
+        return [("engine", f"{settings.base_url}: a server that glmcode does not run")]
+    name = settings.profile or machine_profile()
+    if not name:
+        return [("engine", "none is configured: --profile NAME, or --base-url URL")]
+    try:
+        lines = status_lines(engine_status(name))
+    except EngineUnavailable as error:
+        lines = [str(error)]
+    return [("engine" if not number else "", line.strip()) for number, line in enumerate(lines)]
+
+
+def doctor_rows(options: AgentOptions) -> Rows:
+    """What works on this machine. Blocks for up to a minute."""
+    from glmcode.doctor.command import look_around
+
+    rows: Rows = []
+    for line in look_around(options.engine):
+        rows.append((f"{line.state} {line.name}", line.text))
+        rows += [("", f"- {text}") for text in line.details]
+        if line.todo:
+            rows.append(("", f"-> {line.todo}"))
+    return rows
+
+
+def feedback_rows(options: AgentOptions, agent: Agent | None) -> Rows:
+    """What a report should say. Sends nothing."""
+    model = "none yet" if agent is None else f"{agent.client.model}, {agent.client.protocol}"
+    rows = [
+        ("where", "the issues of the repository that you have glmcode from; nothing is sent"),
+        ("glmcode", __version__),
+        ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        ("terminal", os.environ.get("TERM_PROGRAM") or os.environ.get("TERM") or "unknown"),
+        ("engine", _where(options)),
+        ("model", model),
+    ]
+    if agent is not None:
+        rows.append(("session", f"{agent.journal.path} (holds what was said: look before sending)"))
+    return [*rows, ("also", "glmcode doctor --json; /export for the conversation")]
+
+
+def _where(options: AgentOptions) -> str:
+    engine = options.engine
+    return engine.base_url or f"profile {engine.profile or 'of this machine'}"
+
+
+def _near(path: Path, folder: Path) -> str:
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+
+
+def _size(path: str) -> str:
+    try:
+        return f"{Path(path).stat().st_size:,} bytes"
+    except OSError:
+        return "gone"
