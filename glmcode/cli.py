@@ -285,6 +285,7 @@ def _interactive(arguments: Arguments) -> int:
         lambda: stored or _agent_options(arguments),
         prompt=arguments.prompt,
         ui=arguments.ui,
+        workspace=arguments.workspace,
     )
     return asyncio.run(begun)
 

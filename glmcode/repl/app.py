@@ -19,6 +19,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glmcode.base.paths import private_folder, state_folder
@@ -39,7 +40,11 @@ CLOSE_S = 5.0
 
 
 async def run_repl(
-    options: Callable[[], AgentOptions], *, prompt: str | None = None, ui: UiSettings
+    options: Callable[[], AgentOptions],
+    *,
+    prompt: str | None = None,
+    ui: UiSettings,
+    workspace: Path,
 ) -> int:
     """Run an interactive session until the person leaves; returns the exit code.
 
@@ -47,7 +52,7 @@ async def run_repl(
     the terminal restored. prompt is sent as the first message. Needs a terminal on stdin and
     stdout.
     """
-    session = _Session(prompt, ui)
+    session = _Session(prompt, ui, workspace)
     with session.edge.installed(), session.signals():
         return await session.run(options)
 
@@ -55,10 +60,11 @@ async def run_repl(
 class _Session:
     """Screen, doorstep and edge, from the first picture to the last."""
 
-    def __init__(self, prompt: str | None, ui: UiSettings) -> None:
+    def __init__(self, prompt: str | None, ui: UiSettings, workspace: Path) -> None:
         self.edge = _Edge()
         self._prompt = prompt
         self._ui = ui
+        self._workspace = workspace
         self._plain = os.environ.get("TERM", "dumb") in ("", "dumb", "unknown")
         self._left: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._door = Doorstep(self._left)
@@ -82,7 +88,14 @@ class _Session:
 
         history = FileHistory(state_folder() / "history")
         mark = "❯" if _writes_unicode() else ">"
-        return Terminal(self._live, self._door, history, self._drawn.set, mark=mark)
+        return Terminal(
+            self._live,
+            self._door,
+            history,
+            self._drawn.set,
+            workspace=self._workspace,
+            mark=mark,
+        )
 
     async def run(self, options: Callable[[], AgentOptions]) -> int:
         """Until someone leaves. Raises what options raises."""

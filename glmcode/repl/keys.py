@@ -3,8 +3,9 @@
 Enter sends (or queues), Ctrl-S steers, Up on an empty input takes a waiting message back,
 Alt-Enter and Ctrl-J break the line, Esc and Ctrl-C stop a turn, a second Esc on an empty input
 offers to rewind, Ctrl-C clears the input, Ctrl-D on an empty one leaves, Ctrl-R searches the
-history, Ctrl-O shows what is folded or cut, Shift-Tab changes the mode, Ctrl-Z suspends. Editing
-keys are prompt_toolkit's own. Must not act itself: every key calls one method.
+history, Ctrl-O shows what is folded or cut, Shift-Tab changes the mode, Ctrl-Z suspends; in a
+list of completions Tab takes, the arrows choose and Esc closes. Editing keys are prompt_toolkit's
+own. Must not act itself: every key calls one method.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ def key_bindings(terminal: Terminal, live: Live, hands: Hands) -> KeyBindingsBas
             _question_keys(terminal, live),
             _sending_keys(terminal, live),
             _session_keys(terminal, live, hands),
+            _menu_keys(terminal, live),
         ]
     )
 
@@ -98,6 +100,38 @@ def _session_keys(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
     @keys.add("c-z")
     def _suspend(event: KeyPressEvent) -> None:
         terminal.suspend()
+
+    return keys
+
+
+def _menu_keys(terminal: Terminal, live: Live) -> KeyBindings:
+    keys = KeyBindings()
+    menu = terminal.menu
+    offered = Condition(lambda: menu.open and live.question is None) & ~is_searching
+    chosen = Condition(lambda: menu.chosen is not None)
+
+    @keys.add("tab", filter=offered)
+    @keys.add("enter", filter=offered & chosen)
+    def _take(event: KeyPressEvent) -> None:
+        menu.take()
+
+    @keys.add("down", filter=offered)
+    @keys.add("c-n", filter=offered)
+    def _next(event: KeyPressEvent) -> None:
+        menu.choose(1)
+
+    @keys.add("up", filter=offered)
+    @keys.add("c-p", filter=offered)
+    def _before(event: KeyPressEvent) -> None:
+        menu.choose(-1)
+
+    @keys.add("escape", filter=offered)
+    def _close(event: KeyPressEvent) -> None:
+        menu.close()
+
+    @keys.add("tab", filter=~offered & ~is_searching)
+    def _nothing(event: KeyPressEvent) -> None:
+        menu.look()
 
     return keys
 

@@ -26,6 +26,7 @@ KEYS = (
     ("Ctrl-D", "leave, on an empty input"),
     ("Shift-Tab", "the next mode: default, acceptEdits, plan"),
     ("Ctrl-R", "search the history"),
+    ("Tab", "after / or @: take what is offered; the arrows choose, Enter takes, Esc closes"),
     ("@file, @folder/", "read along with your message; @file:10-40 for some lines"),
     ("1 2 3 4, y s a n", "answer: yes, for this session, always (edit its rule), no with advice"),
     ("1 2 4, y o n", "several questions at once: yes to all, one by one, none"),

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.document import Document
@@ -36,6 +37,7 @@ from prompt_toolkit.widgets import SearchToolbar
 
 from glmcode.exits import Exit
 from glmcode.repl.clean import one_line
+from glmcode.repl.completing import Menu
 from glmcode.repl.drawing import TMUX_TELLS_AFTER_S, App, Output, rewraps
 from glmcode.repl.keys import key_bindings
 from glmcode.repl.paint import Spans
@@ -73,9 +75,11 @@ class Terminal:
         history: History,
         drawn: Callable[[], None],
         *,
+        workspace: Path,
         mark: str = ">",
     ) -> None:
-        """drawn is called when the screen stands for the first time. mark: before the input."""
+        """drawn is called when the screen stands for the first time. workspace: whose paths are
+        completed. mark: before the input."""
         self._live = live
         self._hands = hands
         self._drawn: Callable[[], None] | None = drawn
@@ -97,6 +101,8 @@ class Terminal:
         made.gone = lambda: hands.leave(Exit.TERMINATED)
         self._output = made
         self.buffer = Buffer(history=history, multiline=True)
+        self.menu = Menu(self.buffer, workspace, self.refresh)
+        self._menu_rows = 0
         self._search = SearchToolbar()
         self._app = App(
             layout=self._layout(),
@@ -148,7 +154,9 @@ class Terminal:
         before = self._tail
         self._lay_out()
         anew = self._app.remembers_width and self._tail != before
-        if (anew or len(self._tail) < len(before)) and self._app.is_running:
+        rows, self._menu_rows = self._menu_rows, len(self.menu.items) if self.menu.open else 0
+        fewer = len(self._tail) < len(before) or self._menu_rows < rows
+        if (anew or fewer) and self._app.is_running:
             self._output.held = True
             self._app.erase(prints=False)
         self._set_aside_draft()
@@ -182,6 +190,7 @@ class Terminal:
         elif text.strip():
             self.buffer.append_to_history()
             self.buffer.reset()
+            self.menu.close()
             (self._hands.submit_other if other else self._hands.submit)(text)
         elif other:
             self._hands.submit_other("")
@@ -209,6 +218,7 @@ class Terminal:
         elif self.buffer.text:
             self._keep_draft()
             self.buffer.reset()
+            self.menu.close()
         else:
             self._hands.interrupt()
 
@@ -292,6 +302,7 @@ class Terminal:
             question,
             entry,
             self._search,
+            ConditionalContainer(_lines(self._menu), ~asking),
             Window(FormattedTextControl(self._status), height=1),
         ]
         return Layout(HSplit(parts, align=VerticalAlign.TOP), focused_element=entry)
@@ -320,6 +331,10 @@ class Terminal:
             if len(texts) > MAX_QUEUED:
                 shown.append(f"{name}: {len(texts) - MAX_QUEUED} more")
         return [("class:dim", "\n".join(shown))]
+
+    def _menu(self) -> StyleAndTextTuples:
+        columns, rows = self.size
+        return self.menu.shown(columns, rows // 3)
 
     def _question(self) -> StyleAndTextTuples:
         question = self._live.question
