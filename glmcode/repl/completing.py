@@ -24,6 +24,7 @@ from prompt_toolkit.utils import get_cwidth
 
 from glmcode.repl.clean import one_line
 from glmcode.repl.paths import Paths
+from glmcode.repl.slash_table import ALIASES, COMMANDS
 
 MOST = 8
 _COMMAND = re.compile(r"/[\w?-]*")
@@ -176,10 +177,9 @@ def wanted_in(document: Document) -> Wanted | None:
 
 def commands(query: str) -> list[Item]:
     """The commands that fit, those that begin so first; all of them for an empty query."""
-    from glmcode.repl.slash import ALIASES, COMMANDS
-
     query = query.lower()
-    about = COMMANDS | {name: f"as {other}" for name, other in ALIASES.items()}
+    about = {name: command.about for name, command in COMMANDS.items()}
+    about |= {name: f"as {other}" for name, other in ALIASES.items()}
     begin = [name for name in about if name[1:].startswith(query)]
     if not query:
         begin = [*COMMANDS]
