@@ -46,6 +46,7 @@ from glmcode.core.tool import Tool
 from glmcode.core.transcript import Preamble, Transcript
 from glmcode.engine.client import Client
 from glmcode.permissions import Policy
+from glmcode.sessions import StoredSession
 from glmcode.tools import load_tools
 
 if TYPE_CHECKING:
@@ -298,15 +299,15 @@ class Agent:
         self._interrupted = self.marks.go_back(mark, self.journal)
         self._remember_folders()
 
-    async def renewed(self) -> Agent:
-        """A new session on the same engine, in the same mode, with the rules that hold always.
+    async def renewed(self, stored: StoredSession | None = None) -> Agent:
+        """A new session (or a stored one) on the same engine, with mode and lasting rules kept.
 
-        Raises JournalError. This agent stays open: close it with keep_client.
+        Raises JournalError, SessionError. This agent stays open: close it with keep_client.
         """
         options = replace(
             self.options,
             session_id=None,
-            stored=None,
+            stored=stored,
             mode=self.policy.mode,
             allow=(*self.options.allow, *self.approvals.kept),
         )
@@ -317,7 +318,7 @@ class Agent:
             self._emit,
             self._answer,
             self._ready,
-            await ahead.head(self.client, self._emit),
+            None if stored else await ahead.head(self.client, self._emit),
             ahead.block,
         )
         agent._check_engine = True

@@ -43,7 +43,7 @@ def stored_session(
         return None
     try:
         path = _wanted(resume, workspace)
-        _check_workspace(path, workspace)
+        check_workspace(path, workspace)
         return _open(path, fork=resume.fork, terminal=terminal)
     except (SessionError, TurnStop) as error:
         raise CannotResume(str(error)) from error
@@ -60,8 +60,11 @@ def _wanted(resume: Resume, workspace: Path) -> Path:
         raise UsageError(f"-r {resume.session_id}: {error}") from error
 
 
-def _check_workspace(path: Path, workspace: Path) -> None:
-    """A conversation about another folder must not go on here: its paths would lie."""
+def check_workspace(path: Path, workspace: Path) -> None:
+    """A conversation about another folder must not go on here: its paths would lie.
+
+    Raises SessionError, UsageError.
+    """
     summary = summarise(path)
     if summary is None or Path(summary.workspace) == workspace:
         return

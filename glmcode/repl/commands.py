@@ -17,8 +17,9 @@ from glmcode.exits import Exit
 from glmcode.repl import looking
 from glmcode.repl.configuring import config_rows
 from glmcode.repl.context import context_rows
+from glmcode.repl.going import Host as GoingHost
+from glmcode.repl.going import rename, show_sessions
 from glmcode.repl.modes import change_mode
-from glmcode.repl.paint import Spans
 from glmcode.repl.permitting import permissions
 from glmcode.repl.screen import Live
 from glmcode.repl.slash import argument, cache_rows, help_rows, status_rows
@@ -28,19 +29,13 @@ OPENING = "not while the engine is being reached"
 RUNNING = "not while a turn runs: Esc stops it"
 
 
-class Host(Protocol):
+class Host(GoingHost, Protocol):
     """The conversation, as far as commands need it."""
 
     options: AgentOptions
     agent: Agent | None
     live: Live
     unicode: bool
-
-    def say(self, spans: Spans) -> None:
-        """Print a line of ours."""
-
-    def rows(self, rows: Sequence[tuple[str, str]]) -> None:
-        """Print labels and values."""
 
     def leave(self, code: int) -> None:
         """End the session."""
@@ -50,9 +45,6 @@ class Host(Protocol):
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run it beside everything else."""
-
-    def clear(self) -> Coroutine[Any, Any, None]:
-        """A new session on the same engine."""
 
 
 def run_command(host: Host, name: str, text: str) -> None:
@@ -66,8 +58,10 @@ def run_command(host: Host, name: str, text: str) -> None:
             _open(host, host.agent, name, text)
         case "idle" if host.live.busy:
             host.say([("warning", RUNNING)])
-        case "idle":
+        case "idle" if name == "/clear":
             host.start(host.clear())
+        case "idle":
+            host.queue(text)
         case "queued":
             host.queue(text)
 
@@ -110,6 +104,10 @@ def _open(host: Host, agent: Agent, name: str, text: str) -> None:
             change_mode(host, agent, "/mode plan")
         case "/todo":
             host.rows(looking.todo_rows(agent))
+        case "/sessions":
+            host.start(show_sessions(host, agent, pick=False))
+        case "/rename":
+            rename(host, agent, text)
         case "/memory":
             host.start(_found(host, lambda: looking.memory_rows(agent.options)))
 

@@ -12,6 +12,8 @@ import asyncio
 import re
 import time
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from glmcode import __version__
@@ -32,8 +34,8 @@ from glmcode.repl.showing import Edge as Caller
 from glmcode.repl.showing import Showing
 from glmcode.repl.slash import NO_SHELL, Unknown, argument, find_command
 from glmcode.repl.status import Status
-from glmcode.repl.undoing import UNDOES, take_back
-from glmcode.sessions import JournalError, SessionError
+from glmcode.repl.works import GOES, STOPPABLE, WORKS, do, ended
+from glmcode.sessions import JournalError, SessionError, StoredSession
 
 TWICE_S = 2.0
 LEAVES = "Ctrl-C again leaves"
@@ -76,6 +78,8 @@ class Conversation:
         self._asking = asyncio.Lock()
         self._tasks: set[asyncio.Task[bool]] = set()
         self._interrupted_at = 0.0
+        self._work: asyncio.Future[bool] | None = None
+        self.listed: list[Path] = []
         self._shown = Showing(
             painter,
             live,
@@ -142,7 +146,9 @@ class Conversation:
         """Cancel the turn, once; an open question falls with it. False when it stops already."""
         if self._status.state == "stopping":
             return False
-        if self.agent is not None and self.agent.cancel():
+        if (self._work is not None and self._work.cancel()) or (
+            self.agent is not None and self.agent.cancel()
+        ):
             self._status.enter("stopping", time.monotonic())
             self._shown.refresh()
         elif self.live.question is not None:
@@ -196,10 +202,10 @@ class Conversation:
                 self._arrived.clear()
                 continue
             text = self._inbox.pop(0)
-            works = {"/compact": self._compact, **dict.fromkeys(UNDOES, self._undo)}
+            works = {"/compact": self._compact, **dict.fromkeys(WORKS, self._beside)}
             command = str(find_command(text))
             await self._edge.run(works.get(command, self._turn)(self.agent, text))
-            if command in ("/compact", "/rewind"):
+            if command in ("/compact", "/rewind", *GOES):
                 self._warm(self.agent)
 
     async def close(self) -> None:
@@ -271,8 +277,12 @@ class Conversation:
 
         await self._run(agent, text, compact())
 
-    async def _undo(self, agent: Agent, text: str) -> None:
-        await self._run(agent, text, take_back(self, agent, text))
+    async def _beside(self, agent: Agent, text: str) -> None:
+        """A command of works.py: as long as it runs, Esc stops it if it can be stopped."""
+        work = asyncio.ensure_future(do(self, agent, text))
+        self._work = work if find_command(text) in STOPPABLE else None
+        await self._run(agent, text, ended(self, work))
+        self._work = None
 
     def _warm(self, agent: Agent) -> None:
         """The person has the word: the engine may compute what the next prompt begins with."""
@@ -347,14 +357,20 @@ class Conversation:
             )
             return await asker.ask(asked)
 
-    async def clear(self) -> None:
-        """A new session on the same engine; the old one is closed only when the new one is open."""
+    async def clear(self, stored: StoredSession | None = None) -> None:
+        """Another session (a new one, or a stored one) on the same engine (commands.Host).
+
+        The old one is closed only when the other one is open.
+        """
         old = self.agent
         if old is None:
             return
+        told = replace(stored.conversation) if stored is not None else None
         try:
-            fresh = await old.renewed()
-        except JournalError as error:
+            fresh = await old.renewed(stored)
+        except (JournalError, SessionError) as error:
+            if stored is not None:
+                stored.journal.close()
             self.say([("error", str(error))])
             return
         if old.running:
@@ -362,8 +378,12 @@ class Conversation:
             self.say([("warning", "not while a turn runs: Esc stops it")])
             return
         self._shown.renew()
+        if told is not None and stored is not None:
+            self._shown.commit(replay(self._shown.view, told))
+            self.say([("dim", going_on(stored))])
+        else:
+            self.say([("dim", f"new session {fresh.session_id}; the engine stays as it is")])
         self._begin(fresh)
-        self.say([("dim", f"new session {fresh.session_id}; the engine stays as it is")])
         await old.close(keep_client=True)
 
     def _forget_hint(self, text: str) -> None:

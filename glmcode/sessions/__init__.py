@@ -2,8 +2,8 @@
 
 lines.py reads and writes lines, journal.py holds a file and writes it, reading.py folds one
 into the current conversation, closing.py answers what a crash left open, stored.py opens one
-again, index.py finds them. Must not know how a message is rendered or shown, or which engine
-answers.
+again, index.py finds them, last.py looks at their ends. Must not know how a
+message is rendered or shown, or which engine answers.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from glmcode.sessions.journal import (
     new_session_id,
     sessions_folder,
 )
+from glmcode.sessions.last import title_given, tokens_held
 from glmcode.sessions.lines import VERSION, SessionError, read_entries, read_lines
 from glmcode.sessions.reading import Conversation, Writer, fold, fold_messages, read_checked
 from glmcode.sessions.stored import StoredSession, fork_session, open_session
@@ -53,4 +54,6 @@ __all__ = [
     "read_lines",
     "sessions_folder",
     "summarise",
+    "title_given",
+    "tokens_held",
 ]

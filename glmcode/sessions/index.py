@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glmcode.sessions.journal import sessions_folder, sessions_root
+from glmcode.sessions.last import title_given
 from glmcode.sessions.lines import SessionError, damaged, read_entries
 
 TITLE_CHARS = 100
@@ -78,7 +79,7 @@ def find_session(workspace: Path, prefix: str) -> Path:
 
 
 def summarise(path: Path) -> Summary | None:
-    """A session by its head; None when no person said anything in it."""
+    """A session by its head and the title it was given; None when no person said anything in it."""
     try:
         status = path.stat()
     except OSError:
@@ -103,7 +104,9 @@ def summarise(path: Path) -> Summary | None:
                 break
     except SessionError as error:
         return _with_header(summary, header, "(cannot be read)", fault=str(error))
-    return None if title is None else _with_header(summary, header, title)
+    if title is None:
+        return None
+    return _with_header(summary, header, title_given(path)[:TITLE_CHARS] or title)
 
 
 def title_of(entry: dict[str, object]) -> str | None:

@@ -5,9 +5,9 @@ from pathlib import Path
 from glmcode import __version__
 from glmcode.repl.slash import find_command, help_rows
 from glmcode.repl.slash_table import TABLE, markdown_table
-from tests.fake_engine import FakeEngine
+from tests.fake_engine import FakeEngine, Reply
 from tests.repl.pty_driver import glmcode
-from tests.repl.test_turns import reach, ready, slow
+from tests.repl.test_turns import reach, ready, sent, slow
 
 WIDE = (150, 40)
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -82,3 +82,48 @@ def test_a_command_that_needs_rest_says_so_while_a_turn_runs(tmp_path: Path) -> 
         session.wait_for("not while a turn runs: Esc stops it")
         session.type("\x1b")
         session.wait_for("interrupted")
+
+
+def test_another_session_goes_on_in_the_same_repl_by_number_and_by_copy(tmp_path: Path) -> None:
+    script = [Reply(text="The first answer."), Reply(text="Two."), Reply(text="Three."),
+              Reply(text="Four.")]  # fmt: skip
+    with FakeEngine(script) as engine, glmcode(tmp_path, *reach(engine), size=WIDE) as session:
+        ready(session)
+        session.type("/fork\r")
+        session.wait_for("nothing was said yet")
+        session.type("about one\r")
+        session.wait_for("The first answer.")
+        ready(session)
+        session.type("/rename The  great task\r")
+        session.wait_for("this session is called The great task")
+        session.type("/clear\r")
+        session.wait_for("new session")
+        session.type("/sessions\r")
+        session.wait_for("The great task  (just now, ")
+        assert "tokens" in session.screen.text.rpartition("just now, ")[2].partition("\n")[0]
+        session.type("zebra\r")
+        session.wait_for("Two.")
+        ready(session)
+        session.type("/resume 7\r")
+        session.wait_for("there is no number 7")
+        ready(session)
+        session.type("/resume\r")
+        session.wait_for_visible("❯ /resume")
+        session.type("1\r")
+        session.wait_for("goes on")
+        ready(session)
+        session.type("go on with it\r")
+        session.wait_for("Three.")
+        assert "about one" in sent(engine, 2) and "zebra" not in sent(engine, 2)
+        ready(session)
+        session.type("/fork\r")
+        session.wait_for(", a copy of ")
+        ready(session)
+        session.type("in the copy\r")
+        session.wait_for("Four.")
+        assert "go on with it" in sent(engine, 3) and "about one" in sent(engine, 3)
+        assert session.screen.foreign == []
+    texts = [path.read_text() for path in (tmp_path / "home").rglob("2*.jsonl")]
+    assert sorted(("about one" in one, "in the copy" in one) for one in texts) == [
+        (False, False), (True, False), (True, True),
+    ]  # fmt: skip
