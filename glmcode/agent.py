@@ -20,6 +20,7 @@ from glmcode.agent_ledger import AgentLedger
 from glmcode.agent_mentions import expand
 from glmcode.agent_options import AgentOptions, Answer, Approval, nobody
 from glmcode.agent_outside import Outside
+from glmcode.agent_own import bound
 from glmcode.agent_prefix import Prefix
 from glmcode.agent_resume import Beginning, begin
 from glmcode.agent_rewind import Mark, Marks
@@ -100,7 +101,8 @@ class Agent:
             self.context, lambda: self.session_id, self._observe, wanted=options.checkpoints
         )
         self.past.reads_only = lambda action: only_looks(self.policy, action)
-        self.tools: dict[str, Tool] = self.past.watched(load_tools(self.context))
+        own = bound(options.own_tools, self.context)
+        self.tools: dict[str, Tool] = self.past.watched({**load_tools(self.context), **own})
         self._offer = Offer(self.context, self.approvals, emit, answer)
         self.tools = Outside(self.context, self.approvals, emit, answer).offered(self.tools)
         if options.context.instructions:

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from glmcode.agent_map import MapAhead
 from glmcode.agent_options import AgentOptions
+from glmcode.agent_own import all_specs
 from glmcode.agent_setup import system_text
 from glmcode.base.paths import config_folder
 from glmcode.context.environment import environment
@@ -27,7 +28,6 @@ from glmcode.core.tool import Action, Effect, Preview, ToolResult
 from glmcode.core.transcript import Preamble
 from glmcode.engine.client import Client
 from glmcode.permissions import Policy, decide
-from glmcode.tools.specs import load_specs
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ def build_head(options: AgentOptions) -> Head:
 
 def _head(options: AgentOptions, found: Instructions, repository_map: str) -> Head:
     preamble = make_preamble(
-        load_specs(),
+        all_specs(options.own_tools),
         system_text(options),
         instructions=found.text,
         repository_map=repository_map,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from glmcode.base.settings import ContextSettings, EngineSettings, Mode, SandboxMode
 from glmcode.core.events import ApprovalAsked
+from glmcode.core.tool import Tool
 from glmcode.engine.lane import Lane
 from glmcode.engine.lease import Lease
 from glmcode.permissions import Rule
@@ -66,7 +67,7 @@ class AgentOptions:
     session to go on with (its journal is open and belongs to the agent from then on).
     trusted: whether its instructions may import files. checkpoints: whether what is changed
     can be undone. lane: how urgently this run asks an engine that others use too. lease: of a way
-    to that engine for its own sandboxed commands.
+    to that engine for its own sandboxed commands. own_tools: the caller's, beside ours.
     """
 
     workspace: Path
@@ -88,6 +89,7 @@ class AgentOptions:
     stored: StoredSession | None = None
     lane: Lane = field(default_factory=Lane)
     lease: Lease | None = None
+    own_tools: tuple[Tool, ...] = ()
 
 
 async def nobody(asked: ApprovalAsked) -> Approval | None:

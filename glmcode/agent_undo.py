@@ -98,7 +98,7 @@ class Past:
             action = await proposal
             if action.effect is Effect.READ:
                 return action
-            if action.effect is Effect.EXECUTE and self.reads_only(action):
+            if tool.spec.name == "Bash" and self.reads_only(action):
                 return action
             return replace(action, commit=lambda: self._commit(tool.spec.name, action))
 

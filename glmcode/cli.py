@@ -15,11 +15,8 @@ from glmcode.base.nested import settle, way_out
 
 TYPE_CHECKING = False  # importing typing for this would cost milliseconds
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from glmcode.agent import AgentOptions
     from glmcode.cli_options import Arguments
-    from glmcode.permissions import Rule
 
 STARTED = time.monotonic()
 COMMANDS = {
@@ -213,9 +210,10 @@ def _conversation(argv: list[str]) -> int:
 
 def _headless(argv: list[str], arguments: Arguments) -> int:
     from glmcode.cli_options import UsageError
+    from glmcode.run_options import agent_options, going_on
     from glmcode.stdin import StdinError, StdinLate, read_stdin
 
-    options = _agent_options(arguments)
+    options = agent_options(arguments)
     prompt = arguments.prompt
     begin_s = 1.0 if prompt not in (None, "-") else 5.0
     limit = arguments.time_limit
@@ -235,7 +233,7 @@ def _headless(argv: list[str], arguments: Arguments) -> int:
         raise UsageError("no prompt: give one as an argument, or pipe it in")
     from glmcode.headless import HeadlessOptions, run_headless
 
-    options = _going_on(options, arguments, terminal=False)
+    options = going_on(options, arguments, terminal=False)
     run = HeadlessOptions(
         prompt=parts[0],
         piped="\n\n".join(parts[1:]),
@@ -250,24 +248,13 @@ def _headless(argv: list[str], arguments: Arguments) -> int:
     return run_headless(options, run)
 
 
-def _going_on(options: AgentOptions, arguments: Arguments, *, terminal: bool) -> AgentOptions:
-    """With the stored session that is asked for, if any. Raises UsageError, CannotResume."""
-    if arguments.resume is None:
-        return options
-    from dataclasses import replace
-
-    from glmcode.resuming import stored_session
-
-    stored = stored_session(arguments.resume, arguments.workspace, terminal=terminal)
-    return replace(options, stored=stored)
-
-
 def _interactive(arguments: Arguments) -> int:
     from glmcode.cli_options import UsageError
 
     if not (_is_terminal(0) and _is_terminal(1)):
         raise UsageError("no terminal here: use glmcode -p PROMPT for one turn without one")
     from glmcode.engine.default import NO_ENGINE, machine_profile
+    from glmcode.run_options import agent_options, going_on
 
     engine = arguments.engine
     if not (engine.base_url or engine.profile or machine_profile() or way_out(os.environ)):
@@ -276,59 +263,18 @@ def _interactive(arguments: Arguments) -> int:
         _say(notice, 0)
     stored: AgentOptions | None = None
     if arguments.resume is not None:  # it may ask which: before the screen is ours
-        stored = _going_on(_agent_options(arguments), arguments, terminal=True)
+        stored = going_on(agent_options(arguments), arguments, terminal=True)
     import asyncio
 
     from glmcode.repl.app import run_repl
 
     begun = run_repl(
-        lambda: stored or _agent_options(arguments),
+        lambda: stored or agent_options(arguments),
         prompt=arguments.prompt,
         ui=arguments.ui,
         workspace=arguments.workspace,
     )
     return asyncio.run(begun)
-
-
-def _rules(values: Sequence[str], where: str) -> tuple[Rule, ...]:
-    from glmcode.permissions import RuleError, parse_rules
-
-    try:
-        return parse_rules(values)
-    except RuleError as error:
-        raise RuleError(f"{error}; it stands in {where}") from error
-
-
-def _agent_options(arguments: Arguments) -> AgentOptions:
-    """Rules are parsed here, before anything starts. Raises RuleError."""
-    from glmcode.agent import AgentOptions
-    from glmcode.agent_options import CommandOptions
-
-    return AgentOptions(
-        workspace=arguments.workspace,
-        trusted=arguments.trusted,
-        engine=arguments.engine,
-        lane=arguments.lane,
-        mode=arguments.mode,
-        allow=_rules(arguments.allow, "--allowed-tools or permissions.allow"),
-        ask=_rules(arguments.ask, "permissions.ask"),
-        deny=_rules(arguments.deny, "--disallowed-tools or permissions.deny"),
-        extra_folders=arguments.add_dirs,
-        commands=CommandOptions(
-            sandbox=arguments.sandbox,
-            caches=arguments.caches,
-            network=arguments.permissions.sandbox_network,
-            auto_allow=False if arguments.print_mode else arguments.permissions.sandbox_auto_allow,
-            environment=arguments.permissions.environment,
-            engine=arguments.permissions.sandbox_engine,
-        ),
-        system_prompt=arguments.system_prompt,
-        append_system_prompt=arguments.append_system_prompt,
-        max_turns=arguments.max_turns,
-        context=arguments.context,
-        result_chars=arguments.result_chars,
-        checkpoints=arguments.checkpoints,
-    )
 
 
 def _is_terminal(descriptor: int) -> bool:

@@ -132,10 +132,13 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse_arguments(argv: Sequence[str]) -> Arguments:
-    """Arguments and settings as one value. Raises UsageError, Unanswered."""
+def parse_arguments(argv: Sequence[str], *, enter: bool = True) -> Arguments:
+    """Arguments and settings as one value. enter: make -C DIR the process's own folder.
+
+    Raises UsageError, Unanswered.
+    """
     flags, prompt = _split(argv)
-    workspace = _workspace(flags.cd)
+    workspace = _workspace(flags.cd, enter)
     trusted = bool(flags.trust) or is_trusted(workspace, terminal=not flags.print_mode)
     try:
         config, notices = load_config(workspace, os.environ, flags.settings, trusted=trusted)
@@ -274,11 +277,12 @@ def _context(flags: Any, config: Config) -> ContextSettings:
     return replace(config.context, instructions=False) if flags.no_instructions else config.context
 
 
-def _workspace(given: str | None) -> Path:
+def _workspace(given: str | None, enter: bool) -> Path:
     if given is not None:
         folder = _folder(given, "-C")
         try:
-            os.chdir(folder)
+            if enter:
+                os.chdir(folder)
         except OSError as error:
             raise UsageError(f"-C {given}: {error.strerror}") from error
         return folder

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,11 +25,13 @@ from glmcode.agent_nested import (
     said,
     taking_over,
 )
+from glmcode.agent_own import all_specs
 from glmcode.base.nested import way_out
 from glmcode.base.paths import state_folder
 from glmcode.base.settings import ContextSettings, EngineSettings, Reasoning
 from glmcode.core.events import Notice
 from glmcode.core.model import Emit, ModelError
+from glmcode.core.tool import Tool
 from glmcode.engine.attach import EngineAddress, EngineUnavailable, attach
 from glmcode.engine.client import Client, Endpoint, connect
 from glmcode.engine.default import NO_ENGINE, machine_profile
@@ -37,7 +39,6 @@ from glmcode.engine.lane import Lane
 from glmcode.engine.paths import engine_paths
 from glmcode.engine.profile import Profile, ProfileError, find_tokenizer, load_profile
 from glmcode.engine.streamed import goes_on_the_same
-from glmcode.tools.specs import load_specs
 
 SPEEDS = "speeds.json"
 
@@ -61,7 +62,7 @@ async def open_agent(options: AgentOptions, emit: Emit, answer: Answer = nobody)
     ahead = Ahead(options) if options.stored is None else None
     try:
         client, ready, profile = await (
-            open_client(options.engine, emit, options.context, options.lane)
+            open_client(options.engine, emit, options.context, options.lane, options.own_tools)
             if nested is None
             else _nested_client(nested, options, emit)
         )
@@ -98,7 +99,11 @@ def _fitted(options: AgentOptions, profile: Profile | None) -> AgentOptions:
 
 
 async def open_client(
-    engine: EngineSettings, emit: Emit, context: ContextSettings, lane: Lane | None = None
+    engine: EngineSettings,
+    emit: Emit,
+    context: ContextSettings,
+    lane: Lane | None = None,
+    own_tools: Sequence[Tool] = (),
 ) -> tuple[Client, Ready | None, Profile | None]:
     """The client; for an engine of ours also how to bring it back, and its profile."""
     reasoning: Reasoning = "template" if context.reasoning == "template" else "keep"
@@ -115,7 +120,7 @@ async def open_client(
             insists=_insists(lane),
             speeds=state_folder() / SPEEDS,
         )
-        return await connect(endpoint, load_specs(), emit), None, None
+        return await connect(endpoint, all_specs(own_tools), emit), None, None
     name = engine.profile or machine_profile()
     if name is None:
         raise ModelError(NO_ENGINE, kind="unavailable")
@@ -126,7 +131,7 @@ async def open_client(
     if engine.python:
         profile = replace(profile, python=engine.python)
     if profile.base_url:
-        return await _server_client(profile, engine, emit, context, lane), None, profile
+        return await _server_client(profile, engine, emit, context, lane, own_tools), None, profile
 
     async def ready() -> None:
         try:
@@ -139,18 +144,22 @@ async def open_client(
     except EngineUnavailable as error:
         raise ModelError(str(error), kind="unavailable", detail=error.log) from error
     endpoint = _our_endpoint(address, profile, engine, context, lane)
-    return await connect(endpoint, load_specs(), emit), ready, profile
+    return await connect(endpoint, all_specs(own_tools), emit), ready, profile
 
 
 async def open_asker(
-    engine: EngineSettings, emit: Emit, context: ContextSettings, lane: Lane | None = None
+    engine: EngineSettings,
+    emit: Emit,
+    context: ContextSettings,
+    lane: Lane | None = None,
+    own_tools: Sequence[Tool] = (),
 ) -> Client:
     """A client for questions that need no agent, such as a review; from inside the sandbox of
     another run that one's engine. Raises OpenError, ModelError."""
     if way_out(os.environ) and not engine.base_url:
         nested = await reach(engine.profile, emit)
         endpoint = _our_endpoint(nested, nested.profile, engine, context, lane)
-        return await connect(endpoint, load_specs(), emit)
+        return await connect(endpoint, all_specs(own_tools), emit)
     client, _, _ = await open_client(engine, emit, context, lane)
     return client
 
@@ -161,7 +170,8 @@ async def _nested_client(
     """As open_client, from inside the sandbox of another run."""
     endpoint = _our_endpoint(nested, nested.profile, options.engine, options.context, options.lane)
     ready = looking_again(options.engine.profile, emit)
-    return await connect(endpoint, load_specs(), emit), ready, nested.profile
+    specs = all_specs(options.own_tools)
+    return await connect(endpoint, specs, emit), ready, nested.profile
 
 
 def _our_endpoint(
@@ -194,6 +204,7 @@ async def _server_client(
     emit: Emit,
     context: ContextSettings,
     lane: Lane | None,
+    own_tools: Sequence[Tool],
 ) -> Client:
     """The client of a server that a profile names; nothing is started."""
     own = replace(engine, api_key_env=engine.api_key_env or profile.api_key_env)
@@ -216,7 +227,7 @@ async def _server_client(
         insists=_insists(lane),
         speeds=state_folder() / SPEEDS,
     )
-    return await connect(endpoint, load_specs(), emit)
+    return await connect(endpoint, all_specs(own_tools), emit)
 
 
 def _insists(lane: Lane | None) -> bool:

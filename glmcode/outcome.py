@@ -142,7 +142,7 @@ def result_of(
         session_id=session_id,
         usage=agent.usage if agent else Usage(),
         denials=agent.approvals.denials if agent else [],
-        exit_code=end.code,
+        exit_code=int(end.code),
         value=end.value,
         requests=(agent.requests.ledger.totals if agent else Totals()).to_json(),
     )

@@ -62,7 +62,7 @@ def test_a_wheel_carries_its_words_and_its_model(wheel: Path, tmp_path: Path) ->
     assert {"tiny.toml", "reap-268b.config.json"} <= profiles
     assert profiles <= {name.removeprefix("glmcode/engine/profiles/") for name in names}
     queries = {path.name for path in (ROOT / "glmcode" / "context" / "queries").iterdir()}
-    assert "python.scm" in queries
+    assert "python.scm" in queries and "glmcode/py.typed" in names
     assert queries <= {name.removeprefix("glmcode/context/queries/") for name in names}
 
 

@@ -16,7 +16,7 @@ from glmcode.core.tool import Action, Effect
 from glmcode.permissions.parts import Way
 from glmcode.permissions.paths import Files, Spot
 from glmcode.permissions.policy import Judgement, Policy
-from glmcode.permissions.rules import COVERS, Rule
+from glmcode.permissions.rules import COVERS, TOOLS, Rule
 
 PLAN = "plan mode: nothing may be changed or run; describe what you would do instead"
 
@@ -27,6 +27,8 @@ FAULTS = (ValueError, LookupError, OSError, RecursionError, TypeError, Attribute
 
 def decide(policy: Policy, tool: str, action: Action) -> Judgement:
     """Judge one action."""
+    if tool not in TOOLS:
+        return _own(policy, tool, action)
     home = os.path.expanduser("~")  # noqa: PTH111 (never raises)
     if action.effect is Effect.EXECUTE:
         return _command(policy, tool, action, home)
@@ -57,6 +59,25 @@ def decide(policy: Policy, tool: str, action: Action) -> Judgement:
         why = f"the rule {by.text} allows it" if by else ""
         return Judgement(decision="allow", why=why, rule=by, looks=looks)
     return _by_mode(policy, way, [s for s, by in zip(spots, allowed, strict=True) if not by], files)
+
+
+def _own(policy: Policy, tool: str, action: Action) -> Judgement:
+    """Judge a tool of the caller: its subject is no command and no path, so rules are for all of
+    it. It runs outside of any sandbox, so none takes the place of a question."""
+    if rule := _whole(policy.deny, tool):
+        return Judgement(decision="deny", why=f"the rule {rule.text} denies it", rule=rule)
+    looks = action.effect is Effect.READ
+    if policy.mode == "bypassPermissions":
+        return Judgement(decision="allow", why="everything is allowed", looks=looks)
+    if policy.mode == "plan" and not looks:
+        return Judgement(decision="deny", why=PLAN)
+    if rule := _whole(policy.ask, tool):
+        return replace(asked(policy, f"the rule {rule.text} asks", rule), firm=True)
+    if rule := _whole(policy.allow, tool):
+        return Judgement(decision="allow", why=f"the rule {rule.text} allows it", rule=rule)
+    if looks:
+        return Judgement(decision="allow", why="it changes nothing", looks=True)
+    return replace(asked(policy, f"{tool} is a tool of the caller"), firm=True)
 
 
 def _named(

@@ -18,7 +18,7 @@ from glmcode.core.tool import Action, Effect
 from glmcode.permissions.decide import FAULTS, decide
 from glmcode.permissions.parts import Found
 from glmcode.permissions.policy import Policy
-from glmcode.permissions.rules import COVERS, Rule, RuleError, parse_rule, parse_rules
+from glmcode.permissions.rules import COVERS, TOOLS, Rule, RuleError, parse_rule, parse_rules
 from glmcode.permissions.verdicts import Verdicts
 from glmcode.permissions.words import Word
 
@@ -52,6 +52,8 @@ class Offer:
 def offered(policy: Policy, tool: str, action: Action) -> Offer:
     """What "always" may stand for. Never raises."""
     try:
+        if tool not in TOOLS:
+            return Offer(rules=(tool,))
         if action.effect is Effect.EXECUTE:
             return _for_command(policy, tool, action)
         kind = next((rule for rule, tools in COVERS.items() if tool in tools), tool)

@@ -7,7 +7,7 @@ decided in matching.py (commands) and paths.py (files). Must not judge anything.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 TOOLS = ("Read", "Write", "Edit", "Bash", "BashOutput", "KillShell", "Grep", "Glob", "TodoWrite")
@@ -43,8 +43,11 @@ def split_rules(value: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def parse_rule(text: str) -> Rule:
-    """Read `Tool` or `Tool(pattern)`. Raises RuleError."""
+def parse_rule(text: str, own: Sequence[str] = ()) -> Rule:
+    """Read `Tool` or `Tool(pattern)`. own: tools of the caller, whose rules have no pattern.
+
+    Raises RuleError.
+    """
     match = re.fullmatch(r"([A-Za-z_][\w-]*)(?:\((.*)\))?", text.strip(), re.DOTALL)
     if match is None:
         opened = text.count("(") > text.count(")")
@@ -53,15 +56,20 @@ def parse_rule(text: str) -> Rule:
     tool, pattern = match.group(1), match.group(2)
     if pattern is not None and not pattern.strip():
         raise RuleError(f"the rule {text!r} has an empty pattern: write {tool} alone for all")
-    if tool not in TOOLS and tool not in FOREIGN and not tool.startswith("mcp__"):
+    if tool in own:
+        if pattern not in (None, "*"):
+            raise RuleError(f"the rule {text!r} has a pattern: a rule for {tool} is for all of it")
+    elif tool not in TOOLS and tool not in FOREIGN and not tool.startswith("mcp__"):
         import difflib
 
-        near = difflib.get_close_matches(tool, TOOLS, n=1, cutoff=0.4)
+        near = difflib.get_close_matches(tool, (*TOOLS, *own), n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise RuleError(f"the rule {text!r} names no tool{hint} (tools: {', '.join(TOOLS)})")
+        raise RuleError(
+            f"the rule {text!r} names no tool{hint} (tools: {', '.join((*TOOLS, *own))})"
+        )
     return Rule(tool, "" if pattern in (None, "*") else (pattern or "").strip(), text)
 
 
-def parse_rules(values: Iterable[str]) -> tuple[Rule, ...]:
+def parse_rules(values: Iterable[str], own: Sequence[str] = ()) -> tuple[Rule, ...]:
     """All rules of several flag or file values. Raises RuleError."""
-    return tuple(parse_rule(part) for value in values for part in split_rules(value))
+    return tuple(parse_rule(part, own) for value in values for part in split_rules(value))

@@ -70,6 +70,11 @@ def _validator(name: str) -> Any:
 
 def check_arguments(spec: ToolSpec, arguments: Mapping[str, Any]) -> str | None:
     """None when the arguments fit the spec, else what is wrong and which names exist."""
+    return check_against(spec, arguments, _validator(spec.name))
+
+
+def check_against(spec: ToolSpec, arguments: Mapping[str, Any], validator: Any) -> str | None:
+    """As check_arguments, with the validator of the spec's parameters."""
     arguments = fitted(spec, arguments)
     problems: list[str] = []
     properties = spec.parameters["properties"]
@@ -80,7 +85,7 @@ def check_arguments(spec: ToolSpec, arguments: Mapping[str, Any]) -> str | None:
         if name not in arguments:
             problems.append(f"missing argument {name!r}")
     if not problems:
-        for error in _validator(spec.name).iter_errors(arguments):
+        for error in validator.iter_errors(arguments):
             where = ".".join(str(part) for part in error.absolute_path) or "arguments"
             said = error.message
             said = said if len(said) <= 200 else f"{said[:100]}...{said[-100:]}"
@@ -89,7 +94,7 @@ def check_arguments(spec: ToolSpec, arguments: Mapping[str, Any]) -> str | None:
         return None
     required = spec.parameters["required"]
     known = ", ".join(
-        f"{name} ({properties[name]['type']}{'' if name in required else ', optional'})"
+        f"{name} ({properties[name].get('type', 'any')}{'' if name in required else ', optional'})"
         for name in properties
     )
     return f"{'; '.join(problems[:5])}. {spec.name} takes: {known}."

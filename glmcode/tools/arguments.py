@@ -21,13 +21,13 @@ def fitted(spec: ToolSpec, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments, optional ones that are null left out, each value in the spec's type."""
     properties, required = spec.parameters["properties"], spec.parameters["required"]
     return {
-        name: _value(properties[name]["type"], value) if name in properties else value
+        name: _value(properties[name].get("type"), value) if name in properties else value
         for name, value in arguments.items()
         if value is not None or name in required or name not in properties
     }
 
 
-def _value(kind: str, value: Any) -> Any:
+def _value(kind: Any, value: Any) -> Any:
     meant = value
     if isinstance(value, str) and len(value) <= _LONGEST.get(kind, -1):
         try:
