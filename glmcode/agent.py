@@ -20,7 +20,7 @@ from glmcode.agent_ledger import AgentLedger
 from glmcode.agent_mentions import expand
 from glmcode.agent_options import AgentOptions, Answer, Approval, nobody
 from glmcode.agent_outside import Outside
-from glmcode.agent_own import bound
+from glmcode.agent_own import all_tools
 from glmcode.agent_prefix import Prefix
 from glmcode.agent_resume import Beginning, begin
 from glmcode.agent_rewind import Mark, Marks
@@ -48,7 +48,6 @@ from glmcode.core.transcript import Preamble, Transcript
 from glmcode.engine.client import Client
 from glmcode.permissions import Policy
 from glmcode.sessions import StoredSession
-from glmcode.tools import load_tools
 
 if TYPE_CHECKING:
     from glmcode.agent_structured import Structured
@@ -101,8 +100,7 @@ class Agent:
             self.context, lambda: self.session_id, self._observe, wanted=options.checkpoints
         )
         self.past.reads_only = lambda action: only_looks(self.policy, action)
-        own = bound(options.own_tools, self.context)
-        self.tools: dict[str, Tool] = self.past.watched({**load_tools(self.context), **own})
+        self.tools: dict[str, Tool] = self.past.watched(all_tools(options.own_tools, self.context))
         self._offer = Offer(self.context, self.approvals, emit, answer)
         self.tools = Outside(self.context, self.approvals, emit, answer).offered(self.tools)
         if options.context.instructions:

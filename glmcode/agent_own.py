@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from glmcode.core.tool import Action, Preview, Tool, ToolError, ToolResult, ToolSpec
-from glmcode.tools import check_against
+from glmcode.tools import check_against, load_tools
 from glmcode.tools.arguments import fitted
 from glmcode.tools.context import ToolContext
 from glmcode.tools.output import bounded
@@ -57,12 +57,14 @@ def own_tool(spec: ToolSpec, function: Function) -> Tool:
     )
 
 
-def bound(tools: Sequence[Tool], context: ToolContext) -> dict[str, Tool]:
-    """The same tools by name, whose results are cut to what one may hold; the rest is saved."""
-    return {tool.spec.name: _bound(tool, context) for tool in tools}
+def all_tools(own: Sequence[Tool], context: ToolContext) -> dict[str, Tool]:
+    """Ours and the caller's by name, bound to one session's context."""
+    return {**load_tools(context), **{tool.spec.name: _bound(tool, context) for tool in own}}
 
 
 def _bound(tool: Tool, context: ToolContext) -> Tool:
+    """The same tool, whose results are cut to what one may hold; the rest is saved."""
+
     async def prepared(proposal: Awaitable[Action]) -> Action:
         action = await proposal
 
