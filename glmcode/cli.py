@@ -147,20 +147,12 @@ def _dispatch(argv: list[str]) -> int:
         from glmcode import __version__
 
         return _print(f"glmcode {__version__}\n")
+    if first == "help" and len(argv) == 2 and argv[1] in COMMANDS:
+        return _command(argv[1], [argv[1], "--help"])
     if first in ("-h", "--help", "help") or "--help" in _before_dashes(argv):
         from glmcode.help_text import HELP
 
-        if first not in (
-            "engine",
-            "demo",
-            "debug",
-            "map",
-            "sessions",
-            "undo",
-            "doctor",
-            "clean",
-            "config",
-        ):
+        if first not in COMMANDS:
             return _print(HELP)
     if first in LATER:
         return _say(

@@ -28,6 +28,7 @@ usage:
                                         what a repository defines, the most used first
   glmcode completion bash|zsh|fish      a script for your shell; its --help says where it goes
   glmcode debug parse|render|tokens     the GLM dialect, for looking closely
+  glmcode help COMMAND                  what a command takes
   glmcode -- PROMPT                     a prompt that looks like a command or an option
 
 in a prompt, @FILE, @FILE:10-40, @FOLDER and @"WITH SPACE" are read along. AGENTS.md files of

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from glmcode.cli import COMMANDS
 from glmcode.cli_options import build_parser
 from glmcode.help_text import HELP
 
@@ -172,3 +173,16 @@ def test_an_argument_that_is_not_known_acts_on_no_terminal(words: tuple[str, ...
     assert done.returncode == 2, done.stderr
     assert "x␛]52;c;ZXZpbA==␇<U+202E>" in done.stderr
     assert not {"\x1b", "\x07", "\u202e"} & set(done.stdout + done.stderr)
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_tells_its_own_help_in_both_ways(command: str) -> None:
+    told = [
+        subprocess.run(
+            [sys.executable, "-m", "glmcode", *words], capture_output=True, text=True, timeout=60
+        )
+        for words in ((command, "--help"), ("help", command))
+    ]
+    assert [one.returncode for one in told] == [0, 0]
+    assert told[0].stdout == told[1].stdout and f"glmcode {command}" in told[0].stdout
+    assert told[0].stdout.startswith("usage: ")
