@@ -42,11 +42,11 @@ class Repository:
         self.git("init", "-q")
 
     def git(
-        self, *words: str, ok: bool = True, cwd: Path | None = None, **more: str
+        self, *words: str, ok: bool = True, cwd: Path | None = None, typed: str = "", **more: str
     ) -> subprocess.CompletedProcess[str]:
         ran = subprocess.run(
             ["git", *words], cwd=cwd or self.path, env={**self.environment, **more},
-            capture_output=True, text=True, errors="replace", timeout=120,
+            capture_output=True, text=True, errors="replace", timeout=120, input=typed,
         )  # fmt: skip
         assert not ok or ran.returncode == 0, ran.stderr
         return ran

@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from glmcode.review.diff import FileDiff
 
 QUICK_S = 0.5
+MARGIN_S = 1.0
 MESSAGE_TOKENS = 512
 SHOWN_SHARE = 2
+CHARS_PER_TOKEN = 16
 
 
 class NoAnswer(Exception):
@@ -85,7 +87,9 @@ class Asking:
         """Judge a diff. Raises NoAnswer."""
 
         async def judge(client: Client) -> Review:
-            return await Judge(client, lambda event: None, self.deadline).review(files)
+            left = self.deadline - time.monotonic()
+            until = self.deadline - min(MARGIN_S, left / 10)  # so that what is judged comes back
+            return await Judge(client, lambda event: None, until).review(files)
 
         review: Review = self._with_client(judge)
         return review
@@ -139,6 +143,7 @@ class Asking:
 
 def _shortened(client: Client, text: str, room: int) -> str:
     """The text, cut in the middle of nothing: lines from its end go until it fits."""
+    text = text[: room * CHARS_PER_TOKEN]  # what is far too long is not even counted
     while client.text_tokens(text) > room:
         lines = text.split("\n")
         if len(lines) < SHOWN_SHARE:

@@ -14,6 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import glmcode
 from glmcode.githooks.place import NAMES, HookError, Name, Place
 
 MARK = "# glmcode hook"
@@ -23,10 +24,12 @@ _SCRIPT = """\
 {mark} {name}: `glmcode hook uninstall {name}` removes it{made}
 before="$0{suffix}"
 python={python}
+package={package}
 {body}"""
 _PLAIN = """\
 if [ -x "$before" ]; then "$before" "$@" || exit $?; fi
-if [ ! -x "$python" ]; then
+if [ ! -x "$python" ] || [ ! -e "$package" ]; then
+  [ -x "$python" ] && python=$package
   echo "glmcode: $python is gone: {name} passed; \\`glmcode hook install\\` mends it" >&2
   exit 0
 fi
@@ -36,7 +39,8 @@ _WITH_STDIN = """\
 refs=$(cat)
 say() {{ if [ -n "$refs" ]; then printf '%s\\n' "$refs"; fi; }}
 if [ -x "$before" ]; then say | "$before" "$@" || exit $?; fi
-if [ ! -x "$python" ]; then
+if [ ! -x "$python" ] || [ ! -e "$package" ]; then
+  [ -x "$python" ] && python=$package
   echo "glmcode: $python is gone: {name} passed; \\`glmcode hook install\\` mends it" >&2
   exit 0
 fi
@@ -66,6 +70,7 @@ def script(name: Name, options: list[str], *, made: bool) -> str:
         made=_MADE if made else "",
         suffix=BEFORE,
         python=shlex.quote(sys.executable),
+        package=shlex.quote(glmcode.__file__),
         body=body.format(name=name, options=given),
     )
 

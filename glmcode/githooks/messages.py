@@ -7,6 +7,7 @@ replace what a person wrote.
 
 from __future__ import annotations
 
+import codecs
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -64,7 +65,7 @@ def prepare(root: Path, words: Sequence[str], asking: Asking) -> int:
         return 0
     message = proposed(root, asking)
     if message and file.read_bytes() == held:
-        file.write_bytes(message.encode("utf-8", "replace") + held)
+        file.write_bytes(message.encode(_encoding(root), "replace") + held)
     return 0
 
 
@@ -111,8 +112,20 @@ def comment_char(root: Path) -> str:
     return "#"
 
 
+def _encoding(root: Path) -> str:
+    """What git takes the bytes of a message for."""
+    try:
+        name = ask_git(root, "config", "--get", "i18n.commitEncoding")
+        return codecs.lookup(name).name
+    except (HookError, LookupError):
+        return "utf-8"
+
+
 def _style(root: Path) -> str:
-    done = run_git(root, ("log", f"--max-count={SUBJECTS}", "--no-merges", "--format=%s"))
+    done = run_git(
+        root,
+        ("log", f"--max-count={SUBJECTS}", "--no-merges", "--no-show-signature", "--format=%s"),
+    )
     subjects = done.stdout.decode("utf-8", "replace").splitlines() if not done.returncode else []
     if not subjects:
         return "This is the first commit of the repository.\n"

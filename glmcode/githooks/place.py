@@ -63,7 +63,7 @@ def ask_git(folder: Path, *words: str) -> str:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
         said = lines[-1].removeprefix("fatal: ") if lines else f"exit code {done.returncode}"
         raise HookError(f"git: {said}")
-    return os.fsdecode(done.stdout.rstrip(b"\n"))
+    return os.fsdecode(done.stdout.removesuffix(b"\n"))
 
 
 def run_git(

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 from glmcode.githooks import messages
 from glmcode.githooks.asking import Asking, NoAnswer
 from glmcode.githooks.place import HookError, Name, ask_git
-from glmcode.githooks.terminal import own_interrupts
+from glmcode.githooks.terminal import TooLate, no_longer_than, own_interrupts
 from glmcode.repl.clean import visible
 from glmcode.review.diff import DiffError, parse_diff
-from glmcode.review.findings import Judged, merge
+from glmcode.review.findings import FURTHER, Judged, merge
 from glmcode.review.formats import Told, shown
 from glmcode.review.judging import Review, keep_review, kept_review, review_key
 from glmcode.review.source import SourceError, empty_tree, range_diff, staged_diff
@@ -37,6 +37,11 @@ REPLAYS = (
     "rebase-merge", "rebase-apply", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "BISECT_LOG",
 )  # fmt: skip
 """Files of git's that stand while it replays or joins commits."""
+FAULTS = (
+    ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError,
+)  # fmt: skip
+GRACE_S = 0.3
+"""What the ways that end by themselves get, before the hook is ended wherever it is."""
 BYPASS = "(git's --no-verify passes it)"
 
 
@@ -66,26 +71,35 @@ def run_hook(run: HookRun) -> int:
 def _called(run: HookRun) -> int:
     began = time.monotonic()
     try:
-        root = _root()
-        if not run.always and run.name != "pre-push" and _replays(root):
-            return 0
-        asking = Asking(run.arguments, began + run.deadline_s, run.start)
-        match run.name:
-            case "pre-commit":
-                return _review(run, asking, [("what is staged", staged_diff(root))])
-            case "pre-push":
-                return _review(run, asking, _pushed(root, sys.stdin.buffer.read()))
-            case "prepare-commit-msg":
-                return messages.prepare(root, run.words, asking)
-            case "commit-msg":
-                return messages.check(root, run.words, asking, say)
+        with no_longer_than(run.deadline_s + GRACE_S):
+            return _answered(run, began + run.deadline_s)
     except NoAnswer as error:
         return _unjudged(run, str(error))
     except (HookError, SourceError, DiffError, OSError) as error:
         return _unjudged(run, str(error))
+    except TooLate:
+        return _unjudged(run, "the deadline was reached")
+    except FAULTS as error:  # nobody's commit is stopped by a fault of ours
+        return _unjudged(run, f"a fault in glmcode ({type(error).__name__}: {error})")
     except KeyboardInterrupt:
         say(f"{run.name}: interrupted: git goes on")
         return 0
+
+
+def _answered(run: HookRun, deadline: float) -> int:
+    root = _root()
+    if not run.always and run.name != "pre-push" and _replays(root):
+        return 0
+    asking = Asking(run.arguments, deadline, run.start)
+    match run.name:
+        case "pre-commit":
+            return _review(run, asking, [("what is staged", staged_diff(root))])
+        case "pre-push":
+            return _review(run, asking, _pushed(root, sys.stdin.buffer.read()))
+        case "prepare-commit-msg":
+            return messages.prepare(root, run.words, asking)
+        case "commit-msg":
+            return messages.check(root, run.words, asking, say)
 
 
 def _unjudged(run: HookRun, why: str) -> int:
@@ -113,7 +127,8 @@ def _review(run: HookRun, asking: Asking, diffs: Sequence[tuple[str, bytes]]) ->
     began = time.monotonic()
     told: list[Judged] = []
     files = known = 0
-    for _, data in diffs:
+    unjudged: list[str] = []
+    for what, data in diffs:
         changed = parse_diff(data)
         if not changed:
             continue
@@ -121,17 +136,23 @@ def _review(run: HookRun, asking: Asking, diffs: Sequence[tuple[str, bytes]]) ->
         key = review_key(data, model_key(run.arguments))
         kept = kept_review(key)
         if kept is None:
-            asking.check()
-            review: Review = asking.review(changed)
+            try:
+                asking.check()
+                review: Review = asking.review(changed)
+            except NoAnswer as error:
+                unjudged.append(f"{what} ({error})")
+                continue
             kept = review.judged
-            if not kept.left_out or _only_binary(kept):
+            if not _unlooked(kept):
                 keep_review(key, kept)
         else:
             known += 1
         told.append(kept)
     if not told:
+        if unjudged:
+            raise NoAnswer(", ".join(unjudged))
         return 0
-    whole = merge(told)
+    whole = merge([*told, Judged("pass", (), tuple(unjudged))])
     what = ", ".join(what for what, _ in diffs)
     seconds = time.monotonic() - began
     text = shown(Told(whole, what, files, known == len(told), seconds, {}), "text")
@@ -139,11 +160,15 @@ def _review(run: HookRun, asking: Asking, diffs: Sequence[tuple[str, bytes]]) ->
     if whole.verdict == "block":
         say(f"{run.name}: blocked {BYPASS}")
         return 1
+    if run.closed and _unlooked(whole):
+        say(f"{run.name}: blocked, not all was judged {BYPASS}")
+        return 1
     return 0
 
 
-def _only_binary(judged: Judged) -> bool:
-    return all(name.endswith("(binary)") for name in judged.left_out)
+def _unlooked(judged: Judged) -> bool:
+    """Whether something was left out that could have been judged."""
+    return not all(name.endswith(("(binary)", FURTHER)) for name in judged.left_out)
 
 
 def _pushed(root: Path, refs: bytes) -> list[tuple[str, bytes]]:

@@ -1,4 +1,5 @@
-"""Takes Ctrl-C for a hook alone, so that interrupting a review does not end the commit.
+"""Takes Ctrl-C for a hook alone, so that interrupting a review does not end the commit; ends it
+when its time is over.
 
 git and its hook are one group of the terminal, and git dies of a Ctrl-C that its hook survives.
 While the hook runs it is a group of its own in the foreground; git gets the terminal back when
@@ -11,6 +12,10 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+
+
+class TooLate(KeyboardInterrupt):
+    """The time is over. Interrupts like Ctrl-C: an event loop lets nothing else through."""
 
 
 @contextmanager
@@ -41,3 +46,19 @@ def own_interrupts() -> Iterator[None]:
                 os.setpgid(0, group)
         signal.signal(signal.SIGTTOU, ignored)
         os.close(terminal)
+
+
+@contextmanager
+def no_longer_than(seconds: float) -> Iterator[None]:
+    """Raises TooLate in the block when it takes longer, whatever it is doing."""
+
+    def late(number: int, frame: object) -> None:
+        raise TooLate
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

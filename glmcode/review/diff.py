@@ -10,13 +10,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Kind = Literal[" ", "+", "-"]
 Status = Literal["added", "deleted", "modified", "renamed", "copied", "mode"]
 
 _HUNK = re.compile(rb"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@(.*)")
+MOST_BYTES = 16 << 20
+MOST_BYTES_OF_FILE = 4 << 20
+MOST_BYTES_OF_LINE = 1 << 16
+"""What is more is counted and not kept: nobody judges it, and it takes time and memory."""
 _ESCAPES = {
     b"a": b"\a", b"b": b"\b", b"t": b"\t", b"n": b"\n", b"v": b"\v", b"f": b"\f", b"r": b"\r",
     b'"': b'"', b"\\": b"\\",
@@ -54,6 +58,7 @@ class FileDiff:
     """What changed of one file. path: its name now (deleted: before). old_path: before.
 
     modes: (before, after) as git writes them, where they changed. binary: no lines are known.
+    large: lines that were passed over, because the file or the diff is too large.
     """
 
     path: str
@@ -62,6 +67,18 @@ class FileDiff:
     hunks: tuple[Hunk, ...] = ()
     modes: tuple[str, str] | None = None
     binary: bool = False
+    large: int = 0
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything is different; git names files that were merely touched, too."""
+        still = self.status == "modified" and not (self.hunks or self.modes)
+        return not still or self.binary or bool(self.large)
+
+    @property
+    def shown_path(self) -> str:
+        """Its name as one line of text."""
+        return one_name(self.path)
 
     @property
     def added(self) -> int:
@@ -72,6 +89,24 @@ class FileDiff:
     def removed(self) -> int:
         """Lines that were removed."""
         return sum(line.kind == "-" for hunk in self.hunks for line in hunk.lines)
+
+
+def readable(name: str) -> str:
+    """A name of the file system as text that can be sent and printed."""
+    return name_bytes(name).decode("utf-8", "replace")
+
+
+def one_name(name: str) -> str:
+    """The same as one line, whatever is in it: no name can look like a line of ours."""
+    return readable(name).replace("\n", "⏎").replace("\r", "⏎")
+
+
+def name_bytes(name: str) -> bytes:
+    """The bytes of a name; what no name of the file system can hold is replaced."""
+    try:
+        return os.fsencode(name)
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "replace")
 
 
 def parse_diff(data: bytes) -> list[FileDiff]:
@@ -85,12 +120,15 @@ class _Reader:
         if self._lines[-1] == b"":
             self._lines.pop()
         self._at = 0
+        self._room = MOST_BYTES
 
     def files(self) -> Iterator[FileDiff]:
         while self._at < len(self._lines):
             line = self._lines[self._at]
             if line.startswith(b"diff --git "):
-                yield self._git_file()
+                file = self._git_file()
+                if file.changed:
+                    yield file
             elif line.startswith((b"diff --cc ", b"diff --combined ")):
                 raise DiffError(
                     "this is a combined diff of a merge: compare with one parent (--base REF)"
@@ -112,13 +150,13 @@ class _Reader:
     def _plain_file(self) -> FileDiff:
         old, new = _plain_name(self._lines[self._at]), _plain_name(self._lines[self._at + 1])
         self._at += 2
-        hunks = tuple(self._hunks())
+        hunks, large = self._hunks()
         if old == b"/dev/null":
-            return FileDiff(_path(new, b"b/"), _path(new, b"b/"), "added", hunks)
+            return FileDiff(_path(new, b"b/"), _path(new, b"b/"), "added", hunks, large=large)
         if new == b"/dev/null":
-            return FileDiff(_path(old, b"a/"), _path(old, b"a/"), "deleted", hunks)
-        status: Status = "modified"
-        return FileDiff(_path(new, b"b/"), _path(old, b"a/"), status, hunks)
+            return FileDiff(_path(old, b"a/"), _path(old, b"a/"), "deleted", hunks, large=large)
+        paths = _path(new, b"b/"), _path(old, b"a/")
+        return FileDiff(*paths, "modified", hunks, large=large)
 
     def _git_file(self) -> FileDiff:
         old, new = _both_names(self._lines[self._at][len(b"diff --git ") :])
@@ -144,8 +182,8 @@ class _Reader:
                 break
             found[key] = line[len(key) :]
             self._at += 1
-        hunks = () if binary else tuple(self._hunks())
-        return _git_diff(old, new, found, hunks, binary=binary)
+        hunks, large = ((), 0) if binary else self._hunks()
+        return replace(_git_diff(old, new, found, hunks, binary=binary), large=large)
 
     def _skip_binary(self) -> None:
         """A binary patch goes on to the next diff; its lines are no text."""
@@ -154,16 +192,44 @@ class _Reader:
                 return
             self._at += 1
 
-    def _hunks(self) -> Iterator[Hunk]:
+    def _hunks(self) -> tuple[tuple[Hunk, ...], int]:
+        """The hunks, and how many lines were passed over since they are too many."""
+        hunks: list[Hunk] = []
+        large = 0
+        room = min(MOST_BYTES_OF_FILE, self._room)
         while self._at < len(self._lines):
             match = _HUNK.match(self._lines[self._at])
             if match is None:
-                return
+                break
             self._at += 1
             old, new = int(match[1]), int(match[3])
             left = [int(match[2] or 1), int(match[4] or 1)]
-            lines = tuple(self._hunk_lines(old, new, left))
-            yield Hunk(old, new, match[5].decode("utf-8", "replace").strip(), lines)
+            lines = []
+            for line in self._hunk_lines(old, new, left) if room > 0 else ():
+                lines.append(line)
+                size = len(line.text) + 1
+                room, self._room = room - size, self._room - size
+                if room <= 0:
+                    break
+            large += self._pass_over(left)
+            if lines:
+                heading = match[5].decode("utf-8", "replace").strip()
+                hunks.append(Hunk(old, new, heading, tuple(lines)))
+        return tuple(hunks), large
+
+    def _pass_over(self, left: list[int]) -> int:
+        """Go to the end of the hunk; how many of its lines changed something."""
+        changed = 0
+        while left[0] > 0 or left[1] > 0:
+            if self._at >= len(self._lines):
+                raise DiffError(f"it ends in the middle of a hunk (line {self._at})")
+            kind = self._lines[self._at][:1]
+            self._at += 1
+            left[0] -= kind != b"+"
+            left[1] -= kind != b"-"
+            changed += kind in (b"+", b"-")
+            self._no_newline()
+        return changed
 
     def _hunk_lines(self, old: int, new: int, left: list[int]) -> Iterator[Line]:
         while left[0] > 0 or left[1] > 0:
@@ -173,17 +239,19 @@ class _Reader:
             self._at += 1
             kind = raw[:1] or b" "  # an empty line is context whose blank was cut off
             ends = not self._no_newline()
-            text = raw[1:].decode("utf-8", "replace")
+            text = raw[1 : 1 + MOST_BYTES_OF_LINE].decode("utf-8", "replace")
+            left[0] -= kind != b"+"
+            left[1] -= kind != b"-"
             match kind:
                 case b" ":
                     yield Line(" ", text, old, new, ends)
-                    old, new, left[0], left[1] = old + 1, new + 1, left[0] - 1, left[1] - 1
+                    old, new = old + 1, new + 1
                 case b"+":
                     yield Line("+", text, None, new, ends)
-                    new, left[1] = new + 1, left[1] - 1
+                    new += 1
                 case b"-":
                     yield Line("-", text, old, None, ends)
-                    old, left[0] = old + 1, left[0] - 1
+                    old += 1
                 case _:
                     raise DiffError(f"line {self._at} is no line of a hunk: {_short(raw)}")
 

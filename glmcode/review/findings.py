@@ -8,18 +8,21 @@ kept without a place, never pinned to a wrong one. Pure values. Must not ask any
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from glmcode.review.diff import FileDiff
+from glmcode.review.diff import FileDiff, Line, one_name, readable
 
 Severity = Literal["error", "warning", "note"]
 Verdict = Literal["pass", "warn", "block"]
 ORDER: Mapping[str, int] = {"error": 0, "warning": 1, "note": 2}
 WORST: Mapping[str, int] = {"pass": 0, "warn": 1, "block": 2}
+_SHOWN = re.compile(r"^\s*(?:\d+\s+)?[-+ ]?")
 MOST = 50
 MOST_CHARS = 1_000
+FURTHER = "further findings"
 SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "properties": {
@@ -87,7 +90,7 @@ def merge(parts: Iterable[Judged]) -> Judged:
     ordered = sorted(kept.values(), key=lambda one: (ORDER[one.severity], one.file, one.line or 0))
     left = [text for part in judged for text in part.left_out]
     if len(ordered) > MOST:
-        left.append(f"{len(ordered) - MOST} further findings")
+        left.append(f"{len(ordered) - MOST} {FURTHER}")
     if verdict == "block" and not any(one.severity == "error" for one in ordered):
         verdict = "warn"  # nobody is stopped without being told what for
     return Judged(verdict, tuple(ordered[:MOST]), tuple(left))
@@ -99,7 +102,9 @@ def _placed(told: Mapping[str, Any], files: Sequence[FileDiff]) -> Finding:
     file = _file_of(finding.file, files)
     if file is None:
         return finding
-    return replace(finding, file=file.path, line=_line_of(file, told["line"], str(told["code"])))
+    return replace(
+        finding, file=file.path, line=_line_of(file, int(told["line"]), str(told["code"]))
+    )
 
 
 def _file_of(name: str, files: Sequence[FileDiff]) -> FileDiff | None:
@@ -107,9 +112,11 @@ def _file_of(name: str, files: Sequence[FileDiff]) -> FileDiff | None:
     for wanted in (name, plain, plain.removeprefix("a/").removeprefix("b/")):
         for attribute in ("path", "old_path"):
             for file in files:
-                if getattr(file, attribute) == wanted:
+                name = getattr(file, attribute)
+                if wanted in (name, readable(name), one_name(name)):
                     return file
-    named = [file for file in files if posixpath.basename(file.path) == posixpath.basename(plain)]
+    base = posixpath.basename(plain)
+    named = [file for file in files if posixpath.basename(file.shown_path) == base]
     return named[0] if len(named) == 1 else None
 
 
@@ -118,19 +125,34 @@ def _line_of(file: FileDiff, number: int, code: str) -> int | None:
     shown = {line.new: line for hunk in file.hunks for line in hunk.lines if line.new is not None}
     if not shown:
         return None
-    wanted = _plain(code)
-    if wanted:
-        same = [at for at, line in shown.items() if _plain(line.text) == wanted]
-        same = same or [at for at, line in shown.items() if wanted in _plain(line.text)]
+    for wanted in _copies(code):
+        same = _same(shown, wanted)
+        if number in same:
+            return number
         added = [at for at in same if shown[at].kind == "+"]
         if same:
             return min(added or same, key=lambda at: (abs(at - number), at))
         gone = _gone(file, wanted)
-        if gone is not None and number not in shown:
+        if gone is not None:
             return gone
     if number in shown:
         return number
     return min(shown, key=lambda at: (abs(at - number), at))
+
+
+def _same(shown: Mapping[int, Line], wanted: str) -> list[int]:
+    """The lines with that text, else those that hold it."""
+    plain = {at: _plain(line.text) for at, line in shown.items()}
+    same = [at for at, text in plain.items() if text == wanted]
+    return same or [at for at, text in plain.items() if wanted in text]
+
+
+def _copies(code: str) -> list[str]:
+    """What the copied text may stand for: itself, and without the number and the sign shown
+    before a line; of several lines the first."""
+    line = next((one for one in code.splitlines() if one.strip()), "")
+    bare = _SHOWN.sub("", line, count=1)
+    return list(dict.fromkeys(one for one in (_plain(line), _plain(bare)) if one))
 
 
 def _gone(file: FileDiff, wanted: str) -> int | None:

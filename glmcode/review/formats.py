@@ -7,14 +7,14 @@ in SARIF. Must not decide an exit code.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import quote
 
 from glmcode import __version__
-from glmcode.repl.clean import for_terminal, one_line
+from glmcode.repl.clean import escaped, for_terminal, one_line
+from glmcode.review.diff import name_bytes, readable
 from glmcode.review.findings import Finding, Judged
 
 FORMATS = ("text", "json", "sarif", "github")
@@ -42,7 +42,8 @@ class Told:
 
 def shown(told: Told, form: str) -> str:
     """The review in one of FORMATS, with its last newline."""
-    return _FORMS[form](told)
+    text = _FORMS[form](told)
+    return escaped(text) if form in ("json", "sarif") else for_terminal(text)
 
 
 def _text(told: Told) -> str:
@@ -55,20 +56,22 @@ def _text(told: Told) -> str:
     for one in judged.findings:
         lines.append(f"{_place(one)}: {one.severity}: {one.reason}")
     if judged.left_out:
-        lines.append("not judged: " + ", ".join(one_line(name, 300) for name in judged.left_out))
-    return for_terminal("\n".join(lines)) + "\n"
+        lines.append(
+            "not judged: " + ", ".join(one_line(readable(name), 300) for name in judged.left_out)
+        )
+    return "\n".join(lines) + "\n"
 
 
 def _place(one: Finding) -> str:
-    name = one_line(_readable(one.file), 300) or "(no file)"
+    name = one_line(readable(one.file), 300) or "(no file)"
     return name if one.line is None else f"{name}:{one.line}"
 
 
 def _json(told: Told) -> str:
     value = {
         "verdict": told.judged.verdict,
-        "findings": [asdict(one) | {"file": _readable(one.file)} for one in told.judged.findings],
-        "left_out": [_readable(name) for name in told.judged.left_out],
+        "findings": [asdict(one) | {"file": readable(one.file)} for one in told.judged.findings],
+        "left_out": [readable(name) for name in told.judged.left_out],
         "what": told.what,
         "files": told.files,
         "cached": told.kept,
@@ -90,7 +93,7 @@ def _sarif(told: Told) -> str:
     invocation: dict[str, Any] = {"executionSuccessful": True}
     if told.judged.left_out:
         invocation["toolExecutionNotifications"] = [
-            {"level": "note", "message": {"text": f"not judged: {_readable(name)}"}}
+            {"level": "note", "message": {"text": f"not judged: {readable(name)}"}}
             for name in told.judged.left_out
         ]
     run = {
@@ -110,7 +113,7 @@ def _result(one: Finding) -> dict[str, Any]:
         "message": {"text": one.reason or "(no reason was given)"},
     }
     if one.file:
-        place: dict[str, Any] = {"artifactLocation": {"uri": quote(os.fsencode(one.file))}}
+        place: dict[str, Any] = {"artifactLocation": {"uri": quote(name_bytes(one.file))}}
         if one.line is not None:
             place["region"] = {"startLine": one.line}
         result["locations"] = [{"physicalLocation": place}]
@@ -120,11 +123,11 @@ def _result(one: Finding) -> dict[str, Any]:
 def _github(told: Told) -> str:
     lines = []
     for one in told.judged.findings:
-        place = {"file": _readable(one.file)} | ({"line": str(one.line)} if one.line else {})
+        place = {"file": readable(one.file)} | ({"line": str(one.line)} if one.line else {})
         words = ",".join(f"{key}={_property(value)}" for key, value in place.items() if value)
         lines.append(f"::{GITHUB[one.severity]} {words}::{_message(one.reason)}")
     for name in told.judged.left_out:
-        lines.append(f"::notice::{_message(f'not judged: {_readable(name)}')}")
+        lines.append(f"::notice::{_message(f'not judged: {readable(name)}')}")
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -134,10 +137,6 @@ def _message(text: str) -> str:
 
 def _property(text: str) -> str:
     return _message(text).replace(":", "%3A").replace(",", "%2C")
-
-
-def _readable(name: str) -> str:
-    return os.fsencode(name).decode("utf-8", "replace")
 
 
 _FORMS: Mapping[str, Callable[[Told], str]] = {

@@ -27,7 +27,7 @@ from glmcode.core.model import Emit, ModelError
 from glmcode.core.transcript import Preamble, Transcript
 from glmcode.review.diff import FileDiff
 from glmcode.review.findings import SCHEMA, Finding, Judged, merge, read_answer
-from glmcode.review.showing import Part, overview, pack
+from glmcode.review.showing import LATE, Part, overview, pack
 
 if TYPE_CHECKING:
     from glmcode.engine.client import Client
@@ -36,7 +36,7 @@ VERSION = 1
 MOST_KEPT = 500
 ANSWER_TOKENS = 1_536
 UNKNOWN_WINDOW = 16_384
-LATE = "no time was left"
+PACKING_SHARE = 0.3
 QUESTION = """\
 Judge the changes above now. Answer with one JSON value and nothing else, an instance of this \
 JSON Schema (`code` is the text of the line itself, without its number and sign):
@@ -67,25 +67,31 @@ class Judge:
     async def review(self, files: Sequence[FileDiff]) -> Review:
         """Judge all files. Raises ModelError, TimeoutError where not even one part was judged."""
         head = f"These files changed:\n{overview(files)}\n"
-        parts, left = pack(files, self.client.text_tokens, self._limit(head))
+        until = None if self.deadline is None else _part_way(self.deadline)
+        parts, left = pack(
+            files,
+            self.client.text_tokens,
+            self._limit(head),
+            lambda: until is not None and time.monotonic() > until,
+        )
         told: list[Judged] = []
         usage, slowest, asked = Usage(), 0.0, 0
         for number, part in enumerate(parts):
             if self._too_late(slowest):
-                left += [f"{file.path} ({LATE})" for file in part.files]
+                left += [f"{file.shown_path} ({LATE})" for file in part.files]
                 continue
             began = time.monotonic()
             try:
                 async with asyncio.timeout(self._left()):
                     judged, cost = await self._part(head, part, number, len(parts))
             except TimeoutError:
-                late = [f"{file.path} ({LATE})" for file in part.files]
+                late = [f"{file.shown_path} ({LATE})" for file in part.files]
                 left += late
                 continue
             except ModelError as error:
                 if not told:
                     raise
-                left += [f"{file.path} ({error})" for file in part.files]
+                left += [f"{file.shown_path} ({error})" for file in part.files]
                 continue
             asked += 1
             slowest = max(slowest, time.monotonic() - began)
@@ -126,9 +132,15 @@ class Judge:
             max_tokens=min(ANSWER_TOKENS, (self.client.window or UNKNOWN_WINDOW) // 4),
         )
         if told.faults:
-            names = tuple(f"{file.path} (no usable answer)" for file in part.files)
+            names = tuple(f"{file.shown_path} (no usable answer)" for file in part.files)
             return Judged("pass", (), names), told.usage
         return read_answer(told.value, part.files), told.usage
+
+
+def _part_way(deadline: float) -> float:
+    """Until when packing may take: the most of the time is for judging."""
+    now = time.monotonic()
+    return now + (deadline - now) * PACKING_SHARE
 
 
 def _preamble() -> Preamble:

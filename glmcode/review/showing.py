@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from glmcode.review.diff import FileDiff, Hunk
+from glmcode.review.diff import FileDiff, Hunk, one_name
 
 MOST_LINE = 2_000
 CUT = " […]"
+LATE = "no time was left"
+MOST_CHARS_PER_TOKEN = 16
+"""What has more is cut without being counted: counting megabytes again and again takes minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +48,32 @@ def show_file(file: FileDiff) -> str:
 
 
 def pack(
-    files: Sequence[FileDiff], count: Callable[[str], int], limit: int
+    files: Sequence[FileDiff],
+    count: Callable[[str], int],
+    limit: int,
+    late: Callable[[], bool] = lambda: False,
 ) -> tuple[list[Part], list[str]]:
-    """(parts of at most `limit` tokens, what is left out and why)."""
+    """(parts of at most `limit` tokens, what is left out and why). late: to begin no further
+    file, since counting takes time, too."""
     parts: list[Part] = []
     left: list[str] = []
     held: list[FileDiff] = []
     size = 0
     for file in files:
+        if file.large:
+            left.append(f"{file.shown_path} ({file.large} of its lines: too large)")
         if file.binary:
-            left.append(f"{file.path} (binary)")
+            left.append(f"{file.shown_path} (binary)")
             continue
         if not file.hunks:
             continue  # a name or a mode: the overview tells it
+        if late():
+            left.append(f"{file.shown_path} ({LATE})")
+            continue
         for piece in _pieces(file, count, limit):
             tokens = count(show_file(piece))
             if tokens > limit:
-                left.append(f"{piece.path} (lines too long to be shown)")
+                left.append(f"{piece.shown_path} (lines too long to be shown)")
                 continue
             if held and size + tokens > limit:
                 parts.append(_part(held))
@@ -79,7 +91,8 @@ def _part(files: Sequence[FileDiff]) -> Part:
 
 def _pieces(file: FileDiff, count: Callable[[str], int], limit: int) -> list[FileDiff]:
     """The file whole, or cut between hunks, or inside of one."""
-    if count(show_file(file)) <= limit:
+    text = show_file(file)
+    if len(text) <= MOST_CHARS_PER_TOKEN * limit and count(text) <= limit:
         return [file]
     if len(file.hunks) > 1:
         half = len(file.hunks) // 2
@@ -101,12 +114,12 @@ def _cut(hunk: Hunk, begin: int, end: int) -> Hunk:
 
 
 def _head(file: FileDiff) -> str:
-    name = file.path
+    name = file.shown_path
     match file.status:
         case "renamed" | "copied":
-            name = f"{file.old_path} -> {file.path} ({file.status})"
+            name = f"{one_name(file.old_path)} -> {name} ({file.status})"
         case "added" | "deleted":
-            name = f"{file.path} ({file.status})"
+            name = f"{name} ({file.status})"
         case _:
             pass
     modes = f", mode {file.modes[0]} -> {file.modes[1]}" if file.modes else ""

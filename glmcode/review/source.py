@@ -23,11 +23,12 @@ LIMIT_S = 120.0
 _DIFF = (
     "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/",
     "-O/dev/null", "--find-renames", "--full-index", "--submodule=short", "--unified=5",
-    "--diff-algorithm=histogram",
+    "--diff-algorithm=histogram", "--ignore-submodules=dirty", "-l1000",
 )  # fmt: skip
 _CONFIG = (
     "-c", "core.quotePath=true", "-c", "core.fsmonitor=false",
     "-c", "diff.noprefix=false", "-c", "diff.relative=false", "-c", "color.ui=false",
+    "-c", "diff.autoRefreshIndex=false",  # or it writes the index
 )  # fmt: skip
 
 
@@ -58,7 +59,7 @@ def get_diff(asked: Asked, folder: Path) -> Source:
     """The diff as bytes. Raises SourceError."""
     if asked.file is not None:
         return Source(_file(asked.file), str(asked.file), None)
-    root = Path(os.fsdecode(_git(folder, "rev-parse", "--show-toplevel").rstrip(b"\n")))
+    root = Path(os.fsdecode(_git(folder, "rev-parse", "--show-toplevel").removesuffix(b"\n")))
     if asked.base:
         return Source(_range(root, asked.base), asked.base, root)
     staged = _git(root, "diff", "--cached", *_DIFF, _head(root), "--")
