@@ -30,7 +30,7 @@ def plain_lines(entries: Iterable[Entry], *, full: bool = False) -> Iterator[str
 def _plain(entry: Entry, full: bool) -> Iterator[str]:
     message = entry.get("message") if entry.get("t") == "message" else None
     if not isinstance(message, Mapping):
-        yield from _between(entry)
+        yield from between_lines(entry)
         return
     match message.get("role"):
         case "user":
@@ -51,11 +51,12 @@ def _plain(entry: Entry, full: bool) -> Iterator[str]:
             if message.get("text"):
                 yield ""
                 yield str(message["text"]).strip("\n")
-            for call in _calls(message):
+            for call in calls_of(message):
                 yield f"* {call['name']} {_subject(call, full)}".rstrip()
 
 
-def _between(entry: Entry) -> Iterator[str]:
+def between_lines(entry: Entry) -> Iterator[str]:
+    """What an entry that is no message says, if anything."""
     match entry.get("t"):
         case "header":
             yield f"session {entry.get('id')}"
@@ -99,14 +100,14 @@ def markdown_lines(entries: Iterable[Entry]) -> Iterator[str]:
                     yield from (*(f"> {line}".rstrip() for line in quoted), "")
                 if message.get("text"):
                     yield from (str(message["text"]).strip("\n"), "")
-                for call in _calls(message):
+                for call in calls_of(message):
                     yield from (f"**{call['name']}**", "")
                     arguments = json.dumps(call["arguments"], indent=2, ensure_ascii=False)
                     yield from (*_fenced(arguments, "json"), "")
 
 
 def _markdown_between(entry: Entry) -> Iterator[str]:
-    told = list(_between(entry))
+    told = list(between_lines(entry))
     if entry.get("t") == "header":
         yield from (f"# Session {entry.get('id')}", "", *(f"- {line}" for line in told[1:]), "")
     elif told:
@@ -149,7 +150,8 @@ def ledger_table(entries: Iterable[Entry]) -> Iterator[str]:
         yield "  ".join(row).rstrip()
 
 
-def _calls(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+def calls_of(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The calls of a stored reply, rejected ones too: name and arguments."""
     calls = [{"name": c["name"], "arguments": c["arguments"]} for c in message.get("calls", ())]
     for call in message.get("rejected", ()):
         told = {"rejected": call["reason"], "raw": call["raw"]}

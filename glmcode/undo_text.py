@@ -46,6 +46,18 @@ def described(undo: Undo, plan: Plan) -> str:
     return "\n".join(lines)
 
 
+def changes(undo: Undo, plan: Plan) -> list[tuple[str, str, str]]:
+    """What the plan's turns did: path, what became of it, and the unified diff from then to now."""
+    told = []
+    for item in plan.items:
+        made = item.target is None
+        what = "new" if made else "removed" if item.now is None else "changed"
+        mode = _mode(item.target, item.now)
+        since = f" [{item.why}]" if item.why else ""
+        told.append((shown(item.path), f"{what}{mode}{since}", _change(undo, item, back=False)))
+    return told
+
+
 def outcome(plan: Plan, applied: Applied) -> str:
     """How it went."""
     done = without_folders(applied.done)
@@ -96,8 +108,8 @@ def _mode(now: Entry | None, target: Entry | None) -> str:
     return f" (mode {now.mode:04o} to {target.mode:04o})"
 
 
-def _change(undo: Undo, item: Item) -> str:
-    """The diff of a file, or a word about what can't be shown."""
+def _change(undo: Undo, item: Item, *, back: bool = True) -> str:
+    """The diff of a file, or a word about what can't be shown. back: from now to what was."""
     now, target = item.now, item.target
     if now is not None and target is not None and now.id == target.id:
         return ""
@@ -108,6 +120,8 @@ def _change(undo: Undo, item: Item) -> str:
         after = _bytes(undo, target)
     except NotKept as error:
         return f"[its content {error}]"
+    if not back:
+        before, after = after, before
     if before is None or after is None:
         return "[not kept]" if target is not None and target.kind == "x" else ""
     if binary_kind(before[:_HEAD]) or binary_kind(after[:_HEAD]):

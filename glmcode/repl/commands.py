@@ -17,6 +17,7 @@ from glmcode.exits import Exit
 from glmcode.repl import looking
 from glmcode.repl.configuring import config_rows
 from glmcode.repl.context import context_rows
+from glmcode.repl.exporting import CannotExport, copy, export
 from glmcode.repl.going import Host as GoingHost
 from glmcode.repl.going import rename, show_sessions
 from glmcode.repl.modes import change_mode
@@ -108,6 +109,10 @@ def _open(host: Host, agent: Agent, name: str, text: str) -> None:
             host.start(show_sessions(host, agent, pick=False))
         case "/rename":
             rename(host, agent, text)
+        case "/export":
+            host.start(_found(host, lambda: export(agent, argument(text))))
+        case "/copy":
+            copy(host, agent)
         case "/memory":
             host.start(_found(host, lambda: looking.memory_rows(agent.options)))
 
@@ -116,7 +121,7 @@ async def _found(host: Host, look: Callable[[], Sequence[tuple[str, str]]]) -> N
     """Print what is found in a thread."""
     try:
         rows = await asyncio.to_thread(look)
-    except ConfigError as error:
+    except (ConfigError, CannotExport) as error:
         host.say([("warning", str(error))])
     else:
         host.rows(rows)

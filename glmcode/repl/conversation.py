@@ -32,7 +32,7 @@ from glmcode.repl.replay import going_on, replay
 from glmcode.repl.screen import Live, Screen
 from glmcode.repl.showing import Edge as Caller
 from glmcode.repl.showing import Showing
-from glmcode.repl.slash import NO_SHELL, Unknown, argument, find_command
+from glmcode.repl.slash import NO_SHELL, Unknown, argument, asked_for, find_command
 from glmcode.repl.status import Status
 from glmcode.repl.works import GOES, STOPPABLE, WORKS, do, ended
 from glmcode.sessions import JournalError, SessionError, StoredSession
@@ -67,6 +67,7 @@ class Conversation:
         """plain: the screen has no live part, so progress is told in lines."""
         self.options = options
         self.unicode = painter.unicode
+        self.painter = painter
         self.agent: Agent | None = None
         self.left = left
         self.live = live
@@ -220,6 +221,10 @@ class Conversation:
         """Print a line of ours."""
         self._shown.say(spans)
 
+    def commit(self, lines: Sequence[str]) -> None:
+        """Print finished lines (works.Host)."""
+        self._shown.commit(lines)
+
     def rows(self, rows: Sequence[tuple[str, str]]) -> None:
         """Print labels and values (commands.Host)."""
         self._shown.rows(rows)
@@ -262,7 +267,7 @@ class Conversation:
 
     async def _turn(self, agent: Agent, text: str) -> None:
         async def submit() -> bool:
-            return (await agent.submit(text)).reason == "done"
+            return (await agent.submit(asked_for(text))).reason == "done"
 
         await self._run(agent, text, submit())
 

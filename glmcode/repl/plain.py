@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from glmcode.exits import Exit
 from glmcode.repl.clean import one_line, visible
+from glmcode.repl.clipboard import osc52
 from glmcode.repl.question import GRACE_S, Question
 from glmcode.repl.screen import Hands, Live
 
@@ -73,6 +74,10 @@ class Plain:
     def put_back(self, text: str) -> None:
         """There is no input to put it back into: say it, so that it is not lost."""
         self.commit(["not sent:", *(f"  {line}" for line in visible(text).split("\n"))])
+
+    def copy(self, text: str) -> tuple[bool, str]:
+        """No escape is written here."""
+        return False, osc52(text, {})[1]
 
     def ctrl_c(self) -> None:
         """Stop what runs, else it is the conversation's."""

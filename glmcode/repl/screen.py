@@ -83,6 +83,9 @@ class Screen(Protocol):
     def put_back(self, text: str) -> None:
         """Return text to the input, before what stands there."""
 
+    def copy(self, text: str) -> tuple[bool, str]:
+        """Hand text to the terminal's clipboard: whether that was tried, and what to say of it."""
+
     def ctrl_c(self) -> None:
         """The interrupt signal came from outside: do as the key does."""
 

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from glmcode.agent import Agent, AgentOptions
+from glmcode.base.data import prompt_text
 from glmcode.context.ledger import summary_rows
 from glmcode.repl.slash_table import ALIASES, COMMANDS, TABLE
 
@@ -58,6 +59,14 @@ def find_command(text: str) -> str | Unknown | None:
 def argument(text: str) -> str:
     """What follows the command's word."""
     return text.strip().partition(" ")[2].strip()
+
+
+def asked_for(text: str) -> str:
+    """What the model is asked where a person typed a text: of /init the words that ask for it."""
+    if find_command(text) != "/init":
+        return text
+    more = argument(text)
+    return prompt_text("init.md") + (f"\n\nIn particular: {more}" if more else "")
 
 
 def help_rows() -> list[tuple[str, str]]:

@@ -37,6 +37,7 @@ from prompt_toolkit.widgets import SearchToolbar
 
 from glmcode.exits import Exit
 from glmcode.repl.clean import one_line
+from glmcode.repl.clipboard import osc52
 from glmcode.repl.completing import Menu
 from glmcode.repl.drawing import TMUX_TELLS_AFTER_S, App, Output, rewraps
 from glmcode.repl.keys import key_bindings
@@ -172,6 +173,14 @@ class Terminal:
             self._draft = document
         else:
             self.buffer.set_document(document, bypass_readonly=True)
+
+    def copy(self, text: str) -> tuple[bool, str]:
+        """Hand text to the terminal's clipboard."""
+        sequence, told = osc52(text, os.environ)
+        if sequence:
+            self._output.write_raw(sequence)
+            self._output.flush()
+        return bool(sequence), told
 
     def send(self, *, other: bool = False) -> None:
         """Enter: hand the input over; other: Ctrl-S, which steers where Enter queues."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import json
 from pathlib import Path
 
 from glmcode import __version__
@@ -127,3 +129,74 @@ def test_another_session_goes_on_in_the_same_repl_by_number_and_by_copy(tmp_path
     assert sorted(("about one" in one, "in the copy" in one) for one in texts) == [
         (False, False), (True, False), (True, True),
     ]  # fmt: skip
+
+
+def test_diff_shows_what_the_session_changed_and_export_and_copy_give_it_away(
+    tmp_path: Path,
+) -> None:
+    work = tmp_path / "workspace"
+    work.mkdir()
+    (work / "a.txt").write_text("one\ntwo\n")
+    command = {"command": "echo three > a.txt; echo new > b.txt"}
+    script = [Reply(calls=[{"name": "Bash", "arguments": command}]), Reply(text="It is <done>.")]
+    with (
+        FakeEngine(script) as engine,
+        glmcode(tmp_path, "-y", *reach(engine), size=WIDE) as session,
+    ):
+        ready(session)
+        session.type("/diff\r")
+        session.wait_for("this session changed no file")
+        session.type("/copy\r")
+        session.wait_for("there is no answer yet")
+        session.type("change them\r")
+        session.wait_for("It is <done>.")
+        ready(session)
+        session.type("/diff\r")
+        session.wait_for("2 files; /undo takes turns back")
+        shown = session.screen.text
+        assert "a.txt  changed +1 -2" in shown and "b.txt  new +1 -0" in shown
+        assert "1 - one" in shown and "1 + three" in shown and "1 + new" in shown
+        assert "\x1b[32m+ three" in session.raw and "\x1b[31m- one" in session.raw
+        session.type("/diff b.t\r")
+        session.wait_until(lambda: session.screen.text.count("1 + new") == 2, "b.txt again")
+        assert session.screen.text.count("1 + three") == 1
+        session.type("/copy\r")
+        session.wait_for("went to the clipboard")
+        assert f"\x1b]52;c;{base64.b64encode(b'It is <done>.').decode()}\x07" in session.raw
+        for name in ("told.md", "told.html", "told.json"):
+            session.type(f"/export {name}\r")
+            session.wait_for(f"{name} (")
+        assert "It is <done>." in (work / "told.md").read_text()
+        page = (work / "told.html").read_text()
+        assert "It is &lt;done&gt;." in page and "<done>" not in page and "change them" in page
+        messages = json.loads((work / "told.json").read_text())["messages"]
+        assert messages[-1]["text"] == "It is <done>."
+        session.type("/export told.md\r")
+        session.wait_for("is there already")
+        session.type("/export told.pdf\r")
+        session.wait_for("as what?")
+
+
+def test_a_terminal_without_a_clipboard_is_told_so(tmp_path: Path) -> None:
+    with (
+        FakeEngine([Reply(text="Done.")]) as engine,
+        glmcode(tmp_path, *reach(engine), env={"TERM_PROGRAM": "Apple_Terminal"}) as session,
+    ):
+        ready(session)
+        session.type("go\r")
+        session.wait_for("Done.")
+        ready(session)
+        session.type("/copy\r")
+        session.wait_for("no way to its clipboard")
+        assert "]52;" not in session.raw
+
+
+def test_init_is_a_turn_that_asks_for_an_agents_md(tmp_path: Path) -> None:
+    with FakeEngine([Reply(text="Written.")]) as engine, glmcode(tmp_path, *reach(engine)) as one:
+        ready(one)
+        one.type("/init mind the tests\r")
+        one.wait_for("Written.")
+        assert "> /init mind the tests" in one.screen.text
+        assert "Write an AGENTS.md for this repository" not in one.screen.text
+    assert "Write an AGENTS.md for this repository" in sent(engine, 0)
+    assert "In particular: mind the tests" in sent(engine, 0)
