@@ -27,12 +27,13 @@ from glmcode.repl.asking import Asker
 from glmcode.repl.clean import one_line
 from glmcode.repl.commands import run_command
 from glmcode.repl.feed import Feed
+from glmcode.repl.own import Own, is_message, is_own
 from glmcode.repl.paint import Painter, Spans
 from glmcode.repl.replay import going_on, replay
 from glmcode.repl.screen import Live, Screen
 from glmcode.repl.showing import Edge as Caller
 from glmcode.repl.showing import Showing
-from glmcode.repl.slash import NO_SHELL, Unknown, argument, asked_for, find_command
+from glmcode.repl.slash import Unknown, argument, asked_for, find_command
 from glmcode.repl.status import Status
 from glmcode.repl.works import GOES, STOPPABLE, WORKS, do, ended
 from glmcode.sessions import JournalError, SessionError, StoredSession
@@ -93,6 +94,7 @@ class Conversation:
         )
         self._inbox = self._shown.waiting
         self.feed = Feed(self._shown.events, self._shown.tick)
+        self._own = Own(self, self._shown, self.feed)
 
     # What the person does (screen.Hands)
 
@@ -105,9 +107,9 @@ class Conversation:
         if text.strip():
             self._submit(text, steers=not self._steers)
             return
-        waiting = [one for one in self._inbox if find_command(one) is None]
+        waiting = [one for one in self._inbox if is_message(one)]
         if waiting and self.agent is not None and self.agent.running:
-            self._inbox[:] = [one for one in self._inbox if find_command(one) is not None]
+            self._inbox[:] = [one for one in self._inbox if not is_message(one)]
             for one in waiting:
                 self._send(one, steers=True)
 
@@ -137,8 +139,8 @@ class Conversation:
             self.say([("warning", command.hint)])
         elif command is not None:
             run_command(self, command, text)
-        elif text.lstrip().startswith("!"):
-            self.say([("warning", NO_SHELL)])
+        elif is_own(text):
+            self.queue(text)
         else:
             clean = re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
             self._send(clean, steers=steers)
@@ -147,9 +149,9 @@ class Conversation:
         """Cancel the turn, once; an open question falls with it. False when it stops already."""
         if self._status.state == "stopping":
             return False
-        if (self._work is not None and self._work.cancel()) or (
-            self.agent is not None and self.agent.cancel()
-        ):
+        work, agent = self._work, self.agent
+        stops = self._own.cancel() or (work is not None and work.cancel())
+        if stops or (agent is not None and agent.cancel()):
             self._status.enter("stopping", time.monotonic())
             self._shown.refresh()
         elif self.live.question is not None:
@@ -205,7 +207,8 @@ class Conversation:
             text = self._inbox.pop(0)
             works = {"/compact": self._compact, **dict.fromkeys(WORKS, self._beside)}
             command = str(find_command(text))
-            await self._edge.run(works.get(command, self._turn)(self.agent, text))
+            other = self._own_way if is_own(text) else self._turn
+            await self._edge.run(works.get(command, other)(self.agent, text))
             if command in ("/compact", "/rewind", *GOES):
                 self._warm(self.agent)
 
@@ -266,10 +269,7 @@ class Conversation:
         self.leave(code)
 
     async def _turn(self, agent: Agent, text: str) -> None:
-        async def submit() -> bool:
-            return (await agent.submit(asked_for(text))).reason == "done"
-
-        await self._run(agent, text, submit())
+        await self._run(agent, text, self._own.submit(agent, asked_for(text)))
 
     async def _compact(self, agent: Agent, text: str) -> None:
         async def compact() -> bool:
@@ -288,6 +288,9 @@ class Conversation:
         self._work = work if find_command(text) in STOPPABLE else None
         await self._run(agent, text, ended(self, work))
         self._work = None
+
+    async def _own_way(self, agent: Agent, text: str) -> None:
+        await self._run(agent, text, self._own.do(agent, text))
 
     def _warm(self, agent: Agent) -> None:
         """The person has the word: the engine may compute what the next prompt begins with."""

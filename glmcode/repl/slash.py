@@ -29,10 +29,11 @@ KEYS = (
     ("Ctrl-R", "search the history"),
     ("Tab", "after / or @: take what is offered; the arrows choose, Enter takes, Esc closes"),
     ("@file, @folder/", "read along with your message; @file:10-40 for some lines"),
+    ("!command", "run it in the shell; the model sees it with your next message (!!: it does not)"),
+    ("#line", "add a line to the repository's AGENTS.md, after it was shown where"),
     ("1 2 3 4, y s a n", "answer: yes, for this session, always (edit its rule), no with advice"),
     ("1 2 4, y o n", "several questions at once: yes to all, one by one, none"),
 )
-NO_SHELL = "! commands are not in this version: ask for the command in words"
 
 
 @dataclass(frozen=True, slots=True)
