@@ -98,6 +98,7 @@ def merge(parts: Iterable[Judged]) -> Judged:
 
 def _placed(told: Mapping[str, Any], files: Sequence[FileDiff]) -> Finding:
     reason = " ".join(str(told["reason"]).split())[:MOST_CHARS]
+    reason = reason.encode("utf-8", "replace").decode()  # a model may write half a character
     finding = Finding(str(told["file"]), None, told["severity"], reason)
     file = _file_of(finding.file, files)
     if file is None:
