@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 STARTED = time.monotonic()
 COMMANDS = {
+    "batch": ("batch_command", "run_batch"),
     "engine": ("engine_commands", "run_engine"),
     "debug": ("debug", "run_debug"),
     "hook": ("githooks.command", "run_hook_command"),
@@ -35,7 +36,6 @@ COMMANDS = {
     "demo": ("demo", "run_demo"),
 }
 """First word -> module of the package and function, which takes the words after it."""
-LATER = ("batch",)
 
 
 class _Stopped(BaseException):
@@ -154,12 +154,6 @@ def _dispatch(argv: list[str]) -> int:
 
         if first not in COMMANDS:
             return _print(HELP)
-    if first in LATER:
-        return _say(
-            f"the command {first!r} is not in this version; a prompt that begins with this "
-            f"word goes after --: glmcode -- {first!r}",
-            2,
-        )
     return _command(first, argv)
 
 
