@@ -196,7 +196,7 @@ class Agent:
         admitted = False
         try:
             prompt = await self._prompt(text, typed)
-            refused = await self.window.admit(prompt, self._bring_back)
+            refused = await self.window.admit(prompt, self.bring_back)
             admitted = refused is None
         finally:
             if not admitted:  # the model never gets what was mentioned
@@ -240,15 +240,9 @@ class Agent:
 
         Raises ModelError, CancelledError.
         """
-        from glmcode.agent_structured import ask_structured
+        from glmcode.agent_aside import ask_bound
 
-        room = self.window.budget.window - self.window.used
-        most = max(1, min(self.client.step_cap, room // 2))
-        told = await ask_structured(
-            self.client, self.transcript, schema, self._observe, max_tokens=most
-        )
-        self.usage = self.usage.plus(told.usage)
-        return told
+        return await ask_bound(self, schema, self._observe)
 
     async def compact(self, focus: str = "") -> bool:
         """Compact now; whether there is a new segment. Everything said goes out as events.
@@ -269,7 +263,7 @@ class Agent:
 
     async def _compact(self, focus: str) -> bool:
         await self._prefix.stop()
-        return await self.window.asked(focus, self._bring_back)
+        return await self.window.asked(focus, self.bring_back)
 
     def steer(self, text: str) -> None:
         """Hand text to the running turn: it is appended after the pending tool results."""
@@ -354,15 +348,20 @@ class Agent:
             self._remember_folders()
         self._emit(self.requests.take(event) if isinstance(event, RequestFinished) else event)
 
-    async def _bring_back(self) -> None:
-        """See that the engine is there, once a turn. Raises ModelError."""
+    async def bring_back(self, *, beside: bool = False) -> None:
+        """See that the engine is there, once a turn. Raises ModelError.
+
+        beside: for a question between turns; the next turn looks again.
+        """
+        if beside:
+            await self._prefix.stop()
         if self._check_engine and self._ready is not None:
             await self._ready()
-        self._check_engine = False
+        self._check_engine = beside
 
     async def _before_step(self, transcript: Transcript) -> None:
         await self.past.news_told()
-        await self._bring_back()
+        await self.bring_back()
         await self.window.before_step()
 
     def _new_guide(self, head: Head | None) -> FolderInstructions:

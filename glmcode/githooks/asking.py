@@ -24,7 +24,7 @@ from glmcode.agent_structured import ask_structured
 from glmcode.base.data import prompt_text
 from glmcode.base.nested import way_out
 from glmcode.core.messages import UserMessage
-from glmcode.core.model import ModelError
+from glmcode.core.model import Emit, ModelError
 from glmcode.core.transcript import Preamble, Transcript
 from glmcode.opening import OpenError, open_asker
 from glmcode.review.judging import Judge, Review, keep_value, kept_value
@@ -104,15 +104,7 @@ class Asking:
         self.check()
 
         async def ask(client: Client) -> Any:
-            transcript = Transcript(Preamble(specs=(), system=prompt_text(system)))
-            room = (client.window or 16_384) - 4 * MESSAGE_TOKENS
-            transcript.append(UserMessage(text=_shortened(client, text, room)))
-            told = await ask_structured(
-                client, transcript, schema, lambda event: None, max_tokens=MESSAGE_TOKENS
-            )
-            if told.faults:
-                raise NoAnswer("the model gave no usable answer")
-            return told.value
+            return await answered(client, system, text, schema, lambda event: None)
 
         value = self._with_client(ask)
         keep_value(key, value)
@@ -139,6 +131,19 @@ class Asking:
             raise NoAnswer("the deadline was reached") from error
         except (ModelError, OpenError) as error:
             raise NoAnswer(str(error)) from error
+
+
+async def answered(
+    client: Client, system: str, text: str, schema: Mapping[str, Any], emit: Emit
+) -> Any:
+    """One question to one client; system: the name of a prompt. Raises NoAnswer, ModelError."""
+    transcript = Transcript(Preamble(specs=(), system=prompt_text(system)))
+    room = (client.window or 16_384) - 4 * MESSAGE_TOKENS
+    transcript.append(UserMessage(text=_shortened(client, text, room)))
+    told = await ask_structured(client, transcript, schema, emit, max_tokens=MESSAGE_TOKENS)
+    if told.faults:
+        raise NoAnswer("the model gave no usable answer")
+    return told.value
 
 
 def _shortened(client: Client, text: str, room: int) -> str:

@@ -12,9 +12,8 @@ import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from glmcode.githooks.asking import Asking
 from glmcode.githooks.place import HookError, ask_git, run_git
 from glmcode.review.diff import parse_diff
 from glmcode.review.showing import overview, show_file
@@ -42,7 +41,14 @@ CHECK: Mapping[str, Any] = {
 }
 
 
-def proposed(root: Path, asking: Asking) -> str:
+class Asks(Protocol):
+    """Who answers: asking.Asking, or a session that has an engine already."""
+
+    def structured(self, system: str, text: str, schema: Mapping[str, Any]) -> Any:
+        """The answer to one question, as an instance of a schema. Raises NoAnswer."""
+
+
+def proposed(root: Path, asking: Asks) -> str:
     """A message for what is staged; "" where nothing is. Raises NoAnswer, HookError."""
     data = staged_diff(root)
     files = parse_diff(data)
@@ -55,7 +61,7 @@ def proposed(root: Path, asking: Asking) -> str:
     return f"{subject}\n\n{body}\n" if body else f"{subject}\n"
 
 
-def prepare(root: Path, words: Sequence[str], asking: Asking) -> int:
+def prepare(root: Path, words: Sequence[str], asking: Asks) -> int:
     """prepare-commit-msg FILE [SOURCE [COMMIT]]: write a message where there is none. Always 0."""
     if not words or len(words) > 1:  # a message, a template, a merge, a squash or a commit is there
         return 0
@@ -69,7 +75,7 @@ def prepare(root: Path, words: Sequence[str], asking: Asking) -> int:
     return 0
 
 
-def check(root: Path, words: Sequence[str], asking: Asking, say: Callable[[str], None]) -> int:
+def check(root: Path, words: Sequence[str], asking: Asks, say: Callable[[str], None]) -> int:
     """commit-msg FILE: judge the message against what is staged; 1 blocks."""
     if not words:
         return 0

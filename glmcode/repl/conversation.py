@@ -14,7 +14,7 @@ import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from glmcode import __version__
 from glmcode.agent import Agent, AgentOptions, Approval
@@ -31,8 +31,7 @@ from glmcode.repl.own import Own, is_message, is_own
 from glmcode.repl.paint import Painter, Spans
 from glmcode.repl.replay import going_on, replay
 from glmcode.repl.screen import Live, Screen
-from glmcode.repl.showing import Edge as Caller
-from glmcode.repl.showing import Showing
+from glmcode.repl.showing import Edge, Showing
 from glmcode.repl.slash import Unknown, argument, asked_for, find_command
 from glmcode.repl.status import Status
 from glmcode.repl.works import GOES, STOPPABLE, WORKS, do, ended
@@ -40,14 +39,6 @@ from glmcode.sessions import JournalError, SessionError, StoredSession
 
 TWICE_S = 2.0
 LEAVES = "Ctrl-C again leaves"
-LOG_LINES = 12
-
-
-class Edge(Caller, Protocol):
-    """Where unforeseen faults end: as one sentence, with the details in a file."""
-
-    async def run(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Await it; a fault is told and False returned."""
 
 
 class Conversation:
@@ -262,8 +253,7 @@ class Conversation:
     def _cannot_open(self, sentence: str, code: Exit, log: str = "") -> None:
         self.feed.drain()
         self.say([("error", sentence)])
-        for line in log.rstrip("\n").split("\n")[-LOG_LINES:] if log else []:
-            self._shown.commit(self._shown.painter.output(f"| {line}"))
+        self._shown.log(log)
         for text in self._inbox:
             self.say([("dim", f"not sent: {one_line(text)}")])
         self.leave(code)
@@ -273,7 +263,7 @@ class Conversation:
 
     async def _compact(self, agent: Agent, text: str) -> None:
         async def compact() -> bool:
-            self._status.enter("working", time.monotonic())
+            self.work_on()
             await agent.compact(argument(text))
             stopped = self._status.state == "stopping"
             if stopped:
@@ -296,6 +286,10 @@ class Conversation:
         """The person has the word: the engine may compute what the next prompt begins with."""
         if not self._inbox:
             agent.warm()
+
+    def work_on(self) -> None:
+        """The status line says that the model works (works.Host)."""
+        self._status.enter("working", time.monotonic())
 
     async def confirm(self, asked: ApprovalAsked) -> Approval | None:
         """Show something that the person asked for, and ask once more (undoing.Host)."""

@@ -7,7 +7,7 @@ conversation decides and this draws. Must not ask the agent for anything but its
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from glmcode.agent import Agent
@@ -16,7 +16,7 @@ from glmcode.repl.branch import branch_of
 from glmcode.repl.paint import Painter, Spans
 from glmcode.repl.screen import Live, Screen
 from glmcode.repl.status import Status
-from glmcode.repl.view import View
+from glmcode.repl.view import LOG_LINES, View
 from glmcode.waits import Waits
 
 BRANCH_S = 2.0
@@ -28,6 +28,9 @@ class Edge(Protocol):
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Call it; a fault is told."""
+
+    async def run(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Await it; a fault is told and False returned."""
 
 
 class Showing:
@@ -96,6 +99,11 @@ class Showing:
             between = "\n  " if narrow else " " * (width - len(label))
             lines += self.view.note([("bold", label), ("", between + value)])
         self.commit(lines)
+
+    def log(self, text: str) -> None:
+        """Print the end of an engine's log, if there is any."""
+        for line in text.rstrip("\n").split("\n")[-LOG_LINES:] if text else []:
+            self.commit(self.painter.output(f"| {line}"))
 
     def commit(self, lines: Sequence[str]) -> None:
         """Print finished lines."""

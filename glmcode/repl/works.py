@@ -9,15 +9,15 @@ import asyncio
 from typing import Protocol
 
 from glmcode.agent import Agent
-from glmcode.repl import changes, going, undoing
+from glmcode.repl import asides, changes, going, undoing
 from glmcode.repl.slash import find_command
 
 GOES = ("/resume", "/fork")
-STOPPABLE = ()
+STOPPABLE = ("/review", "/commit", "/btw")
 WORKS = ("/diff", *undoing.UNDOES, *GOES, *STOPPABLE)
 
 
-class Host(changes.Host, undoing.Host, going.Host, Protocol):
+class Host(asides.Host, changes.Host, undoing.Host, going.Host, Protocol):
     """The conversation, as far as these need it."""
 
 
@@ -28,6 +28,8 @@ async def do(host: Host, agent: Agent, text: str) -> bool:
             return await going.go(host, agent, text)
         case "/diff":
             return await changes.show_changes(host, agent, text)
+        case "/review" | "/commit" | "/btw":
+            return await asides.ask(host, agent, text)
         case _:
             return await undoing.take_back(host, agent, text)
 

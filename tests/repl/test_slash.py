@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
 from pathlib import Path
 
 from glmcode import __version__
@@ -200,3 +201,108 @@ def test_init_is_a_turn_that_asks_for_an_agents_md(tmp_path: Path) -> None:
         assert "Write an AGENTS.md for this repository" not in one.screen.text
     assert "Write an AGENTS.md for this repository" in sent(engine, 0)
     assert "In particular: mind the tests" in sent(engine, 0)
+
+
+def repository(tmp_path: Path) -> Path:
+    work = tmp_path / "workspace"
+    work.mkdir()
+    (work / "a.py").write_text("x = 1\n")
+    for words in (
+        ("init", "-q"), ("config", "user.email", "a@example.com"), ("config", "user.name", "A"),
+        ("add", "."), ("commit", "-qm", "Begin"),
+    ):  # fmt: skip
+        subprocess.run(["git", *words], cwd=work, check=True)
+    (work / "a.py").write_text("x = 2\n")
+    return work
+
+
+def log_of(work: Path) -> list[str]:
+    told = subprocess.run(["git", "log", "--format=%B"], cwd=work, capture_output=True, check=True)
+    return [line for line in told.stdout.decode().splitlines() if line]
+
+
+def test_btw_answers_beside_the_conversation_and_leaves_no_trace(tmp_path: Path) -> None:
+    script = [Reply(text="First."), Reply(text="It is **blue**."), Reply(text="Second.")]
+    with FakeEngine(script) as engine, glmcode(tmp_path, *reach(engine), size=WIDE) as session:
+        ready(session)
+        session.type("one\r")
+        session.wait_for("First.")
+        ready(session)
+        session.type("/btw which colour?\r")
+        session.wait_for("the model does not remember it")
+        assert "It is blue." in session.screen.text
+        ready(session)
+        session.type("two\r")
+        session.wait_for("Second.")
+        assert "which colour?" in sent(engine, 1) and "First." in sent(engine, 1)
+        assert "colour" not in sent(engine, 2) and "blue" not in sent(engine, 2)
+    (path,) = (tmp_path / "home").rglob("2*.jsonl")
+    assert "colour" not in path.read_text() and "blue" not in path.read_text()
+
+
+def test_a_question_beside_the_conversation_is_stopped_by_esc(tmp_path: Path) -> None:
+    script = [slow("word " * 400), Reply(text="Second.")]
+    with FakeEngine(script) as engine, glmcode(tmp_path, *reach(engine), size=WIDE) as session:
+        ready(session)
+        session.type("/btw what?\r")
+        session.wait_until(lambda: len(engine.steps) == 1, "the question")
+        session.type("\x1b")
+        session.wait_for("interrupted")
+        ready(session)
+        session.type("two\r")
+        session.wait_for("Second.")
+
+
+def test_a_review_inside_the_session_judges_what_changed_and_the_session_stays(
+    tmp_path: Path,
+) -> None:
+    repository(tmp_path)
+    finding = {
+        "file": "a.py",
+        "line": 1,
+        "code": "x = 2",
+        "severity": "error",
+        "reason": "Two is wrong.",
+    }
+    judged = {"findings": [finding], "verdict": "block"}
+    script = [Reply(text=json.dumps(judged)), Reply(text="Hello.")]
+    with (
+        FakeEngine(script) as engine,
+        glmcode(tmp_path, "--trust", *reach(engine), size=WIDE) as session,
+    ):
+        ready(session)
+        session.type("/review\r")
+        session.wait_for("a.py:1: error: Two is wrong.")
+        assert "block: 1 finding in 1 file" in session.screen.text
+        ready(session)
+        session.type("/review\r")
+        session.wait_for("as before")
+        ready(session)
+        session.type("hello\r")
+        session.wait_for("Hello.")
+        assert "x = 2" in sent(engine, 0) and "Two is wrong" not in sent(engine, 1)
+
+
+def test_a_commit_proposes_a_message_asks_and_commits_what_is_staged(tmp_path: Path) -> None:
+    work = repository(tmp_path)
+    told = {"subject": "Make it two", "body": "One was not enough."}
+    script = [Reply(text=json.dumps(told)), Reply(text=json.dumps(told))]
+    with (
+        FakeEngine(script) as engine,
+        glmcode(tmp_path, "--trust", *reach(engine), size=WIDE) as session,
+    ):
+        ready(session)
+        session.type("/commit\r")
+        session.wait_for("nothing is staged")
+        subprocess.run(["git", "add", "a.py"], cwd=work, check=True)
+        for key in ("4", "1"):
+            ready(session)
+            session.type("/commit\r")
+            session.wait_for_visible("Commit what is staged with this message?")
+            assert "One was not enough." in session.screen.text
+            session.read(0.4)
+            assert log_of(work) == ["Begin"]
+            session.type(key)
+            session.wait_gone("Commit what is staged with this message?")
+        session.wait_for("committed ")
+        assert log_of(work) == ["Make it two", "One was not enough.", "Begin"]
