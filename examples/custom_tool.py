@@ -45,13 +45,15 @@ ANSWER = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("prompt")
     parser.add_argument("--base-url")
     given = parser.parse_args()
-    engine: glmcode.Options = {"base_url": given.base_url} if given.base_url else {}
+    options: glmcode.Options = {"tools": [TOOL], "schema": ANSWER, "max_turns": 10}
+    if given.base_url:
+        options["base_url"] = given.base_url
     try:
-        result = glmcode.run(given.prompt, tools=[TOOL], schema=ANSWER, max_turns=10, **engine)
+        result = glmcode.run(given.prompt, **options)
     except glmcode.GlmcodeError as error:
         print(f"stopped: {error}", file=sys.stderr)
         return error.exit_code

@@ -27,7 +27,8 @@ def check(command: list[str]) -> str:
 
 
 async def refactor(prompt: str, command: list[str], tries: int, engine: glmcode.Options) -> int:
-    async with glmcode.Agent(permission_mode="acceptEdits", max_turns=40, **engine) as agent:
+    options: glmcode.Options = {**engine, "permission_mode": "acceptEdits", "max_turns": 40}
+    async with glmcode.Agent(**options) as agent:
         for number in range(1, tries + 1):
             async for event in agent.submit(prompt, time_limit=900):
                 for block in event.get("message", {}).get("content", ()):
@@ -45,7 +46,7 @@ async def refactor(prompt: str, command: list[str], tries: int, engine: glmcode.
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("prompt")
     parser.add_argument("--tries", type=int, default=3)
     parser.add_argument("--base-url")

@@ -136,6 +136,24 @@ def test_a_batch_that_was_killed_goes_on_and_no_task_that_was_done_is_done_again
     assert {batch.record(name)["base"] for name in ("one", "two", "three")} == {first}
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_batch_that_is_told_to_end_ends_its_run_which_is_not_done(
+    batch: Batch, number: signal.Signals, code: int
+) -> None:
+    batch.tasks({"id": "one", "prompt": "a"})
+    with FakeEngine([Reply(text="late", delay=60)]) as engine:
+        ran = batch.start(engine)
+        end = time.monotonic() + 60
+        while not engine.steps and time.monotonic() < end:
+            time.sleep(0.1)
+        ran.send_signal(number)
+        _, stderr = ran.communicate(timeout=50)
+        listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+        assert engine.base_url not in listed
+    assert ran.returncode == code and "--resume goes on" in stderr
+    assert list((batch.out / "results").iterdir()) == []
+
+
 def test_a_task_whose_engine_was_not_there_is_not_done_and_a_changed_one_is_refused(
     batch: Batch,
 ) -> None:
