@@ -188,3 +188,28 @@ def test_reviewing_what_is_not_staged_writes_no_index(repo: Repository) -> None:
     )  # fmt: skip
     assert ran.returncode == 0 and "in 0 files" in ran.stdout
     assert (repo.path / ".git" / "index").read_bytes() == before
+
+
+def test_lines_that_name_no_commit_are_no_words_for_git(repo: Repository) -> None:
+    repo.stage("a.py", "x = 1\n")
+    repo.git("commit", "-q", "-m", "one")
+    out = repo.folder / "out"
+    line = f"--x --output={out} --output={out} --output={out}\n\xff garbage\n\n".encode("latin-1")
+    ran = subprocess.run(
+        [sys.executable, "-P", "-m", "glmcode", "hook", "run", "pre-push"], input=line,
+        cwd=repo.path, env=repo.environment, capture_output=True, timeout=60,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (0, b"") and not out.exists()
+
+
+def test_all_folders_that_were_made_for_a_hook_go_with_it(repo: Repository) -> None:
+    repo.git("config", "core.hooksPath", "a/b/c")
+    repo.install("pre-commit", "commit-msg")
+    assert (repo.path / "a" / "b" / "c" / "commit-msg").exists()
+    repo.hook("uninstall")
+    assert not (repo.path / "a").exists()
+    (repo.path / "a").mkdir()
+    repo.install("pre-commit")
+    (repo.path / "a" / "b" / "mine").write_text("")
+    repo.hook("uninstall")
+    assert [one.name for one in (repo.path / "a" / "b").iterdir()] == ["mine"]

@@ -9,6 +9,7 @@ hook that somebody changed after us.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ if [ ! -x "$python" ] || [ ! -e "$package" ]; then
 fi
 say | "$python" -P -m glmcode hook run {name} {options}-- "$@"
 """
-_MADE = "; its folder was made, too"
+_MADE = re.compile(r"; folders made for it: (\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +61,14 @@ class Installed:
     chained: bool
 
 
-def script(name: Name, options: list[str], *, made: bool) -> str:
-    """The hook's text. options: of `hook run`. made: the folder was made for it."""
+def script(name: Name, options: list[str], *, made: int) -> str:
+    """The hook's text. options: of `hook run`. made: how many folders were made for it."""
     body = _WITH_STDIN if name == "pre-push" else _PLAIN
     given = "".join(f"{shlex.quote(word)} " for word in options)
     return _SCRIPT.format(
         mark=MARK,
         name=name,
-        made=_MADE if made else "",
+        made=f"; folders made for it: {made}" if made else "",
         suffix=BEFORE,
         python=shlex.quote(sys.executable),
         package=shlex.quote(glmcode.__file__),
@@ -86,7 +87,8 @@ def install(place: Place, name: Name, options: list[str]) -> Installed:
     path = place.hooks / name
     before = path.with_name(name + BEFORE)
     state = _installed(place, name).state
-    made = not place.hooks.exists() or any(_made(one) for one in look(place))
+    missing = [one for one in (place.hooks, *place.hooks.parents) if not os.path.lexists(one)]
+    made = len(missing) or max(map(_made, look(place)))
     try:
         place.hooks.mkdir(parents=True, exist_ok=True)
         if state == "other":
@@ -118,8 +120,10 @@ def uninstall(place: Place, name: Name) -> bool:
             before.replace(found.path)
         else:
             found.path.unlink()
-        if made and not any(place.hooks.iterdir()):
-            place.hooks.rmdir()
+        for folder in (place.hooks, *place.hooks.parents)[:made]:
+            if any(folder.iterdir()):
+                break
+            folder.rmdir()
     except OSError as error:
         raise HookError(f"{found.path} cannot be removed: {error.strerror or error}") from error
     return True
@@ -148,8 +152,9 @@ def _installed(place: Place, name: Name) -> Installed:
     return Installed(name, path, "ours" if ours else "other", chained and ours)
 
 
-def _made(hook: Installed) -> bool:
-    return hook.state == "ours" and _MADE in _text(hook.path)
+def _made(hook: Installed) -> int:
+    found = _MADE.search(_text(hook.path)) if hook.state == "ours" else None
+    return int(found[1]) if found else 0
 
 
 def _text(path: Path) -> str:

@@ -9,6 +9,7 @@ both say why. Quiet while git itself replays commits. Must not write to the inde
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -40,6 +41,7 @@ REPLAYS = (
 FAULTS = (
     ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError,
 )  # fmt: skip
+_OBJECT = re.compile("[0-9a-f]{40,64}")
 GRACE_S = 0.3
 """What the ways that end by themselves get, before the hook is ended wherever it is."""
 BYPASS = "(git's --no-verify passes it)"
@@ -176,7 +178,9 @@ def _pushed(root: Path, refs: bytes) -> list[tuple[str, bytes]]:
     found = []
     for line in refs.decode("utf-8", "replace").splitlines():
         parts = line.split(" ")
-        if len(parts) != 4 or not parts[1].strip("0"):
+        if len(parts) != 4 or not (_OBJECT.fullmatch(parts[1]) and _OBJECT.fullmatch(parts[3])):
+            continue
+        if not parts[1].strip("0"):
             continue  # a deletion brings nothing
         name, new, old = parts[2].removeprefix("refs/heads/"), parts[1], parts[3]
         base = old if old.strip("0") and _has(root, old) else _fork_point(root, new)
