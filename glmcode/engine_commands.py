@@ -328,7 +328,7 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _profiles(arguments: argparse.Namespace) -> int:
-    from glmcode.plan_commands import run_profiles
+    from glmcode.profiles_command import run_profiles
 
     return run_profiles(arguments.json)
 

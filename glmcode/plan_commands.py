@@ -1,4 +1,4 @@
-"""`glmcode engine plan` and `glmcode engine profiles`: what would fit, before anything starts.
+"""`glmcode engine plan`: what would fit, before anything starts, and who has the GPUs now.
 
 Joins a profile, a model's config.json and GPUs (named, the profile's, or this machine's) into
 one question for `engine/fit.py` and prints the answer; with `--json`, JSON alone on stdout.
@@ -19,10 +19,6 @@ from glmcode.engine.profile import (
     Profile,
     ProfileError,
     cached_snapshot,
-    list_profiles,
-    load_profile,
-    own_profiles_folder,
-    profile_source,
 )
 from glmcode.exits import Exit
 from glmcode.launch_text import launch_json, launch_notes, launch_text
@@ -32,7 +28,6 @@ if TYPE_CHECKING:
     import argparse
 
     from glmcode.engine.fit import Fit, Settings
-    from glmcode.engine.gpus import Gpus
     from glmcode.engine.launch import LaunchPlan
     from glmcode.engine.shape import ModelShape
 
@@ -83,6 +78,7 @@ class _UsageError(Exception):
 
 
 def _plan(arguments: argparse.Namespace, chosen: Callable[[argparse.Namespace], Profile]) -> int:
+    from glmcode.engine.claims import taken
     from glmcode.engine.fit_json import fit_json
     from glmcode.engine.fit_text import fit_lines
     from glmcode.engine.quantised import ShapeError
@@ -108,6 +104,7 @@ def _plan(arguments: argparse.Namespace, chosen: Callable[[argparse.Namespace], 
         if launch is None or arguments.model is not None:
             raise
         found, notes = None, [str(error)]  # vLLM may serve it all the same
+    held = [] if arguments.gpus else taken()  # else it is about another machine
     if arguments.json:
         value: dict[str, Any] = {"profile": None if profile is None else profile.name}
         if profile is not None and launch is not None:
@@ -115,11 +112,13 @@ def _plan(arguments: argparse.Namespace, chosen: Callable[[argparse.Namespace], 
         if found is not None:
             value |= fit_json(found)
         value["notes"] = [*value.get("notes", []), *notes]
+        value["gpus_taken"] = [claim.to_json() for claim in held]
         print(json.dumps(value, indent=2))
         return Exit.DONE
     if profile is not None:
         _show(f"{profile.name}: {profile.description}")
-    for line in notes:
+    now = [f"profile {claim.profile} holds {claim.words()} of this machine now" for claim in held]
+    for line in [*notes, *now]:
         _show(f"note   {line}")
     if found is not None:
         _show("\n".join(fit_lines(found)))
@@ -332,68 +331,6 @@ def launch_of(profile: Profile) -> LaunchPlan:
     if plan.assumed:
         print(f"no vLLM found: planned for {ASSUMED_VERSION}", file=sys.stderr)
     return plan
-
-
-def run_profiles(as_json: bool) -> int:
-    """List the profiles: what each is for, where it comes from, whether it fits here."""
-    from glmcode.engine.gpus import find_gpus
-
-    here = find_gpus()
-    found = [_listed(name, here) for name in list_profiles()]
-    if as_json:
-        print(json.dumps(found))
-        return Exit.DONE
-    width = max(len(item["name"]) for item in found)
-    for item in found:
-        words = [item["description"], f"({item['from']}{_here_words(item, here)})"]
-        _show(f"{item['name']:<{width}}  {' '.join(words)}")
-    print(f"your own: {visible(str(own_profiles_folder()))}/NAME.toml", file=sys.stderr)
-    return Exit.DONE
-
-
-def _listed(name: str, here: Gpus) -> dict[str, Any]:
-    item: dict[str, Any] = {"name": name, "model": "", "from": profile_source(name)}
-    try:
-        profile = load_profile(name)
-    except ProfileError as error:
-        return {**item, "description": f"cannot be used: {error}", "gpus": None, "fits_here": None}
-    return {
-        **item,
-        "model": profile.model,
-        "description": profile.description,
-        "gpus": profile.gpus or None,
-        "fits_here": _fits(profile, here),
-    }
-
-
-def _fits(profile: Profile, here: Gpus) -> str | None:
-    """The planner's verdict for this machine; None without GPUs, or where nobody can say."""
-    from glmcode.engine.fit import fit
-    from glmcode.engine.fit_kv import kv_dtype
-    from glmcode.engine.fit_text import verdict
-    from glmcode.engine.quantised import ShapeError
-
-    if not here.found or not profile.gpus:
-        return None
-    settings = profile_settings(profile)
-    try:
-        shape, _ = profile_shape(profile)
-    except (NoShape, ShapeError):
-        return None
-    if kv_dtype(settings.kv) is None:
-        return None
-    return verdict(fit(shape, settings, len(here.found), here.smallest_gib))
-
-
-def _here_words(item: Mapping[str, Any], here: Gpus) -> str:
-    if not item["gpus"]:
-        return ""
-    if item["fits_here"] is None:
-        return f"; for {item['gpus']}"
-    return (
-        f"; for {item['gpus']}; on this machine's {len(here.found)} x {here.smallest_gib:.0f} GiB: "
-        f"{item['fits_here']}"
-    )
 
 
 def _show(text: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from glmcode.engine.gauges import Gauges
-from glmcode.engine.state import EngineStatus, describe, queue_lines
+from glmcode.engine.state import EngineStatus, describe, gpu_numbers, queue_lines
 
 
 def status_value(item: EngineStatus, gauges: Gauges | None, socket: Path) -> Mapping[str, Any]:
@@ -35,6 +35,8 @@ def lines_of(item: EngineStatus, gauges: Gauges | None, now: float) -> list[str]
             f"  vLLM {item.vllm or '(own command)'}, process {item.engine_pid}, up for "
             f"{hours:.1f} h, started in {item.start_s:.1f} s"
         )
+    if item.gpus:
+        lines.append(f"  holds {item.gpu_share:g} of the memory of GPU {gpu_numbers(item.gpus)}")
     if gauges is not None and (said := gauges.words(item.pool)):
         lines.append(f"  {said}")
     lines += [f"  {line}" for line in queue_lines(item, now)]

@@ -628,6 +628,51 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        name="shares of a GPU add up to all of it",
+        file="glmcode/engine/claims.py",
+        old="if sum_of(gpu) > _ALL]",
+        new="if sum_of(gpu) > 2]",
+        tests=(
+            "tests/engine/test_claims.py::test_a_second_engine_is_refused_at_once_and_told_who_has_the_gpus",
+        ),
+    ),
+    Mutation(
+        name="a share lasts as long as the engine",
+        file="glmcode/engine/runner.py",
+        old="keep = self._place.descriptors",
+        new="keep: tuple[int, ...] = ()",
+        tests=(
+            "tests/engine/test_claims.py::test_an_engine_that_outlives_its_supervisor_holds_its_gpus_until_it_is_gone",
+        ),
+    ),
+    Mutation(
+        name="who wakes looks again for its GPUs",
+        file="glmcode/engine/runner.py",
+        old="self._place.again()",
+        new="pass",
+        tests=(
+            "tests/engine/test_claims.py::test_a_sleeping_engine_lends_its_gpus_and_wakes_only_when_they_are_free",
+        ),
+    ),
+    Mutation(
+        name="who sleeps lends its GPUs",
+        file="glmcode/engine/runner.py",
+        old="self._place.lend()",
+        new="pass",
+        tests=(
+            "tests/engine/test_claims.py::test_a_sleeping_engine_lends_its_gpus_and_wakes_only_when_they_are_free",
+        ),
+    ),
+    Mutation(
+        name="a claim is a new file at each start",
+        file="glmcode/engine/claims.py",
+        old="draft.unlink(missing_ok=True)\n    fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL",
+        new="draft = path\n    fd = os.open(draft, os.O_RDWR | os.O_CREAT",
+        tests=(
+            "tests/engine/test_claims.py::test_a_stray_process_that_inherited_a_claim_keeps_nobody_out_for_long",
+        ),
+    ),
+    Mutation(
         name="no sleep without memory for the weights",
         file="glmcode/engine/rest.py",
         old="    if weights + SPARE > available:",

@@ -66,10 +66,17 @@ class Child:
             self._record.unlink()
 
 
-def spawn(command: Sequence[str], env: Mapping[str, str], log: Path, record: Path) -> Child:
+def spawn(
+    command: Sequence[str],
+    env: Mapping[str, str],
+    log: Path,
+    record: Path,
+    keep: Sequence[int] = (),
+) -> Child:
     """Start an engine in a group of its own; "{lifeline}" in the command is the pipe's number.
 
-    Its output is appended to `log`; `record` tells a later supervisor of it. Raises OSError.
+    Its output is appended to `log`; `record` tells a later supervisor of it. keep: descriptors
+    that it inherits. Raises OSError.
     """
     mark = uuid.uuid4().hex
     note = {"pid": 0, "started": 0, "boot": boot(), "mark": mark}
@@ -83,7 +90,7 @@ def spawn(command: Sequence[str], env: Mapping[str, str], log: Path, record: Pat
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                pass_fds=(read_end,),
+                pass_fds=(read_end, *keep),
                 start_new_session=True,
                 cwd="/",
             )

