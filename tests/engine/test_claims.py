@@ -18,9 +18,11 @@ from glmcode.engine.fit import DEFAULT_SHARE
 from glmcode.engine.gpus import Gpu, Gpus, find_gpus
 from glmcode.engine.halt import halt
 from glmcode.engine.paths import make_folders, run_root
+from glmcode.engine.prepare import prepare
 from glmcode.engine.profile import Profile, load_profile
 from glmcode.engine.state import gpu_numbers
 from tests.engine.engine_kit import Home, until
+from tests.engine.old_vllm import install
 
 FOUR = Gpus(
     found=tuple(
@@ -369,6 +371,21 @@ def test_a_damaged_claim_refuses_nobody(machine: Callable[[int], Home]) -> None:
         home.paths("first").gpus.write_text(text, encoding="utf-8")
         assert taken() == [], text
     home.attach("second")
+
+
+def test_an_engine_on_the_cpu_build_holds_none(machine: Callable[[int], Home]) -> None:
+    home = machine(2)
+    folder = home.folder / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"x")
+    claims = []
+    for version in ("0.32.0", "0.32.0+cpu"):
+        place = home.folder / version
+        python = install(place, version)
+        home.write("p", f"model = {json.dumps(str(folder))}\ntensor_parallel = 2\n")
+        claims.append(prepare(home.paths("p"), "p", python, frozenset()).claim)
+    assert claims == [Claim(profile="p", gpus=(0, 1), share=DEFAULT_SHARE), None]
 
 
 def test_the_profiles_that_are_shipped_claim_what_they_are_made_for() -> None:
