@@ -32,6 +32,7 @@ Check: TypeAlias = Callable[[], list[Line]]
 _SOON_S = 20.0
 _LATE_S = 90.0
 _DEEP_S = 600.0
+LOOK_S = 0.2
 _MARKS = {"ok": "ok     ", "warning": "warning", "fault": "FAULT  "}
 
 
@@ -69,8 +70,11 @@ def run_doctor(argv: list[str]) -> int:
     return Exit.ERROR if any(line.state == "fault" for line in lines) else Exit.DONE
 
 
-def look_around(settings: EngineSettings) -> list[Line]:
-    """All checks for an engine as these settings want it. Blocks for up to a minute."""
+def look_around(settings: EngineSettings, stop: threading.Event) -> list[Line]:
+    """All checks for an engine as these settings want it. Blocks for up to a minute.
+
+    stop: nobody waits any more.
+    """
     if settings.base_url:
         asked = Asked(settings=settings, server=settings.base_url, key_env=settings.api_key_env)
         lines = [ok("engine", f"{settings.base_url}: none of this machine is wanted")]
@@ -79,7 +83,7 @@ def look_around(settings: EngineSettings) -> list[Line]:
             asked, lines = _asked(settings.profile or None, deep=False)
         except ProfileError as error:
             return [fault("profile", str(error), "correct engine.profile or the file")]
-    return lines + collect(_checks(asked))
+    return lines + collect(_checks(asked), stop)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -194,8 +198,13 @@ def _cards(asked: Asked) -> list[Line]:
     return [*card_lines(asked, here), *fit_line(asked, here), *host_lines(asked, here)]
 
 
-def collect(checks: list[tuple[str, float, Check]]) -> list[Line]:
-    """Run them side by side; a check that does not end in its time is a fault of its own."""
+def collect(
+    checks: list[tuple[str, float, Check]], stop: threading.Event | None = None
+) -> list[Line]:
+    """Run them side by side; a check that does not end in its time is a fault of its own.
+
+    stop: once it is set, nothing is waited for.
+    """
     began = time.monotonic()
     running = []
     for name, limit_s, check in checks:
@@ -204,7 +213,9 @@ def collect(checks: list[tuple[str, float, Check]]) -> list[Line]:
         running.append(one)
     lines: list[Line] = []
     for one in running:
-        one.done.wait(max(0.0, began + one.limit_s - time.monotonic()))
+        while not one.done.wait(min(LOOK_S, max(0.0, began + one.limit_s - time.monotonic()))):
+            if (stop is not None and stop.is_set()) or time.monotonic() >= began + one.limit_s:
+                break
         if one.lines is None:
             text = f"no answer within {one.limit_s:g} s"
             todo = "something that it asks hangs: a driver, a network disk, a program"

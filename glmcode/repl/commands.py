@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from threading import Event
 from typing import Any, Protocol
 
 from glmcode.agent import Agent, AgentOptions
@@ -83,8 +84,7 @@ def _now(host: Host, name: str, text: str) -> None:
         case "/engine":
             host.start(_found(host, lambda: looking.engine_rows(options)))
         case "/doctor":
-            host.say([("dim", "looking around: up to a minute")])
-            host.start(_found(host, lambda: looking.doctor_rows(options)))
+            host.start(_doctor(host))
         case "/config":
             host.start(_found(host, lambda: config_rows(options, argument(text))))
         case "/feedback":
@@ -115,6 +115,16 @@ def _open(host: Host, agent: Agent, name: str, text: str) -> None:
             copy(host, agent)
         case "/memory":
             host.start(_found(host, lambda: looking.memory_rows(agent.options)))
+
+
+async def _doctor(host: Host) -> None:
+    """A minute at most, and none for whoever leaves meanwhile."""
+    host.say([("dim", "looking around: up to a minute")])
+    stop = Event()
+    try:
+        await _found(host, lambda: looking.doctor_rows(host.options, stop))
+    finally:
+        stop.set()
 
 
 async def _found(host: Host, look: Callable[[], Sequence[tuple[str, str]]]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
+from threading import Event
 
 from glmcode import __version__
 from glmcode.agent import Agent, AgentOptions
@@ -84,12 +85,12 @@ def engine_rows(options: AgentOptions) -> Rows:
     return [("engine" if not number else "", line.strip()) for number, line in enumerate(lines)]
 
 
-def doctor_rows(options: AgentOptions) -> Rows:
-    """What works on this machine. Blocks for up to a minute."""
+def doctor_rows(options: AgentOptions, stop: Event) -> Rows:
+    """What works on this machine. Blocks for up to a minute, or until `stop` is set."""
     from glmcode.doctor.command import look_around
 
     rows: Rows = []
-    for line in look_around(options.engine):
+    for line in look_around(options.engine, stop):
         rows.append((f"{line.state} {line.name}", line.text))
         rows += [("", f"- {text}") for text in line.details]
         if line.todo:

@@ -306,3 +306,29 @@ def test_a_commit_proposes_a_message_asks_and_commits_what_is_staged(tmp_path: P
             session.wait_gone("Commit what is staged with this message?")
         session.wait_for("committed ")
         assert log_of(work) == ["Make it two", "One was not enough.", "Begin"]
+
+
+def test_todo_shows_the_models_list_and_one_may_leave_while_the_doctor_looks(
+    tmp_path: Path,
+) -> None:
+    todos = [
+        {"content": "Look", "status": "completed"},
+        {"content": "Write", "status": "in_progress"},
+        {"content": "Test", "status": "pending"},
+    ]
+    call = {"name": "TodoWrite", "arguments": {"todos": todos}}
+    with (
+        FakeEngine([Reply(calls=[call]), Reply(text="Planned.")]) as engine,
+        glmcode(tmp_path, *reach(engine), size=WIDE) as session,
+    ):
+        ready(session)
+        session.type("plan\r")
+        session.wait_for("Planned.")
+        ready(session)
+        session.type("/todo\r")
+        session.wait_for("[x]  Look")
+        assert "[>]  Write" in session.screen.text and "[ ]  Test" in session.screen.text
+        session.type("/doctor\r")
+        session.wait_for("looking around")
+        session.type("\x04")
+        assert session.wait_exit() == 0
