@@ -21,6 +21,7 @@ REASONING: tuple[Reasoning, ...] = get_args(Reasoning)
 MAP = ("on", "off", "auto")
 ENTER = ("queue", "steer")
 SHOWN = ("folded", "shown")
+KEYS = ("emacs", "vi")
 CLASSES = ("interactive", "scripted", "hook", "background")
 
 
@@ -151,6 +152,7 @@ class UiSettings:
         "`shown`",
         choices=SHOWN,
     )
+    keys: str = _setting("emacs", "the keys that edit the input", choices=KEYS)
 
 
 TABLES: Mapping[str, type[Any]] = {

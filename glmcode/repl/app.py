@@ -83,10 +83,11 @@ class _Session:
 
             self._drawn.set()
             return Plain(self._live, self._door)
-        from glmcode.repl.history import FileHistory
+        from glmcode.repl.history import FileHistory, history_file
         from glmcode.repl.terminal import Terminal
 
-        history = FileHistory(state_folder() / "history")
+        state = state_folder()
+        history = FileHistory(history_file(state, self._workspace), state / "history")
         mark = "❯" if _writes_unicode() else ">"
         return Terminal(
             self._live,
@@ -95,6 +96,7 @@ class _Session:
             self._drawn.set,
             workspace=self._workspace,
             mark=mark,
+            vi=self._ui.keys == "vi",
         )
 
     async def run(self, options: Callable[[], AgentOptions]) -> int:

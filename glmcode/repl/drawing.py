@@ -79,6 +79,8 @@ class App(Application[None]):
             self._pictures().append((time.monotonic(), (drawn, self.renderer._cursor_pos)))
 
     def _on_resize(self) -> None:
+        if self._running_in_terminal:
+            return  # the screen is another program's
         self._settle()
         super()._on_resize()
 

@@ -1,4 +1,4 @@
-"""What a person typed, over all sessions: one private file, one JSON string a line.
+"""What a person typed in one folder, over all sessions: a private file, one JSON string a line.
 
 Several terminals append at once: each entry is one write under a lock, and the file is cut
 in place under the same lock when it has grown too long. A history that cannot be read or
@@ -8,6 +8,7 @@ written is no reason to stop: it is then kept in memory alone.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import stat
@@ -26,25 +27,17 @@ KEPT_BYTES = 500_000
 class FileHistory(History):
     """History for prompt_toolkit; newest entries come first, as it wants them."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, older: Path | None = None) -> None:
+        """older: another file, which is read after this one and never written."""
         super().__init__()
         self.path = path
+        self._older = older
 
     def load_history_strings(self) -> Iterator[str]:
         """All entries, newest first, a repeated one once in a row; damaged lines are skipped."""
-        try:
-            data = _end(self.path)
-        except OSError:
-            return
-        last = None
-        for line in reversed(data.split(b"\n")):
-            try:
-                entry = json.loads(line) if line else None
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(entry, str) and entry != last:
-                last = entry
-                yield entry
+        yield from _entries(self.path)
+        if self._older is not None:
+            yield from _entries(self._older)
 
     def store_string(self, string: str) -> None:
         """Append one entry."""
@@ -68,6 +61,28 @@ class FileHistory(History):
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+def history_file(state: Path, workspace: Path) -> Path:
+    """Where what is typed in a folder is kept."""
+    name = hashlib.sha256(os.fsencode(os.path.realpath(workspace))).hexdigest()[:24]
+    return state / "histories" / name
+
+
+def _entries(path: Path) -> Iterator[str]:
+    try:
+        data = _end(path)
+    except OSError:
+        return
+    last = None
+    for line in reversed(data.split(b"\n")):
+        try:
+            entry = json.loads(line) if line else None
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(entry, str) and entry != last:
+            last = entry
+            yield entry
 
 
 def _end(path: Path) -> bytes:

@@ -3,7 +3,8 @@
 Enter sends (or queues), Ctrl-S steers, Up on an empty input takes a waiting message back,
 Alt-Enter and Ctrl-J break the line, Esc and Ctrl-C stop a turn, a second Esc on an empty input
 offers to rewind, Ctrl-C clears the input, Ctrl-D on an empty one leaves, Ctrl-R searches the
-history, Ctrl-O shows what is folded or cut, Shift-Tab changes the mode, Ctrl-Z suspends; in a
+history, Ctrl-O shows what is folded or cut, Shift-Tab changes the mode, Ctrl-Z suspends,
+Ctrl-G opens the editor; in a
 list of completions Tab takes, the arrows choose and Esc closes. Editing keys are prompt_toolkit's
 own. Must not act itself: every key calls one method.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prompt_toolkit.filters import Condition, is_searching
+from prompt_toolkit.filters import Condition, is_searching, vi_insert_mode
 from prompt_toolkit.key_binding import (
     KeyBindings,
     KeyBindingsBase,
@@ -72,8 +73,11 @@ def _session_keys(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
     keys = KeyBindings()
     empty = Condition(lambda: not terminal.buffer.text)
     busy = Condition(lambda: live.busy or live.question is not None)
+    question = Condition(lambda: live.question is not None)
+    typing = vi_insert_mode & ~empty
+    """In vi, Esc on a text ends its insertion first."""
 
-    @keys.add("escape", filter=~is_searching & busy)
+    @keys.add("escape", filter=~is_searching & busy & ~typing)
     def _stop(event: KeyPressEvent) -> None:
         terminal.escape()
 
@@ -96,6 +100,10 @@ def _session_keys(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
     @keys.add("s-tab", filter=~is_searching)
     def _mode(event: KeyPressEvent) -> None:
         hands.submit(NEXT_MODE)
+
+    @keys.add("c-g", filter=~is_searching & ~question)
+    def _edit(event: KeyPressEvent) -> None:
+        terminal.edit()
 
     @keys.add("c-z")
     def _suspend(event: KeyPressEvent) -> None:

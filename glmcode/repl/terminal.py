@@ -14,14 +14,15 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from prompt_toolkit.application import in_terminal
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.document import Document
+from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import ANSI, StyleAndTextTuples, to_formatted_text
 from prompt_toolkit.history import History
 from prompt_toolkit.input.vt100 import Vt100Input
 from prompt_toolkit.layout import (
-    AnyContainer,
     BufferControl,
     ConditionalContainer,
     Dimension,
@@ -39,9 +40,10 @@ from glmcode.exits import Exit
 from glmcode.repl.clean import one_line
 from glmcode.repl.clipboard import osc52
 from glmcode.repl.completing import Menu
+from glmcode.repl.content import fragments, lines
 from glmcode.repl.drawing import TMUX_TELLS_AFTER_S, App, Output, rewraps
+from glmcode.repl.editor import edited
 from glmcode.repl.keys import key_bindings
-from glmcode.repl.paint import Spans
 from glmcode.repl.question import fitted, question_spans
 from glmcode.repl.screen import Hands, Live
 
@@ -78,9 +80,10 @@ class Terminal:
         *,
         workspace: Path,
         mark: str = ">",
+        vi: bool = False,
     ) -> None:
         """drawn is called when the screen stands for the first time. workspace: whose paths are
-        completed. mark: before the input."""
+        completed. mark: before the input. vi: its keys edit the input, not those of emacs."""
         self._live = live
         self._hands = hands
         self._drawn: Callable[[], None] | None = drawn
@@ -104,6 +107,9 @@ class Terminal:
         self.buffer = Buffer(history=history, multiline=True)
         self.menu = Menu(self.buffer, workspace, self.refresh)
         self._menu_rows = 0
+        self._away = False
+        self._withheld: list[str] = []
+        self._keys = EditingMode.VI if vi else EditingMode.EMACS
         self._search = SearchToolbar()
         self._app = App(
             layout=self._layout(),
@@ -112,6 +118,7 @@ class Terminal:
             input=Vt100Input(sys.stdin),
             output=made,
             erase_when_done=True,
+            editing_mode=self._keys,
         )
         self._app.wraps = rewraps(os.environ)
         if "TMUX" in os.environ:
@@ -140,6 +147,9 @@ class Terminal:
         """Print lines for good, above the live part, in the same write that draws it again."""
         if not lines:
             return
+        if self._away:
+            self._withheld += lines
+            return
         text = "".join(f"{line}\r\n" for line in lines)
         if not self._app.is_running:
             self._output.write_raw(text)
@@ -157,11 +167,13 @@ class Terminal:
         anew = self._app.remembers_width and self._tail != before
         rows, self._menu_rows = self._menu_rows, len(self.menu.items) if self.menu.open else 0
         fewer = len(self._tail) < len(before) or self._menu_rows < rows
-        if (anew or fewer) and self._app.is_running:
+        if (anew or fewer) and self._app.is_running and not self._away:
             self._output.held = True
             self._app.erase(prints=False)
         self._set_aside_draft()
         calm = not self._live.busy and self._live.question is None
+        asking = self._live.question is not None and self._live.question.choosing
+        self._app.editing_mode = EditingMode.EMACS if asking else self._keys
         self._app.timeoutlen = SEQUENCE_S if calm else 0.01
         self._app.invalidate()
 
@@ -221,6 +233,8 @@ class Terminal:
 
     def ctrl_c(self) -> None:
         """Stop what runs; else clear the input; else it is the conversation's."""
+        if self._away:
+            return  # it was meant for the editor
         if self._live.busy or self._live.question is not None:
             if not self._hands.stop():
                 self._hands.interrupt()
@@ -250,6 +264,26 @@ class Terminal:
             self._hands.submit("/rewind")
         else:
             self._hands.hint("Esc again: back to before the last turn")
+
+    def edit(self) -> None:
+        """Ctrl-G: the person's editor has the terminal and the draft until it ends."""
+        if not self._away:
+            self._away = True
+            self._app.create_background_task(self._edit())
+
+    async def _edit(self) -> None:
+        text, told = self.buffer.text, ""
+        try:
+            async with in_terminal():
+                text, told = await edited(text, os.environ)
+                self._output.write_raw("\x1b[0m\r")
+                self._output.erase_down()
+                self.buffer.set_document(Document(text), bypass_readonly=True)
+        finally:
+            self._away = False
+            withheld, self._withheld = self._withheld, []
+            self.commit([*withheld, one_line(told)] if told else withheld)
+        self.refresh()
 
     def suspend(self) -> None:
         """Ctrl-Z: to the shell's background, and draw again on return."""
@@ -304,14 +338,14 @@ class Terminal:
             dont_extend_height=True,
             get_line_prefix=lambda number, wrapped: self._prefix(number, wrapped),
         )
-        question = ConditionalContainer(_lines(self._question, wrap=True), asking)
+        question = ConditionalContainer(lines(self._question, wrap=True), asking)
         parts = [
-            _lines(self._moving),
-            _lines(self._queued),
+            lines(self._moving),
+            lines(self._queued),
             question,
             entry,
             self._search,
-            ConditionalContainer(_lines(self._menu), ~asking),
+            ConditionalContainer(lines(self._menu), ~asking),
             Window(FormattedTextControl(self._status), height=1),
         ]
         return Layout(HSplit(parts, align=VerticalAlign.TOP), focused_element=entry)
@@ -350,19 +384,7 @@ class Terminal:
         if question is None:
             return []
         columns = self.size[0]
-        return _fragments(fitted(question_spans(question, columns, self.buffer.text), columns))
+        return fragments(fitted(question_spans(question, columns, self.buffer.text), columns))
 
     def _status(self) -> StyleAndTextTuples:
-        return _fragments(self._live.status(self.size[0]))
-
-
-def _lines(content: Callable[[], StyleAndTextTuples], *, wrap: bool = False) -> AnyContainer:
-    """A window that is as high as its content, and absent without any."""
-    control = FormattedTextControl(content)
-    window = Window(control, wrap_lines=wrap, dont_extend_height=True, height=Dimension(min=0))
-    filled = Condition(lambda: any(fragment[1] for fragment in content()))
-    return ConditionalContainer(window, filled)
-
-
-def _fragments(spans: Spans) -> StyleAndTextTuples:
-    return [(f"class:{style}" if style else "", text) for style, text in spans]
+        return fragments(self._live.status(self.size[0]))

@@ -4,7 +4,7 @@ import os
 from multiprocessing import get_context
 from pathlib import Path
 
-from glmcode.repl.history import KEPT_BYTES, MAX_BYTES, FileHistory
+from glmcode.repl.history import KEPT_BYTES, MAX_BYTES, FileHistory, history_file
 
 
 def entries(path: Path) -> list[str]:
@@ -78,3 +78,17 @@ def write_many(path: Path, name: str) -> None:
     history = FileHistory(path)
     for number in range(50):
         history.store_string(f"{name}{number}")
+
+
+def test_each_folder_has_its_own_and_what_was_kept_before_comes_after_it(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    (tmp_path / "link").symlink_to(one)
+    old = tmp_path / "history"
+    old.write_bytes(b'"long ago"\n')
+    FileHistory(history_file(tmp_path, one), old).store_string("in one")
+    FileHistory(history_file(tmp_path, two), old).store_string("in two")
+    path = history_file(tmp_path, tmp_path / "link")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(FileHistory(path, old).load_history_strings()) == ["in one", "long ago"]
+    assert old.read_bytes() == b'"long ago"\n'

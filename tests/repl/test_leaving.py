@@ -195,7 +195,7 @@ def test_history_is_kept_over_sessions_and_searched(tmp_path: Path) -> None:
             session.wait_for("One.")
             session.type("\x04")
             assert session.wait_exit() == 0
-        history = tmp_path / "home" / "state" / "history"
+        (history,) = (tmp_path / "home" / "state" / "histories").iterdir()
         assert history.stat().st_mode & 0o777 == 0o600
         with glmcode(tmp_path, *reach(engine)) as session:
             ready(session)

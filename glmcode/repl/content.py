@@ -1,0 +1,30 @@
+"""Windows of the live part that are as high as what they hold. Must not know what that is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prompt_toolkit.filters import Condition
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.layout import (
+    AnyContainer,
+    ConditionalContainer,
+    Dimension,
+    FormattedTextControl,
+    Window,
+)
+
+from glmcode.repl.paint import Spans
+
+
+def lines(content: Callable[[], StyleAndTextTuples], *, wrap: bool = False) -> AnyContainer:
+    """A window that is as high as its content, and absent without any."""
+    control = FormattedTextControl(content)
+    window = Window(control, wrap_lines=wrap, dont_extend_height=True, height=Dimension(min=0))
+    filled = Condition(lambda: any(fragment[1] for fragment in content()))
+    return ConditionalContainer(window, filled)
+
+
+def fragments(spans: Spans) -> StyleAndTextTuples:
+    """Spans of ours as prompt_toolkit has them."""
+    return [(f"class:{style}" if style else "", text) for style, text in spans]
