@@ -95,15 +95,7 @@ class Terminal:
         self._tail_size = (0, 0)
         self._tail_text: StyleAndTextTuples = []
         self._began = 0.0
-        made = Output.from_pty(
-            sys.stdout,
-            term=os.environ.get("TERM"),
-            default_color_depth=ColorDepth.from_env(),
-        )
-        assert isinstance(made, Output)
-        made.enable_cpr = False
-        made.gone = lambda: hands.leave(Exit.TERMINATED)
-        self._output = made
+        made = self._output = _output(hands)
         self.buffer = Buffer(history=history, multiline=True)
         self.menu = Menu(self.buffer, workspace, self.refresh)
         self._menu_rows = 0
@@ -388,3 +380,15 @@ class Terminal:
 
     def _status(self) -> StyleAndTextTuples:
         return fragments(self._live.status(self.size[0]))
+
+
+def _output(hands: Hands) -> Output:
+    made = Output.from_pty(
+        sys.stdout,
+        term=os.environ.get("TERM"),
+        default_color_depth=ColorDepth.from_env(),
+    )
+    assert isinstance(made, Output)
+    made.enable_cpr = False
+    made.gone = lambda: hands.leave(Exit.TERMINATED)
+    return made
