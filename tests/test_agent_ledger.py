@@ -317,6 +317,7 @@ def warmed(
 
             agent = await open_agent(again, emit)
             agent.client._spoken.address = replace(agent.client._spoken.address, ours=True)
+            agent.client._spoken.exchange._introduction.known = True
             agent._prefix = Prefix(agent.client, agent._observe, wanted=again.engine.warm)
             agent.warm()
             with contextlib.suppress(TimeoutError):

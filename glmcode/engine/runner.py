@@ -292,8 +292,8 @@ class Runner:
         ended = asyncio.create_task(self._child.wait())
         try:
             while not ended.done():
-                if self.status.up:
-                    await asyncio.wait({ended})  # through sleep as well
+                if self._was_up:  # and not "is up": it may be on its way to sleep already
+                    await asyncio.wait({ended})
                 else:
                     await self._step(ready, tracker)
                     await asyncio.wait({ended}, timeout=_POLL_S)

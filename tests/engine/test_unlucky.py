@@ -112,7 +112,7 @@ def test_starts_with_other_settings_at_once_end_in_one_engine_with_them(home: Ho
 
 
 def test_a_watch_follows_an_engine_through_all_its_states(home: Home) -> None:
-    home.profile("fake", "--rests", "2")
+    home.profile("fake", "--rests", "2", "--say", "loading", "--pause", "1.5")
     watch = command("status", "--watch", "--json")
     time.sleep(1.5)
     for word in ("start", "sleep", "wake"):
