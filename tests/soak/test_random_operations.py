@@ -37,6 +37,8 @@ def test_a_thousand_random_operations_lose_no_request_and_leave_nothing(home: Ho
     print(f"most engines: {chaos.eye.most_engines}; seen: {dict(chaos.eye.seen)}")
     for reason, count in chaos.reasons.most_common():
         print(f"{count:4} {reason}")
-    assert chaos.ends["answered"] > OPERATIONS // 20, chaos.ends
+    # How many come through between kills is chance (47 to 80 of 1,000 were seen); that none is
+    # lost is what the rounds themselves assert.
+    assert chaos.ends["answered"] > OPERATIONS // 40, chaos.ends
     assert chaos.eye.seen["order looked at"] > 20 and chaos.eye.seen["broken off"]
     assert chaos.done["sleep: did"] and chaos.done["wake: did"]
