@@ -47,7 +47,7 @@ def _candidates(pattern: str, roots: tuple[Path, ...]) -> Iterator[Path]:
         if not pattern.startswith("//"):
             for root in roots:
                 yield from _existing(root, pattern.lstrip("/"))
-    except (OSError, ValueError, RuntimeError, NotImplementedError):
+    except (OSError, ValueError, RuntimeError):
         return
 
 
