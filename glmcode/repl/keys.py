@@ -43,35 +43,35 @@ def key_bindings(terminal: Terminal, live: Live, hands: Hands) -> KeyBindingsBas
 
 def _sending_keys(terminal: Terminal, live: Live) -> KeyBindings:
     keys = KeyBindings()
-    empty = Condition(lambda: not terminal.buffer.text)
+    empty = Condition(lambda: not terminal.entry.buffer.text)
     waiting = Condition(lambda: bool(live.queued or live.steering))
 
     @keys.add("enter", filter=~is_searching)
     def _send(event: KeyPressEvent) -> None:
-        terminal.send()
+        terminal.entry.send()
 
     @keys.add("c-s", filter=~is_searching)
     def _send_other(event: KeyPressEvent) -> None:
-        terminal.send(other=True)
+        terminal.entry.send(other=True)
 
     @keys.add("up", filter=~is_searching & empty & waiting)
     def _take_back(event: KeyPressEvent) -> None:
-        terminal.take_back()
+        terminal.entry.take_back()
 
     @keys.add("escape", "enter", filter=~is_searching)
     def _newline(event: KeyPressEvent) -> None:
-        terminal.buffer.insert_text("\n")
+        terminal.entry.buffer.insert_text("\n")
 
     @keys.add("c-j", filter=~is_searching)
     def _line_feed(event: KeyPressEvent) -> None:
-        terminal.line_feed()
+        terminal.entry.line_feed()
 
     return keys
 
 
 def _session_keys(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
     keys = KeyBindings()
-    empty = Condition(lambda: not terminal.buffer.text)
+    empty = Condition(lambda: not terminal.entry.buffer.text)
     busy = Condition(lambda: live.busy or live.question is not None)
     question = Condition(lambda: live.question is not None)
     typing = vi_insert_mode & ~empty
@@ -114,7 +114,7 @@ def _session_keys(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
 
 def _menu_keys(terminal: Terminal, live: Live) -> KeyBindings:
     keys = KeyBindings()
-    menu = terminal.menu
+    menu = terminal.entry.menu
     offered = Condition(lambda: menu.open and live.question is None) & ~is_searching
     chosen = Condition(lambda: menu.chosen is not None)
 
@@ -154,9 +154,9 @@ def _question_keys(terminal: Terminal, live: Live) -> KeyBindings:
         key = event.data
         if question is None or not key.isprintable():
             return
-        choice = question.press(key, terminal.now(), terminal.buffer.text)
+        choice = question.press(key, terminal.now(), terminal.entry.buffer.text)
         if choice is None:
-            terminal.buffer.insert_text(key)
+            terminal.entry.buffer.insert_text(key)
         else:
             question.choose(choice)
             terminal.refresh()

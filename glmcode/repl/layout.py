@@ -1,0 +1,125 @@
+"""How the live part is put together: tail, what waits, the question, the input, list, status.
+
+Read anew from Live at every drawing, for the size that the terminal has then. Must not act, and
+must not write to the terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prompt_toolkit.filters import Condition
+from prompt_toolkit.formatted_text import ANSI, StyleAndTextTuples, to_formatted_text
+from prompt_toolkit.layout import (
+    BufferControl,
+    ConditionalContainer,
+    Dimension,
+    FormattedTextControl,
+    HSplit,
+    Layout,
+    VerticalAlign,
+    Window,
+)
+from prompt_toolkit.styles import Style
+from prompt_toolkit.widgets import SearchToolbar
+
+from glmcode.repl.clean import one_line
+from glmcode.repl.content import fragments, lines
+from glmcode.repl.entry import Entry
+from glmcode.repl.question import fitted, question_spans
+from glmcode.repl.screen import Live
+
+MAX_TAIL = 6
+MAX_QUEUED = 3
+STYLE = Style.from_dict(
+    {
+        "dim": "ansibrightblack",
+        "status": "ansibrightblack",
+        "warning": "ansiyellow",
+        "error": "ansired",
+        "key": "ansicyan bold",
+        "bold": "bold",
+        "person": "ansicyan bold",
+    }
+)
+
+
+class LivePart:
+    """What is drawn below the scrollback. size: columns and rows now; mark: before the input."""
+
+    def __init__(
+        self, live: Live, entry: Entry, size: Callable[[], tuple[int, int]], mark: str
+    ) -> None:
+        self.tail: list[str] = []
+        self._live = live
+        self._entry = entry
+        self._size = size
+        self._mark = mark
+        self._tail_size = (0, 0)
+        self._tail_text: StyleAndTextTuples = []
+        self._search = SearchToolbar()
+
+    def layout(self) -> Layout:
+        """All of it, the keys going to the input."""
+        asking = Condition(lambda: self._live.question is not None)
+        entry = Window(
+            BufferControl(
+                self._entry.buffer, search_buffer_control=self._search.control, preview_search=True
+            ),
+            height=lambda: Dimension(min=1, max=max(1, self._size()[1] // 2)),
+            wrap_lines=True,
+            dont_extend_height=True,
+            get_line_prefix=lambda number, wrapped: self._prefix(number, wrapped),
+        )
+        question = ConditionalContainer(lines(self._question, wrap=True), asking)
+        parts = [
+            lines(self._moving),
+            lines(self._queued),
+            question,
+            entry,
+            self._search,
+            ConditionalContainer(lines(self._menu), ~asking),
+            Window(FormattedTextControl(self._status), height=1),
+        ]
+        return Layout(HSplit(parts, align=VerticalAlign.TOP), focused_element=entry)
+
+    def lay_out(self) -> None:
+        """The tail for the size that the terminal has now."""
+        self._tail_size = self._size()
+        tail = self._live.tail(max(1, min(MAX_TAIL, self._tail_size[1] - 6)))
+        if tail != self.tail:
+            self.tail = tail
+            self._tail_text = to_formatted_text(ANSI("\n".join(tail)))
+
+    def _prefix(self, number: int, wrapped: int) -> StyleAndTextTuples:
+        return [("class:person", f"{self._mark} " if number == 0 and wrapped == 0 else "  ")]
+
+    def _moving(self) -> StyleAndTextTuples:
+        if self._tail_size != self._size():
+            self.lay_out()
+        return self._tail_text
+
+    def _queued(self) -> StyleAndTextTuples:
+        width = max(10, self._size()[0] - 11)
+        shown: list[str] = []
+        for name, texts in (("steering", self._live.steering), ("queued", self._live.queued)):
+            shown += [f"{name}: {one_line(text, width)}" for text in texts[:MAX_QUEUED]]
+            if len(texts) > MAX_QUEUED:
+                shown.append(f"{name}: {len(texts) - MAX_QUEUED} more")
+        return [("class:dim", "\n".join(shown))]
+
+    def _menu(self) -> StyleAndTextTuples:
+        columns, rows = self._size()
+        return self._entry.menu.shown(columns, rows // 3)
+
+    def _question(self) -> StyleAndTextTuples:
+        question = self._live.question
+        if question is None:
+            return []
+        columns = self._size()[0]
+        return fragments(
+            fitted(question_spans(question, columns, self._entry.buffer.text), columns)
+        )
+
+    def _status(self) -> StyleAndTextTuples:
+        return fragments(self._live.status(self._size()[0]))
