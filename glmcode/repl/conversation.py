@@ -1,4 +1,4 @@
-"""The conversation behind the screen: opens the agent, runs turns, answers what is asked.
+"""The conversation behind the screen: takes what is typed, runs turns, answers what is asked.
 
 What a person types is never lost: before the engine is ready and while a turn runs it waits in
 line, or steers the turn, and what a stopped turn did not read goes back to the input.
@@ -12,7 +12,6 @@ import asyncio
 import re
 import time
 from collections.abc import Coroutine, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +19,19 @@ from glmcode import __version__
 from glmcode.agent import Agent, AgentOptions, Approval
 from glmcode.base.settings import UiSettings
 from glmcode.core.events import ApprovalAsked
-from glmcode.core.model import ModelError
 from glmcode.exits import Exit
-from glmcode.opening import OpenError, open_agent
+from glmcode.repl.agents import Agents
 from glmcode.repl.asking import Asker
-from glmcode.repl.clean import one_line
 from glmcode.repl.commands import run_command
 from glmcode.repl.feed import Feed
 from glmcode.repl.own import Own, is_message, is_own
 from glmcode.repl.paint import Painter, Spans
-from glmcode.repl.replay import going_on, replay
 from glmcode.repl.screen import Live, Screen
 from glmcode.repl.showing import Edge, Showing
 from glmcode.repl.slash import Unknown, argument, asked_for, find_command
 from glmcode.repl.status import Status
 from glmcode.repl.works import GOES, STOPPABLE, WORKS, do, ended
-from glmcode.sessions import JournalError, SessionError, StoredSession
+from glmcode.sessions import StoredSession
 
 TWICE_S = 2.0
 LEAVES = "Ctrl-C again leaves"
@@ -86,6 +82,7 @@ class Conversation:
         self._inbox = self._shown.waiting
         self.feed = Feed(self._shown.events, self._shown.tick)
         self._own = Own(self, self._shown, self.feed)
+        self._agents = Agents(self, self._shown, self.feed, self._answer)
 
     # What the person does (screen.Hands)
 
@@ -188,7 +185,7 @@ class Conversation:
 
     async def work(self) -> None:
         """Open the agent, then run one turn after the other until cancelled."""
-        if not await self._edge.run(self._open()):
+        if not await self._edge.run(self._agents.open()):
             self.leave(Exit.ERROR)
         while self.agent is not None:
             await self._arrived.wait()
@@ -201,15 +198,11 @@ class Conversation:
             other = self._own_way if is_own(text) else self._turn
             await self._edge.run(works.get(command, other)(self.agent, text))
             if command in ("/compact", "/rewind", *GOES):
-                self._warm(self.agent)
+                self.warm(self.agent)
 
     async def close(self) -> None:
         """Say where the session lies, and let go of the agent."""
-        if self.agent is not None:
-            if len(self.agent.transcript):
-                session = self.agent.session_id
-                self.say([("dim", f"session {session}: {self.agent.journal.path}")])
-            await self.agent.close()
+        await self._agents.close()
 
     def say(self, spans: Spans) -> None:
         """Print a line of ours."""
@@ -223,40 +216,10 @@ class Conversation:
         """Print labels and values (commands.Host)."""
         self._shown.rows(rows)
 
-    async def _open(self) -> None:
-        if self.options.stored is not None:
-            self._shown.fit()
-            self._shown.commit(replay(self._shown.view, self.options.stored.conversation))
-        try:
-            agent = await open_agent(self.options, self.feed.put, self._answer)
-        except ModelError as error:
-            code = Exit.UNAVAILABLE if error.kind == "unavailable" else Exit.ERROR
-            self._cannot_open(str(error), code, error.detail)
-        except OpenError as error:
-            self._cannot_open(str(error), Exit.USAGE if error.usage else Exit.ERROR)
-        except (JournalError, SessionError) as error:
-            self._cannot_open(str(error), Exit.ERROR)
-        else:
-            self.feed.drain()
-            self._begin(agent)
-            client = agent.client
-            told = f"{client.model}, protocol {client.protocol}: {client.protocol_reason}"
-            self.say([("dim", told)])
-            if self.options.stored is not None:
-                self.say([("dim", going_on(self.options.stored))])
-                self._warm(agent)
-
-    def _begin(self, agent: Agent) -> None:
+    def begin(self, agent: Agent) -> None:
+        """This agent is the session's from now on (agents.Host)."""
         self.agent = agent
         self._shown.begin(agent)
-
-    def _cannot_open(self, sentence: str, code: Exit, log: str = "") -> None:
-        self.feed.drain()
-        self.say([("error", sentence)])
-        self._shown.log(log)
-        for text in self._inbox:
-            self.say([("dim", f"not sent: {one_line(text)}")])
-        self.leave(code)
 
     async def _turn(self, agent: Agent, text: str) -> None:
         await self._run(agent, text, self._own.submit(agent, asked_for(text)))
@@ -282,8 +245,9 @@ class Conversation:
     async def _own_way(self, agent: Agent, text: str) -> None:
         await self._run(agent, text, self._own.do(agent, text))
 
-    def _warm(self, agent: Agent) -> None:
-        """The person has the word: the engine may compute what the next prompt begins with."""
+    def warm(self, agent: Agent) -> None:
+        """The person has the word: the engine may compute what the next prompt begins with
+        (agents.Host)."""
         if not self._inbox:
             agent.warm()
 
@@ -360,33 +324,8 @@ class Conversation:
             return await asker.ask(asked)
 
     async def clear(self, stored: StoredSession | None = None) -> None:
-        """Another session (a new one, or a stored one) on the same engine (commands.Host).
-
-        The old one is closed only when the other one is open.
-        """
-        old = self.agent
-        if old is None:
-            return
-        told = replace(stored.conversation) if stored is not None else None
-        try:
-            fresh = await old.renewed(stored)
-        except (JournalError, SessionError) as error:
-            if stored is not None:
-                stored.journal.close()
-            self.say([("error", str(error))])
-            return
-        if old.running:
-            await fresh.close(keep_client=True)
-            self.say([("warning", "not while a turn runs: Esc stops it")])
-            return
-        self._shown.renew()
-        if told is not None and stored is not None:
-            self._shown.commit(replay(self._shown.view, told))
-            self.say([("dim", going_on(stored))])
-        else:
-            self.say([("dim", f"new session {fresh.session_id}; the engine stays as it is")])
-        self._begin(fresh)
-        await old.close(keep_client=True)
+        """Another session on the same engine (commands.Host)."""
+        await self._agents.clear(stored)
 
     def _forget_hint(self, text: str) -> None:
         if self._status.hint == text:

@@ -26,7 +26,7 @@ if "--break-status" in sys.argv:
     sys.argv.remove("--break-status")
     commands.status_rows = lambda options, agent: 1 / 0
     import asyncio, warnings
-    begin = conversation.Conversation._begin
+    begin = conversation.Conversation.begin
 
     def noisy(self, agent):
         begin(self, agent)
@@ -34,7 +34,7 @@ if "--break-status" in sys.argv:
         print("a library prints", file=sys.stderr)
         asyncio.get_running_loop().call_soon(lambda: [][0])
 
-    conversation.Conversation._begin = noisy
+    conversation.Conversation.begin = noisy
 sys.exit(cli.main())
 """
 
