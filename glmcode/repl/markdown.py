@@ -1,7 +1,7 @@
 """Markdown as this terminal shows it: rich's, without boxes, backgrounds and hidden links.
 
 A link shows its address (a hyperlink escape would hide where it leads), headings stand at the
-left, code keeps the terminal's own colours so that both light and dark ones work. Nothing is
+left, code has the theme's colours and no background. Nothing is
 swallowed: tags such as <T> are text, narrow tables fold, and what rich cannot lay out (a
 nesting deeper than the screen is wide) is shown as it was written. Characters that a numeric
 entity stands for are cleaned too.
@@ -18,11 +18,13 @@ from markdown_it.token import Token
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markdown import CodeBlock, Heading, Markdown, MarkdownElement, TableElement
 from rich.padding import Padding
-from rich.syntax import Syntax
+from rich.syntax import Syntax, SyntaxTheme
 from rich.table import Table
 from rich.text import Text
 
 from glmcode.repl.clean import visible
+from glmcode.repl.highlight import syntax_theme
+from glmcode.repl.theme import Theme
 
 ROOM = 10
 """Columns that must be left for words inside the deepest nesting."""
@@ -30,10 +32,18 @@ COSTS = {"blockquote_open": 4, "list_item_open": 4}
 
 
 class _Code(CodeBlock):
+    colours: SyntaxTheme
+
+    @classmethod
+    def create(cls, markdown: Markdown, token: Token) -> _Code:
+        made = cls((token.info or "").partition(" ")[0] or "text", "")
+        assert isinstance(markdown, _Markdown)
+        made.colours = markdown.colours
+        return made
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         code = str(self.text).rstrip("\n")
-        syntax = Syntax(code, self.lexer_name, theme="ansi_dark", word_wrap=True)
-        syntax.background_style = syntax.background_style.from_color()
+        syntax = Syntax(code, self.lexer_name, theme=self.colours, word_wrap=True)
         yield Padding(syntax, (0, 0, 0, 2)) if options.max_width >= 40 else syntax
 
 
@@ -63,16 +73,17 @@ class _Markdown(Markdown):
         "table_open": _Table,
     }
 
-    def __init__(self, block: str) -> None:
+    def __init__(self, block: str, colours: SyntaxTheme) -> None:
         super().__init__("", hyperlinks=False)
+        self.colours = colours
         self.markup = block
         self.parsed = _parser().parse(block)
         _clean(self.parsed)
 
 
-def as_renderable(block: str, width: int) -> Markdown | Text:
+def as_renderable(block: str, width: int, theme: Theme) -> Markdown | Text:
     """The block as markdown, or as plain text where it does not fit `width` columns."""
-    markdown = _Markdown(block)
+    markdown = _Markdown(block, syntax_theme(theme))
     return markdown if _fits(markdown.parsed, width) else Text(block, overflow="fold")
 
 

@@ -8,50 +8,53 @@ Must not print, and must not know events.
 from __future__ import annotations
 
 import io
+import os
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 from glmcode.repl.clean import plain_output, visible
 from glmcode.repl.diff import cut_diff, read_diff
 from glmcode.repl.prose import prose
+from glmcode.repl.theme import Depth, Theme, theme_of
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 Spans = Sequence[tuple[str, str]]
-"""(style, text) pairs; the text may be untrusted, the style is a name of STYLES."""
+"""(style, text) pairs; the text may be untrusted, the style is a name of theme.py's table."""
 
-STYLES = {
-    "": "none",
-    "plain": "none",
-    "dim": "dim",
-    "reasoning": "dim italic",
-    "bold": "bold",
-    "person": "bold cyan",
-    "tool": "bold",
-    "bullet": "green",
-    "error": "red",
-    "warning": "yellow",
-    "good": "green",
-    "add": "green",
-    "remove": "red",
-    "hunk": "cyan dim",
-    "key": "bold cyan",
-}
-THEME = {
-    "markdown.code": "cyan",
-    "markdown.code_block": "none",
-    "markdown.block_quote": "dim",
-    "markdown.h1": "bold underline",
-    "markdown.h2": "bold",
-    "markdown.h3": "bold",
-    "markdown.link": "none",
-    "markdown.link_url": "underline",
+SAID_BY = {
+    "rule.line": "dim",
+    "markdown.code": "markdown.code",
+    "markdown.code_block": "plain",
+    "markdown.block_quote": "markdown.quote",
+    "markdown.item.number": "markdown.mark",
+    "markdown.item.bullet": "markdown.mark",
+    "markdown.list": "markdown.mark",
+    "markdown.hr": "dim",
+    "markdown.h6": "bold",
+    "markdown.h7": "bold",
+    "markdown.link": "plain",
     "markdown.table.border": "dim",
     "markdown.table.header": "bold",
 }
+"""rich's names, and ours that they are painted with."""
+SHAPES = {
+    "markdown.h1": "bold underline",
+    "markdown.h2": "bold",
+    "markdown.h3": "bold",
+    "markdown.h4": "bold",
+    "markdown.h5": "bold",
+    "markdown.link_url": "underline",
+}
 MIN_WIDTH = 10
+SYSTEMS: Mapping[Depth, Literal["standard", "256", "truecolor"]] = {
+    "none": "standard",
+    "16": "standard",
+    "256": "256",
+    "truecolor": "truecolor",
+}
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _TRAILING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$")
 
@@ -59,20 +62,39 @@ _TRAILING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$")
 class Painter:
     """Paints for one terminal. `width` is in columns and may be changed at any time."""
 
-    def __init__(self, width: int, *, colour: bool = True, unicode: bool = True) -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        colour: bool = True,
+        unicode: bool = True,
+        theme: Theme | None = None,
+    ) -> None:
+        """theme: whose colours; as the setting is where nobody sets it, if not given."""
         self.width = width
         self.colour = colour
         self.unicode = unicode
         self.marks = ("●", "└", "…", "✗") if unicode else ("*", "'-", "...", "x")
         self._console: Console | None = None
+        self._theme = theme or theme_of("auto", os.environ)
+        self._codes: dict[str, str] = {}
+
+    @property
+    def theme(self) -> Theme:
+        """Whose colours; what is painted from then on follows a new one."""
+        return self._theme
+
+    @theme.setter
+    def theme(self, theme: Theme) -> None:
+        self._theme, self._console, self._codes = theme, None, {}
 
     def spans(self, spans: Spans, *, indent: int = 0, hang: int | None = None) -> list[str]:
         """Styled text, wrapped; later lines are indented by `hang` (default: as the first)."""
         from rich.text import Text
 
-        text = Text(no_wrap=False, overflow="fold")
+        text, styles = Text(no_wrap=False, overflow="fold"), self._theme.styles
         for style, part in spans:
-            text.append(visible(part).expandtabs(4), STYLES[style])
+            text.append(visible(part).expandtabs(4), styles[style])
         hang = indent if hang is None else hang
         width = max(MIN_WIDTH, self.width)
         lines = self._lines(text, max(MIN_WIDTH // 2, width - max(indent, hang)))
@@ -88,14 +110,14 @@ class Painter:
         console = self._console or self._make_console()
         plain = None
         if not console.no_color:
-            plain = prose(text, width, styled=console.color_system is not None)
+            plain = prose(text, width, codes=self._codes)
         return self.laid_out(text, width) if plain is None else plain
 
     def laid_out(self, block: str, width: int) -> list[str]:
         """The same by rich, whatever the block holds; it must be clean already."""
         from glmcode.repl.markdown import as_renderable
 
-        lines = self._lines(as_renderable(block, width), width)
+        lines = self._lines(as_renderable(block, width, self._theme), width)
         while lines and _is_blank(lines[-1]):
             lines.pop()
         while lines and _is_blank(lines[0]):
@@ -115,7 +137,7 @@ class Painter:
             match line.kind:
                 case "add" | "remove":
                     sign = "+ " if line.kind == "add" else "- "
-                    parts = [("dim", gutter), (line.kind, sign + line.text)]
+                    parts = [("dim", gutter), (f"diff.{line.kind}", sign + line.text)]
                 case "context":
                     parts = [("dim", gutter), ("", "  " + line.text)]
                 case "hunk":
@@ -134,13 +156,17 @@ class Painter:
 
     def _make_console(self) -> Console:
         from rich.console import Console
-        from rich.theme import Theme
+        from rich.style import Style
+        from rich.theme import Theme as RichTheme
 
+        styles, depth = self._theme.styles, self._theme.depth
+        named = {name: styles[ours] for name, ours in SAID_BY.items()}
         self._console = Console(
-            theme=Theme(THEME),
+            theme=RichTheme({**named, **SHAPES}),
             file=io.StringIO(),
             force_terminal=self.colour,
-            color_system="auto" if self.colour else None,
+            color_system=SYSTEMS[depth] if self.colour else None,
+            no_color=depth == "none",
             width=self.width,
             height=100,
             emoji=False,
@@ -148,6 +174,10 @@ class Painter:
             highlight=False,
             legacy_windows=False,
         )
+        if self.colour:
+            for kind, style in (("c", named["markdown.code"]), ("b", "bold")):
+                painted = Style.parse(style).render("x", color_system=self._console._color_system)
+                self._codes[kind] = painted.partition("x")[0]
         return self._console
 
 

@@ -8,6 +8,7 @@ harmless it looks, is rich's: then the answer is None. Pure. Must not clean text
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from itertools import groupby
 
 _LINE = r"[A-Za-z(\"'`*][\x20-\x7e]*"
@@ -19,11 +20,13 @@ _INLINE = re.compile(
     r"|(?P<text>[^*`]+)"
 )
 _WORD = re.compile(r"\S+\s*")
-_SGR = {"c": "36", "b": "1"}
 
 
-def prose(block: str, width: int, *, styled: bool) -> list[str] | None:
-    """Its lines, at most `width` columns each; None: it isn't a plain paragraph, ask rich."""
+def prose(block: str, width: int, *, codes: Mapping[str, str]) -> list[str] | None:
+    """Its lines, at most `width` columns each; None: it isn't a plain paragraph, ask rich.
+
+    codes: the escape that begins "c" (code) and "b" (bold); without any nothing is styled.
+    """
     if _MARKUP.search(block) or not _SIMPLE.fullmatch(block):
         return None
     text, styles, at = "", "", 0
@@ -48,9 +51,9 @@ def prose(block: str, width: int, *, styled: bool) -> list[str] | None:
         (start, start + len(text[start:end].rstrip()))
         for start, end in zip(cuts, ends, strict=True)
     ]
-    if not styled or not styles.strip():
+    if not codes or not styles.strip():
         return [text[start:end] for start, end in lines]
-    return [_painted(text[start:end], styles[start:end]) for start, end in lines]
+    return [_painted(text[start:end], styles[start:end], codes) for start, end in lines]
 
 
 def _cuts(text: str, width: int) -> list[int] | None:
@@ -66,11 +69,11 @@ def _cuts(text: str, width: int) -> list[int] | None:
     return cuts
 
 
-def _painted(text: str, styles: str) -> str:
+def _painted(text: str, styles: str, codes: Mapping[str, str]) -> str:
     painted, at = "", 0
     for kind, run in groupby(styles):
         end = at + sum(1 for _ in run)
         part = text[at:end]
-        painted += f"\x1b[{_SGR[kind]}m{part}\x1b[0m" if kind in _SGR else part
+        painted += f"{codes[kind]}{part}\x1b[0m" if kind in codes else part
         at = end
     return painted
