@@ -19,17 +19,16 @@ from glmcode.base.nested import NESTED
 from glmcode.base.paths import config_folder
 from glmcode.base.settings import (
     CLASSES,
-    ENTER,
     MAP,
     MODES,
     PROTOCOLS,
     REASONING,
     SANDBOXES,
-    SHOWN,
     TABLES,
     Config,
     Mode,
     SandboxMode,
+    UiSettings,
 )
 
 MODE_ALIASES: Mapping[str, Mode] = {
@@ -193,7 +192,7 @@ def add_layer(
             layers.notices.append(f"{path}: [engine] is never read from a repository")
             continue
         for key, value in values.items():
-            if repository and table == "permissions" and (what := _loosening(key, value)):
+            if repository and (what := _loosening(table, key, value)):
                 layers.notices.append(f"{path}: {what} is never read from a repository")
                 continue
             layers.put(table, key, value, str(path))
@@ -219,8 +218,13 @@ def _granted(path: Path, grants: Any, folder: Path | None) -> list[str]:
     return rules
 
 
-def _loosening(key: str, value: Any) -> str:
-    """What a repository must not decide about its own judges; "" for anything else."""
+def _loosening(table: str, key: str, value: Any) -> str:
+    """What a repository must not decide: about its own judges, and a program that is run unasked;
+    "" for anything else."""
+    if table == "ui" and key == "notify_command":
+        return "ui.notify_command"
+    if table != "permissions":
+        return ""
     if value in ("bypassPermissions", "danger-full-access"):
         return str(value)
     loose = key in LOOSENING or (key == "sandbox_engine" and value is not False)
@@ -266,12 +270,14 @@ def _judge(config: Config) -> None:
         raise ConfigError("engine.queue_timeout must be 0 (any wait) or seconds")
     if config.engine.stall and config.engine.stall < 5:
         raise ConfigError("engine.stall must be 0 (never) or at least 5 seconds")
-    for name, value, choices in (
-        ("enter", config.ui.enter, ENTER),
-        ("reasoning", config.ui.reasoning, SHOWN),
-    ):
-        if value not in choices:
-            raise ConfigError(f"ui.{name} must be {' or '.join(choices)}, not {value!r}")
+    for one in fields(UiSettings):
+        value, choices = getattr(config.ui, one.name), one.metadata["choices"]
+        if choices and value not in choices:
+            raise ConfigError(f"ui.{one.name} must be {' or '.join(choices)}, not {value!r}")
+    if not 0 <= config.ui.notify_after < 1e6:
+        raise ConfigError("ui.notify_after must be seconds, from 0 on")
+    if config.ui.notify == "command" and not any(config.ui.notify_command):
+        raise ConfigError("ui.notify is command, and ui.notify_command names no program")
     if config.tools.result_chars < 200:
         raise ConfigError("tools.result_chars must be at least 200")
 

@@ -22,6 +22,9 @@ MAP = ("on", "off", "auto")
 ENTER = ("queue", "steer")
 SHOWN = ("folded", "shown")
 KEYS = ("emacs", "vi")
+THEMES = ("auto", "dark", "light", "ansi")
+LINKS = ("auto", "on", "off")
+NOTIFY = ("off", "bell", "osc9", "osc777", "command")
 CLASSES = ("interactive", "scripted", "hook", "background")
 
 
@@ -153,6 +156,32 @@ class UiSettings:
         choices=SHOWN,
     )
     keys: str = _setting("emacs", "the keys that edit the input", choices=KEYS)
+    theme: str = _setting(
+        "auto",
+        "the colours: `dark`, `light`, the terminal's own sixteen (`ansi`), or `auto`: as the "
+        "terminal says of its background (`COLORFGBG`), `ansi` where it doesn't",
+        choices=THEMES,
+    )
+    links: str = _setting(
+        "auto",
+        "file paths that can be clicked (OSC 8); `auto`: where the terminal is known to have them",
+        choices=LINKS,
+    )
+    title: bool = _setting(True, "the folder and what goes on in the window's title")
+    notify: str = _setting(
+        "off",
+        "what tells you that a turn ended or asks while you did something else: `bell`, `osc9` or "
+        "`osc777` (the terminal's notifications), or `command`",
+        choices=NOTIFY,
+    )
+    notify_after: int = _setting(
+        10, "seconds without a key of yours after which you count as gone, and a turn as long"
+    )
+    notify_command: tuple[str, ...] = _setting(
+        (),
+        "the program of `command` and its arguments, such as `notify-send glmcode`; what happened "
+        "is added as the last argument; never read from a repository",
+    )
 
 
 TABLES: Mapping[str, type[Any]] = {

@@ -27,6 +27,7 @@ from glmcode.exits import Exit, fault_words
 from glmcode.repl.clean import one_line, visible
 from glmcode.repl.doorstep import Doorstep
 from glmcode.repl.screen import Live, Screen
+from glmcode.repl.theme import theme_of
 
 if TYPE_CHECKING:
     from glmcode.agent_options import AgentOptions
@@ -70,7 +71,9 @@ class _Session:
         self._door = Doorstep(self._left)
         self._drawn = asyncio.Event()
         self._live = Live(
-            tail=lambda height: [], status=lambda width: [("status", "starting"[:width])]
+            tail=lambda height: [],
+            status=lambda width: [("status", "starting"[:width])],
+            theme=theme_of(ui.theme, os.environ),
         )
         self._live.queued = self._door.typed
         self._screen = self._make_screen()
@@ -144,7 +147,9 @@ class _Session:
         from glmcode.repl.conversation import Conversation
         from glmcode.repl.paint import Painter
 
-        painter = Painter(80, colour=not self._plain, unicode=_writes_unicode())
+        painter = Painter(
+            80, colour=not self._plain, unicode=_writes_unicode(), theme=self._live.theme
+        )
         return Conversation(
             options,
             painter,

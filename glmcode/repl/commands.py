@@ -26,12 +26,14 @@ from glmcode.repl.permitting import permissions
 from glmcode.repl.screen import Live
 from glmcode.repl.slash import argument, cache_rows, help_rows, status_rows
 from glmcode.repl.slash_table import COMMANDS
+from glmcode.repl.theming import Host as ThemingHost
+from glmcode.repl.theming import change_theme
 
 OPENING = "not while the engine is being reached"
 RUNNING = "not while a turn runs: Esc stops it"
 
 
-class Host(GoingHost, Protocol):
+class Host(GoingHost, ThemingHost, Protocol):
     """The conversation, as far as commands need it."""
 
     options: AgentOptions
@@ -87,6 +89,8 @@ def _now(host: Host, name: str, text: str) -> None:
             host.start(_doctor(host))
         case "/config":
             host.start(_found(host, lambda: config_rows(options, argument(text))))
+        case "/theme":
+            change_theme(host, text)
         case "/feedback":
             host.rows(looking.feedback_rows(options, agent))
         case "/exit":

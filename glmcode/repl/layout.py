@@ -7,6 +7,7 @@ must not write to the terminal.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import ANSI, StyleAndTextTuples, to_formatted_text
@@ -28,20 +29,17 @@ from glmcode.repl.content import fragments, lines
 from glmcode.repl.entry import Entry
 from glmcode.repl.question import fitted, question_spans
 from glmcode.repl.screen import Live
+from glmcode.repl.theme import Theme, toolkit
 
 MAX_TAIL = 6
 MAX_QUEUED = 3
-STYLE = Style.from_dict(
-    {
-        "dim": "ansibrightblack",
-        "status": "ansibrightblack",
-        "warning": "ansiyellow",
-        "error": "ansired",
-        "key": "ansicyan bold",
-        "bold": "bold",
-        "person": "ansicyan bold",
-    }
-)
+
+
+@lru_cache(maxsize=8)
+def style_of(theme: Theme) -> Style:
+    """A theme's colours as prompt_toolkit has them."""
+    named = {name: toolkit(style) for name, style in theme.styles.items() if name}
+    return Style.from_dict(named)
 
 
 class LivePart:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from glmcode.repl.paint import Spans
+from glmcode.repl.theme import Theme, theme_of
 
 if TYPE_CHECKING:
     from glmcode.repl.question import Question
@@ -25,7 +26,7 @@ class Live:
     """The moving part. `tail(height)` gives finished lines, `status(width)` the status line.
 
     busy: a turn runs, so Esc and Ctrl-C stop it. queued: messages for when it has ended;
-    steering: handed to it, and not yet read by the model.
+    steering: handed to it, and not yet read by the model. theme: in whose colours it is drawn.
     """
 
     tail: Callable[[int], list[str]]
@@ -34,6 +35,7 @@ class Live:
     steering: list[str] = field(default_factory=list)
     question: Question | None = None
     busy: bool = False
+    theme: Theme = field(default_factory=lambda: theme_of("ansi", {}))
 
 
 class Hands(Protocol):

@@ -71,6 +71,7 @@ TABLE = (
     Command("/doctor", "what works on this machine, and what to do about the rest", when="now"),
     Command("/config", "what is set, or set it for the sessions to come", "[KEY [VALUE]]",
             when="now"),
+    Command("/theme", "the colours: a sample of each, or change them", "[NAME]", when="now"),
     Command("/feedback", "what a report should say, with versions; sends nothing", when="now"),
     Command("/clear", "a new session on the same engine", aliases=("/new",), when="idle"),
     Command("/exit", "leave (as does Ctrl-D)", aliases=("/quit",), when="now"),

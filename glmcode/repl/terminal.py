@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from prompt_toolkit.application import in_terminal
@@ -20,6 +20,7 @@ from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.history import History
 from prompt_toolkit.input.vt100 import Vt100Input
 from prompt_toolkit.output import ColorDepth
+from prompt_toolkit.styles import DynamicStyle
 
 from glmcode.exits import Exit
 from glmcode.repl.clean import one_line
@@ -28,14 +29,22 @@ from glmcode.repl.drawing import TMUX_TELLS_AFTER_S, App, Output, rewraps
 from glmcode.repl.editor import edited
 from glmcode.repl.entry import Entry
 from glmcode.repl.keys import key_bindings
-from glmcode.repl.layout import STYLE, LivePart
+from glmcode.repl.layout import LivePart, style_of
 from glmcode.repl.screen import Hands, Live
+from glmcode.repl.theme import Depth
 
 ESCAPE_S = 0.04
 """How long a lone Esc may be the head of a key's sequence."""
 SEQUENCE_S = 0.5
 TWICE_S = 2.0
 """Within so long a second Esc belongs to the first."""
+
+DEPTHS: Mapping[Depth, ColorDepth] = {
+    "none": ColorDepth.MONOCHROME,
+    "16": ColorDepth.ANSI_COLORS_ONLY,
+    "256": ColorDepth.DEFAULT,
+    "truecolor": ColorDepth.TRUE_COLOR,
+}
 
 
 class Terminal:
@@ -58,7 +67,7 @@ class Terminal:
         self._hands = hands
         self._drawn: Callable[[], None] | None = drawn
         self._escaped = 0.0
-        made = self._output = _output(hands)
+        made = self._output = _output(hands, DEPTHS[live.theme.depth])
         self.entry = Entry(live, hands, history, workspace, self.refresh)
         self._part = LivePart(live, self.entry, lambda: self.size, mark)
         self._menu_rows = 0
@@ -68,7 +77,7 @@ class Terminal:
         self._app = App(
             layout=self._part.layout(),
             key_bindings=key_bindings(self, live, hands),
-            style=STYLE,
+            style=DynamicStyle(lambda: style_of(live.theme)),
             input=Vt100Input(sys.stdin),
             output=made,
             erase_when_done=True,
@@ -218,11 +227,11 @@ class Terminal:
             drawn()
 
 
-def _output(hands: Hands) -> Output:
+def _output(hands: Hands, depth: ColorDepth) -> Output:
     made = Output.from_pty(
         sys.stdout,
         term=os.environ.get("TERM"),
-        default_color_depth=ColorDepth.from_env(),
+        default_color_depth=depth,
     )
     assert isinstance(made, Output)
     made.enable_cpr = False

@@ -125,10 +125,9 @@ _AT_256 = {
     "light": {"diff.remove": "#5f0000 on #ffd7d7"},
 }
 """Where the nearest of 256 colours would be another one: too bright to read upon."""
-THEMES = ("auto", *_TABLES)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Theme:
     """name: as a person chose it. depth: the colours that the terminal has. styles: all names."""
 
@@ -138,7 +137,7 @@ class Theme:
 
 
 def theme_of(name: str, environment: Mapping[str, str]) -> Theme:
-    """The theme of that name (one of THEMES) as this terminal can show it.
+    """The theme of that name (one of settings.THEMES) as this terminal can show it.
 
     `auto` is dark or light where a hint says which, else ansi. Without colours there are only
     bold and the like; with sixteen, no theme can name its own.
@@ -175,15 +174,17 @@ def background_of(environment: Mapping[str, str]) -> Literal["dark", "light"] | 
 
 
 def toolkit(style: str) -> str:
-    """A style of the table in prompt_toolkit's words."""
+    """A style of the table in prompt_toolkit's words. Old ones don't know dim: then it is grey."""
     words: list[str] = []
     on = ""
     for word in style.split():
         if word == "on":
             on = "bg:"
-            continue
-        if word not in ("none", "bold", "dim", "italic", "underline", "reverse"):
-            word = word if word.startswith("#") else "ansi" + word.replace("_", "")
-            word, on = on + word, ""
-        words += [word] if word != "none" else []
-    return " ".join(words)
+        elif word in ("bold", "italic", "underline", "reverse"):
+            words.append(word)
+        elif word not in ("none", "dim"):
+            colour = word if word.startswith("#") else "ansi" + word.replace("_", "")
+            words.append(on + colour)
+            on = ""
+    grey = "dim" in style.split() and not any("ansi" in word for word in words)
+    return " ".join(["ansibrightblack", *words] if grey else words)

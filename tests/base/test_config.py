@@ -57,6 +57,17 @@ def test_engine_and_bypass_are_never_read_from_a_repository(tmp_path: Path) -> N
     assert len(notices) == 2
 
 
+def test_a_program_that_notifies_is_never_named_by_a_repository(tmp_path: Path) -> None:
+    text = '[ui]\ntheme = "light"\nnotify = "bell"\nnotify_command = ["touch", "pwned"]\n'
+    _write(tmp_path / "repo" / ".glmcode" / "config.toml", text)
+    config, notices = load_config(tmp_path / "repo", {}, trusted=True)
+    assert (config.ui.theme, config.ui.notify_command) == ("light", ())
+    assert "ui.notify_command is never read from a repository" in notices[0]
+    _write(tmp_path / "home" / "config" / "config.toml", '[ui]\nnotify_command = ["say"]\n')
+    config, _ = load_config(tmp_path / "repo", {}, trusted=True)
+    assert config.ui.notify_command == ("say",)
+
+
 def test_permission_lists_of_all_layers_are_joined(tmp_path: Path) -> None:
     _write(tmp_path / "home" / "config" / "config.toml", '[permissions]\ndeny = ["Bash(rm *)"]\n')
     _write(tmp_path / "repo" / ".glmcode" / "config.toml", '[permissions]\ndeny = ["Write"]\n')
@@ -79,6 +90,10 @@ def test_permission_lists_of_all_layers_are_joined(tmp_path: Path) -> None:
         ('[permissions]\nmode = "yes"\n', "unknown permission mode"),
         ("[tools\n", "cannot be read"),
         ('[engine]\nprotocol = "soap"\n', "tokens or chat"),
+        ('[ui]\ntheme = "dusk"\n', "ui.theme must be auto or dark or light or ansi, not 'dusk'"),
+        ('[ui]\nkeys = "nano"\n', "ui.keys must be emacs or vi"),
+        ("[ui]\nnotify_after = -1\n", "ui.notify_after must be seconds"),
+        ('[ui]\nnotify = "command"\n', "ui.notify_command names no program"),
     ],
 )
 def test_a_wrong_setting_is_an_error_that_says_what_would_be_right(

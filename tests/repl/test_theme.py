@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 from prompt_toolkit.styles import Style as ToolkitStyle
 from rich.color import Color, ColorSystem
 from rich.style import Style
 
+from glmcode.base.settings import THEMES
 from glmcode.repl import highlight
 from glmcode.repl.highlight import KINDS, style_of
 from glmcode.repl.paint import SAID_BY, Painter
-from glmcode.repl.theme import THEMES, Theme, background_of, depth_of, theme_of, toolkit
+from glmcode.repl.theme import Theme, background_of, depth_of, theme_of, toolkit
+from tests.fake_engine import FakeEngine, Reply
+from tests.repl.pty_driver import glmcode
 
 RGB = {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
 MANY = {"TERM": "xterm-256color"}
@@ -177,3 +181,42 @@ def test_a_kind_of_token_without_a_name_is_painted_as_the_one_above_it() -> None
     assert style_of(("Literal", "String", "Doc")) == "code.string"
     assert style_of(("Keyword", "Type")) == "code.class"
     assert style_of(("Text",)) == ""
+
+
+def test_another_theme_holds_at_once_for_what_moves_and_for_what_is_printed(
+    tmp_path: Path,
+) -> None:
+    rgb = {"COLORTERM": "truecolor", "GLMCODE_UI__THEME": "dark"}
+    with FakeEngine([]) as engine:
+        words = ("--base-url", engine.base_url, "--protocol", "chat", "-m", "glm")
+        with glmcode(tmp_path, *words, env=rgb) as session:
+            session.wait_for_visible("ready")
+            assert "38;2;127;215;255" in session.raw, "the mark before the input, in dark"
+            assert "38;2;0;95;135" not in session.raw
+            session.type("/theme\r")
+            session.wait_for("/theme NAME changes it")
+            assert session.screen.text.count("(now)") == 1 and "dark (now)" in session.screen.text
+            session.type("/theme light\r")
+            session.wait_for("theme light; for good")
+            changed = session.raw.rindex("theme light")
+            session.wait_until(lambda: "38;2;0;95;135" in session.raw[changed:], "light's mark")
+            session.type("/theme dusk\r")
+            session.wait_for("no theme is called dusk: there are auto, dark, light, ansi")
+            assert "38;2;122;82;0" in session.raw, "a warning, in light"
+
+
+def test_no_colour_is_written_where_none_is_wanted(tmp_path: Path) -> None:
+    none = {"COLORTERM": "truecolor", "NO_COLOR": "1", "GLMCODE_UI__THEME": "dark"}
+    with FakeEngine([Reply(text=CODE)]) as engine:
+        words = ("--base-url", engine.base_url, "--protocol", "chat", "-m", "glm")
+        with glmcode(tmp_path, *words, env=none) as session:
+            session.wait_for_visible("ready")
+            session.type("go\r/theme\r")
+            session.wait_for("def f(a")
+            session.wait_for("without colours here")
+            session.wait_for_visible("ready")
+            assert not {
+                code
+                for code in session.screen.styled
+                if re.search(r"\b(3[0-8]|4[0-8]|9\d)\b", code)
+            }
