@@ -276,8 +276,6 @@ def _judge(config: Config) -> None:
             raise ConfigError(f"ui.{one.name} must be {' or '.join(choices)}, not {value!r}")
     if not 0 <= config.ui.notify_after < 1e6:
         raise ConfigError("ui.notify_after must be seconds, from 0 on")
-    if config.ui.notify == "command" and not any(config.ui.notify_command):
-        raise ConfigError("ui.notify is command, and ui.notify_command names no program")
     if config.tools.result_chars < 200:
         raise ConfigError("tools.result_chars must be at least 200")
 

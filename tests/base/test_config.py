@@ -93,7 +93,6 @@ def test_permission_lists_of_all_layers_are_joined(tmp_path: Path) -> None:
         ('[ui]\ntheme = "dusk"\n', "ui.theme must be auto or dark or light or ansi, not 'dusk'"),
         ('[ui]\nkeys = "nano"\n', "ui.keys must be emacs or vi"),
         ("[ui]\nnotify_after = -1\n", "ui.notify_after must be seconds"),
-        ('[ui]\nnotify = "command"\n', "ui.notify_command names no program"),
     ],
 )
 def test_a_wrong_setting_is_an_error_that_says_what_would_be_right(
