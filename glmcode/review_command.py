@@ -23,8 +23,9 @@ from glmcode.repl.clean import visible
 from glmcode.review.diff import DiffError, parse_diff
 from glmcode.review.findings import Judged
 from glmcode.review.formats import FORMATS, Told, shown
+from glmcode.review.git import GitError
 from glmcode.review.judging import Judge, Review, keep_review, kept_review, review_key
-from glmcode.review.source import Asked, Source, SourceError, get_diff
+from glmcode.review.source import Asked, Source, get_diff
 
 if TYPE_CHECKING:
     import argparse
@@ -45,7 +46,7 @@ def run_review(argv: list[str]) -> int:
         return _run(given, arguments)
     except UsageError as error:
         return _say(f"{error}\ntry: glmcode review --help", Exit.USAGE)
-    except (SourceError, DiffError) as error:
+    except (GitError, DiffError) as error:
         return _say(str(error), Exit.ERROR)
     except OpenError as error:
         return _say(str(error), Exit.USAGE if error.usage else Exit.ERROR)

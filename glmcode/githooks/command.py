@@ -14,6 +14,7 @@ from glmcode.exits import Exit
 from glmcode.githooks.install import install, look, uninstall
 from glmcode.githooks.place import NAMES, HookError, find_place
 from glmcode.repl.clean import one_line, visible
+from glmcode.review.git import GitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,7 @@ def run_hook_command(argv: list[str]) -> int:
     try:
         code: int = given.run(given, rest, git)
         return code
-    except HookError as error:
+    except GitError as error:
         return _say(str(error), Exit.ERROR)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED

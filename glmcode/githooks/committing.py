@@ -10,7 +10,8 @@ import os
 import subprocess
 from pathlib import Path
 
-from glmcode.githooks.place import HookError, ask_git
+from glmcode.githooks.place import HookError
+from glmcode.review.git import ask_git
 
 LIMIT_S = 900.0
 """Hooks may test and lint."""
@@ -18,12 +19,12 @@ _SAID = 20
 
 
 def staged_tree(root: Path) -> str:
-    """What would be committed now, as the id of a tree. Blocks. Raises HookError."""
+    """What would be committed now, as the id of a tree. Blocks. Raises GitError."""
     return ask_git(root, "write-tree")
 
 
 def commit(root: Path, message: str, tree: str) -> str:
-    """Commit, and what git says of it in a line. Blocks. Raises HookError; then nothing was done.
+    """Commit, and what git says of it in a line. Blocks. Raises GitError; then nothing was done.
 
     tree: what was staged when the person agreed.
     """

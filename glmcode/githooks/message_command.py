@@ -12,7 +12,6 @@ import time
 from typing import TYPE_CHECKING
 
 from glmcode.exits import Exit
-from glmcode.githooks.place import HookError
 from glmcode.repl.clean import visible
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ def run_commit_message(argv: list[str]) -> int:
     from glmcode.githooks.asking import Asking, NoAnswer
     from glmcode.githooks.messages import proposed
     from glmcode.review.diff import DiffError
-    from glmcode.review.source import SourceError
+    from glmcode.review.git import GitError
 
     try:
         given, rest = build_parser().parse_known_args(argv)
@@ -42,7 +41,7 @@ def run_commit_message(argv: list[str]) -> int:
         return _say(str(error), Exit.USAGE)
     except NoAnswer as error:
         return _say(str(error), Exit.UNAVAILABLE)
-    except (HookError, SourceError, DiffError, OSError) as error:
+    except (GitError, DiffError, OSError) as error:
         return _say(str(error), Exit.ERROR)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED

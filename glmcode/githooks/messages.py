@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from glmcode.githooks.place import HookError, ask_git, run_git
 from glmcode.review.diff import parse_diff
+from glmcode.review.git import GitError, ask_git, run_git
 from glmcode.review.showing import overview, show_file
 from glmcode.review.source import staged_diff
 
@@ -49,7 +49,7 @@ class Asks(Protocol):
 
 
 def proposed(root: Path, asking: Asks) -> str:
-    """A message for what is staged; "" where nothing is. Raises NoAnswer, HookError."""
+    """A message for what is staged; "" where nothing is. Raises NoAnswer, GitError."""
     data = staged_diff(root)
     files = parse_diff(data)
     if not files:
@@ -111,7 +111,7 @@ def comment_char(root: Path) -> str:
     for key in ("core.commentString", "core.commentChar"):
         try:
             found = ask_git(root, "config", "--get", key)
-        except HookError:
+        except GitError:
             continue
         if found and found != "auto":
             return found
@@ -123,7 +123,7 @@ def _encoding(root: Path) -> str:
     try:
         name = ask_git(root, "config", "--get", "i18n.commitEncoding")
         return codecs.lookup(name).name
-    except (HookError, LookupError):
+    except (GitError, LookupError):
         return "utf-8"
 
 

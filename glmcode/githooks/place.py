@@ -6,19 +6,17 @@ so it is asked. Must not write.
 
 from __future__ import annotations
 
-import os
-import subprocess
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from glmcode.review.git import GitError, ask_git, repository
+
 Name = Literal["pre-commit", "prepare-commit-msg", "commit-msg", "pre-push"]
 NAMES: tuple[Name, ...] = get_args(Name)
-GIT_LIMIT_S = 20.0
 
 
-class HookError(Exception):
+class HookError(GitError):
     """It cannot be done; the text says why and what to do instead."""
 
 
@@ -34,14 +32,11 @@ class Place:
 
 
 def find_place(folder: Path) -> Place:
-    """Where hooks of the repository around a folder lie. Raises HookError."""
+    """Where hooks of the repository around a folder lie. Raises GitError."""
     git_dir = Path(ask_git(folder, "rev-parse", "--absolute-git-dir"))
     common = Path(ask_git(folder, "rev-parse", "--git-common-dir"))
     common = common if common.is_absolute() else folder / common
-    try:
-        root = Path(ask_git(folder, "rev-parse", "--show-toplevel"))
-    except HookError:
-        root = git_dir
+    root = repository(folder)
     hooks = Path(ask_git(folder, "rev-parse", "--git-path", "hooks"))
     hooks = hooks if hooks.is_absolute() else folder.absolute() / hooks
     if hooks.name == "_" and hooks.parent.name == ".husky":
@@ -54,35 +49,3 @@ def find_place(folder: Path) -> Place:
 
 
 _LEFTHOOK = ("lefthook.yml", "lefthook.yaml", ".lefthook.yml", "lefthook.toml", "lefthook.json")
-
-
-def ask_git(folder: Path, *words: str) -> str:
-    """One line of git's answer. Raises HookError."""
-    done = run_git(folder, words)
-    if done.returncode:
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        said = lines[-1].removeprefix("fatal: ") if lines else f"exit code {done.returncode}"
-        raise HookError(f"git: {said}")
-    return os.fsdecode(done.stdout.removesuffix(b"\n"))
-
-
-def run_git(
-    folder: Path, words: Sequence[str], more: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[bytes]:
-    """One git command that changes nothing. Raises HookError where it can't be run."""
-    environment = {**os.environ, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", **(more or {})}
-    try:
-        return subprocess.run(
-            ["git", *words],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=GIT_LIMIT_S,
-        )
-    except FileNotFoundError as error:
-        raise HookError("git was not found on PATH") from error
-    except subprocess.TimeoutExpired as error:
-        raise HookError(f"git {words[0]} did not end within {GIT_LIMIT_S:g} s") from error
-    except OSError as error:
-        raise HookError(f"git cannot be run: {error.strerror or error}") from error

@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING
 
 from glmcode.githooks import messages
 from glmcode.githooks.asking import Asking, NoAnswer
-from glmcode.githooks.place import HookError, Name, ask_git
+from glmcode.githooks.place import Name
 from glmcode.githooks.terminal import TooLate, no_longer_than, own_interrupts
 from glmcode.repl.clean import visible
 from glmcode.review.diff import DiffError, parse_diff
 from glmcode.review.findings import FURTHER, Judged, merge
 from glmcode.review.formats import Told, shown
+from glmcode.review.git import GitError, ask_git, repository
 from glmcode.review.judging import Review, keep_review, kept_review, review_key
-from glmcode.review.source import SourceError, empty_tree, range_diff, staged_diff
+from glmcode.review.source import empty_tree, range_diff, staged_diff
 from glmcode.review_command import model_key
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _called(run: HookRun) -> int:
             return _answered(run, began + run.deadline_s)
     except NoAnswer as error:
         return _unjudged(run, str(error))
-    except (HookError, SourceError, DiffError, OSError) as error:
+    except (GitError, DiffError, OSError) as error:
         return _unjudged(run, str(error))
     except TooLate:
         return _unjudged(run, "the deadline was reached")
@@ -89,7 +90,7 @@ def _called(run: HookRun) -> int:
 
 
 def _answered(run: HookRun, deadline: float) -> int:
-    root = _root()
+    root = repository(Path.cwd())
     if not run.always and run.name != "pre-push" and _replays(root):
         return 0
     asking = Asking(run.arguments, deadline, run.start)
@@ -110,14 +111,6 @@ def _unjudged(run: HookRun, why: str) -> int:
         return 1
     say(f"{run.name}: passed without a look: {why}")
     return 0
-
-
-def _root() -> Path:
-    """The working tree; in a bare repository its own folder."""
-    try:
-        return Path(ask_git(Path.cwd(), "rev-parse", "--show-toplevel"))
-    except HookError:
-        return Path(ask_git(Path.cwd(), "rev-parse", "--absolute-git-dir"))
 
 
 def _replays(root: Path) -> bool:
@@ -191,7 +184,7 @@ def _pushed(root: Path, refs: bytes) -> list[tuple[str, bytes]]:
 def _has(root: Path, commit: str) -> bool:
     try:
         ask_git(root, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}")
-    except HookError:
+    except GitError:
         return False
     return True
 
@@ -200,14 +193,14 @@ def _fork_point(root: Path, new: str) -> str:
     """Of a new branch: the newest commit that some remote has, else the empty tree."""
     try:
         listed = ask_git(root, "rev-list", "--topo-order", new, "--not", "--remotes")
-    except HookError:
+    except GitError:
         return empty_tree(root)
     commits = listed.split()
     if not commits:
         return new
     try:
         return ask_git(root, "rev-parse", "--verify", "--quiet", f"{commits[-1]}^")
-    except HookError:
+    except GitError:
         return empty_tree(root)
 
 

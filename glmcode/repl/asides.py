@@ -21,16 +21,16 @@ from glmcode.core.tool import Preview
 from glmcode.githooks.asking import NoAnswer, answered
 from glmcode.githooks.committing import commit, staged_tree
 from glmcode.githooks.messages import proposed
-from glmcode.githooks.place import HookError, ask_git
 from glmcode.repl.feed import Feed
 from glmcode.repl.paint import Painter, Spans
 from glmcode.repl.slash import argument
 from glmcode.review.diff import DiffError, parse_diff
 from glmcode.review.formats import Told, shown
+from glmcode.review.git import GitError, ask_git
 from glmcode.review.judging import Judge, Review, keep_review, kept_review, review_key
-from glmcode.review.source import Asked, Source, SourceError, get_diff
+from glmcode.review.source import Asked, Source, get_diff
 
-FAULTS = (ModelError, HookError, SourceError, DiffError, NoAnswer)
+FAULTS = (ModelError, GitError, DiffError, NoAnswer)
 STYLES = {"pass": "good", "warn": "warning", "block": "error"}
 
 

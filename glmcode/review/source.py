@@ -1,38 +1,29 @@
 """Gets the diff that is to be reviewed: from git, as it stands in the index, or from a file.
 
-git is asked as plumbing: no colours, no external diff, no text conversion, no optional locks,
-names as they are; the working tree is looked at only where it is what was asked for. GIT_DIR
-and GIT_INDEX_FILE of a hook are honoured, since git sets them to what it is about to commit.
-Must not write anything, nor run what the repository's configuration names.
+The working tree is looked at only where it is what was asked for. Must not write anything, nor
+run what the repository's configuration names.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from glmcode.review.git import GitError, ask_git, git_bytes, repository, run_git
 
 EMPTY_TREE = {
     "sha1": "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
     "sha256": "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
 }
 MOST_BYTES = 256 << 20
-LIMIT_S = 120.0
 _DIFF = (
     "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/",
     "-O/dev/null", "--find-renames", "--full-index", "--submodule=short", "--unified=5",
     "--diff-algorithm=histogram", "--ignore-submodules=dirty", "-l1000",
 )  # fmt: skip
-_CONFIG = (
-    "-c", "core.quotePath=true", "-c", "core.fsmonitor=false",
-    "-c", "diff.noprefix=false", "-c", "diff.relative=false", "-c", "color.ui=false",
-    "-c", "diff.autoRefreshIndex=false",  # or it writes the index
-)  # fmt: skip
 
 
-class SourceError(Exception):
+class SourceError(GitError):
     """There is no diff to be had; the text says why and what to do."""
 
 
@@ -56,10 +47,10 @@ class Source:
 
 
 def get_diff(asked: Asked, folder: Path) -> Source:
-    """The diff as bytes. Raises SourceError."""
+    """The diff as bytes. Raises GitError."""
     if asked.file is not None:
         return Source(_file(asked.file), str(asked.file), None)
-    root = Path(os.fsdecode(_git(folder, "rev-parse", "--show-toplevel").removesuffix(b"\n")))
+    root = repository(folder)
     if asked.base:
         return Source(_range(root, asked.base), asked.base, root)
     staged = _git(root, "diff", "--cached", *_DIFF, _head(root), "--")
@@ -69,23 +60,23 @@ def get_diff(asked: Asked, folder: Path) -> Source:
 
 
 def staged_diff(root: Path) -> bytes:
-    """What would be committed now, an unborn branch included. Raises SourceError."""
+    """What would be committed now, an unborn branch included. Raises GitError."""
     return _git(root, "diff", "--cached", *_DIFF, _head(root), "--")
 
 
 def range_diff(root: Path, old: str, new: str) -> bytes:
-    """From one commit or tree to another. Raises SourceError."""
+    """From one commit or tree to another. Raises GitError."""
     return _git(root, "diff", *_DIFF, old, new, "--")
 
 
 def empty_tree(root: Path) -> str:
-    """The tree without files, in the repository's own hash. Raises SourceError."""
-    kind = _git(root, "rev-parse", "--show-object-format").decode().strip()
+    """The tree without files, in the repository's own hash. Raises GitError."""
+    kind = ask_git(root, "rev-parse", "--show-object-format")
     return EMPTY_TREE.get(kind, EMPTY_TREE["sha1"])
 
 
 def _head(root: Path) -> str:
-    found = _run(root, ("rev-parse", "--verify", "--quiet", "HEAD^{commit}"))
+    found = run_git(root, ("rev-parse", "--verify", "--quiet", "HEAD^{commit}"))
     if found.returncode == 0:
         return found.stdout.decode().strip()
     return empty_tree(root)
@@ -96,17 +87,24 @@ def _range(root: Path, base: str) -> bytes:
         raise SourceError(f"{base!r} is no revision")
     if "..." in base:
         old, _, new = base.partition("...")
-        merge = _git(root, "merge-base", old or "HEAD", new or "HEAD").decode().strip()
-        return range_diff(root, merge, _commit(root, new or "HEAD"))
+        return _since(root, old or "HEAD", new or "HEAD")
     if ".." in base:
         old, _, new = base.partition("..")
         return range_diff(root, _commit(root, old or "HEAD"), _commit(root, new or "HEAD"))
-    merge = _git(root, "merge-base", base, "HEAD").decode().strip()
-    return range_diff(root, merge, _commit(root, "HEAD"))
+    return _since(root, base, "HEAD")
+
+
+def _since(root: Path, old: str, new: str) -> bytes:
+    """What `new` changed since it left `old`."""
+    commits = _commit(root, old), _commit(root, new)
+    found = run_git(root, ("merge-base", *commits))
+    if found.returncode:
+        raise SourceError(f"{old} and {new} have no commit in common (a shallow clone may lack it)")
+    return range_diff(root, found.stdout.decode().strip(), commits[1])
 
 
 def _commit(root: Path, name: str) -> str:
-    found = _run(
+    found = run_git(
         root, ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     )
     if found.returncode:
@@ -115,41 +113,10 @@ def _commit(root: Path, name: str) -> str:
 
 
 def _git(folder: Path, *words: str) -> bytes:
-    done = _run(folder, words)
-    if done.returncode:
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        said = lines[-1].removeprefix("fatal: ") if lines else f"exit code {done.returncode}"
-        raise SourceError(f"git {words[0]}: {said}")
-    if len(done.stdout) > MOST_BYTES:
+    data = git_bytes(folder, *words)
+    if len(data) > MOST_BYTES:
         raise SourceError(f"the diff has more than {MOST_BYTES >> 20} MiB")
-    return done.stdout
-
-
-def _run(folder: Path, words: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
-    environment = os.environ | {
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_NO_LAZY_FETCH": "1",
-        "GIT_TERMINAL_PROMPT": "0",
-        "LC_ALL": "C",
-    }
-    for name in ("GIT_EXTERNAL_DIFF", "GIT_DIFF_OPTS", "GIT_LITERAL_PATHSPECS"):
-        environment.pop(name, None)
-    command = ["git", *_CONFIG, *words]
-    try:
-        return subprocess.run(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=LIMIT_S,
-        )
-    except FileNotFoundError as error:
-        raise SourceError("git was not found: install it, or give a diff (--pr-file)") from error
-    except subprocess.TimeoutExpired as error:
-        raise SourceError(f"git {words[0]} did not end within {LIMIT_S:g} s") from error
-    except OSError as error:
-        raise SourceError(f"git cannot be run: {error.strerror or error}") from error
+    return data
 
 
 def _file(path: Path) -> bytes:
