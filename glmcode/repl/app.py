@@ -150,6 +150,7 @@ class _Session:
         painter = Painter(
             80, colour=not self._plain, unicode=_writes_unicode(), theme=self._live.theme
         )
+        painter.unfolds = "" if self._plain else "Ctrl-O shows all"
         return Conversation(
             options,
             painter,

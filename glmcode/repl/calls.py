@@ -8,13 +8,14 @@ the tail until its end is printed. Must not decide anything about a call.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from glmcode.core.events import ApprovalAsked, CallStarted, ToolOutput
 from glmcode.core.messages import AssistantMessage, RejectedCall, ToolCall, ToolMessage
 from glmcode.core.tool import Effect, Preview
 from glmcode.repl.clean import one_line, plain_output, visible
+from glmcode.repl.diff import is_cut
 from glmcode.repl.paint import Painter
 from glmcode.repl.parts import PARTS, part_lines
 from glmcode.tools.specs import load_specs
@@ -29,6 +30,20 @@ SUBJECT_CHARS = 160
 LIVE_CHARS = 8_192
 SUBJECT_KEYS = ("file_path", "command", "pattern", "path", "task_id")
 COMMANDS = ("Bash", "BashOutput")
+FILES = ("Edit", "Write")
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What was cut, to be shown whole when it is asked for. name: of a diff's file."""
+
+    title: str
+    text: str
+    name: str = ""
+    diff: bool = False
+
+
+NOTHING = Folded("", "")
 
 
 @dataclass(slots=True)
@@ -59,7 +74,7 @@ class Calls:
         self._known: dict[str, _Known] = {}
         self._running: dict[str, _Running] = {}
         self._last_header = ""
-        self.cut = ("", "")
+        self.cut = NOTHING
 
     def message(self, message: AssistantMessage) -> list[str]:
         """The calls that a message holds; rejected ones are said now."""
@@ -71,11 +86,10 @@ class Calls:
             lines += self._rejected(rejected)
         return lines
 
-    def asked(self, asked: ApprovalAsked, limit: int = ASKED_LINES) -> list[str]:
+    def asked(self, asked: ApprovalAsked, *, whole: bool = False) -> list[str]:
         """Header, preview and parts of an action that needs an answer, and of those with it."""
+        limit = None if whole else TOGETHER_LINES if asked.others else ASKED_LINES
         self._running.pop(asked.call_id, None)  # it ended, and may run again
-        if asked.others:
-            limit = min(limit, TOGETHER_LINES) if limit == ASKED_LINES else limit
         lines: list[str] = []
         for number, one in enumerate((asked, *asked.others), start=1):
             known = self._of(one.call_id, one.name, one.subject)
@@ -83,7 +97,7 @@ class Calls:
             if not (one.question and self._last_header == one.call_id):
                 lines += self._header(one.call_id, known, f"{number}. " if asked.others else "")
             lines += self._preview(known, one.preview, limit)
-            lines += part_lines(self._painter, one, whole=limit > ASKED_LINES)
+            lines += part_lines(self._painter, one, whole=whole)
         return lines
 
     def is_cut(self, asked: ApprovalAsked) -> bool:
@@ -91,6 +105,7 @@ class Calls:
         limit = TOGETHER_LINES if asked.others else ASKED_LINES
         return any(
             max(one.preview.body.count("\n"), one.preview.title.count("\n")) >= limit
+            or (one.preview.kind == "diff" and is_cut(one.preview.body, limit))
             or len(one.parts) > PARTS
             for one in (asked, *asked.others)
         )
@@ -124,10 +139,11 @@ class Calls:
         lines: list[str] = []
         if self._last_header != message.call_id:
             lines = self._header(message.call_id, known)
-        self.cut = ("", "")
+        self.cut = NOTHING
         lines += self._outcome(known, message, for_user)
-        if self.cut[1]:
-            self.cut = (f"{known.name} {self._short(known.subject)}", self.cut[1])
+        if self.cut.text and not self.cut.title:
+            title = f"{known.name} {self._short(known.subject)}"
+            self.cut = replace(self.cut, title=title)
         return lines
 
     def stop(self) -> None:
@@ -169,11 +185,11 @@ class Calls:
         first, *rest = subject.strip().split("\n")
         return one_line(first, SUBJECT_CHARS) + (f" {self._painter.marks[2]}" if rest else "")
 
-    def _preview(self, known: _Known, preview: Preview, limit: int) -> list[str]:
+    def _preview(self, known: _Known, preview: Preview, limit: int | None) -> list[str]:
         known.bodies.append(preview.body)
         match preview.kind:
             case "diff":
-                return self._painter.diff(preview.body, limit=limit) if preview.body else []
+                return self._diff(known, preview.body, limit) if preview.body else []
             case "command":
                 command = preview.title
                 in_header = one_line(command, SUBJECT_CHARS) == command.strip()
@@ -183,13 +199,19 @@ class Calls:
             case "text":
                 return self._text(visible(preview.body), limit, "")
 
+    def _diff(self, known: _Known, body: str, limit: int | None) -> list[str]:
+        name = known.subject if known.name in FILES else ""
+        if limit == SHOWN_LINES and is_cut(body, limit):
+            self.cut = Folded(f"{known.name} {self._short(known.subject)}", body, name, diff=True)
+        return self._painter.diff(body, name, limit=limit)
+
     def _outcome(self, known: _Known, message: ToolMessage, for_user: Preview | None) -> list[str]:
         if message.is_error:
             return self._error(message)
         if for_user is not None and for_user.kind == "diff":
             lines = self._closing(message.text)
             if for_user.body and for_user.body not in known.bodies:
-                return self._painter.diff(for_user.body, limit=SHOWN_LINES) + lines
+                return self._diff(known, for_user.body, SHOWN_LINES) + lines
             return lines
         if known.name in COMMANDS:
             return self._ending(message.text)
@@ -216,7 +238,7 @@ class Calls:
             return []
         lines: list[str] = []
         if len(body) > RESULT_LINES:
-            self.cut = ("", "\n".join(body))
+            self.cut = Folded("", "\n".join(body))
             left_out = f"{self._painter.marks[2]} {len(body) - RESULT_LINES:,} lines before"
             lines = self._painter.spans([("dim", left_out)], indent=2)
         return lines + self._painter.output("\n".join(body[-RESULT_LINES:]))
@@ -232,13 +254,13 @@ class Calls:
         line = one_line(text.split("\n", 1)[0])
         return self._painter.spans([("dim", f"{self._painter.marks[1]} {line}")], indent=2, hang=4)
 
-    def _text(self, text: str, limit: int, style: str) -> list[str]:
+    def _text(self, text: str, limit: int | None, style: str) -> list[str]:
         shown = plain_output(text).strip("\n").split("\n")
         if not any(line.strip() for line in shown):
             return []
-        more = len(shown) - limit
+        more = len(shown) - limit if limit is not None else 0
         if more > 0:
-            self.cut = ("", "\n".join(shown))
+            self.cut = Folded("", "\n".join(shown))
             shown = shown[:limit]
         lines = self._painter.spans([(style, "\n".join(shown))], indent=2, hang=2)
         if more > 0:

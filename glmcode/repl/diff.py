@@ -13,16 +13,22 @@ from typing import Literal, TypeAlias
 
 Kind: TypeAlias = Literal["add", "remove", "context", "hunk", "note"]
 
+LONG = 400
+"""Characters of a line that are shown, unless all of a diff is asked for."""
 _HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@(.*)")
 
 
 @dataclass(frozen=True, slots=True)
 class DiffLine:
-    """One line to show: its kind, its number in the file (None: none), its text without sign."""
+    """One line to show: its kind, its number in the file (None: none), its text without sign.
+
+    left_out: how many lines are not shown where a hunk begins, or in the place of a note.
+    """
 
     kind: Kind
     number: int | None
     text: str
+    left_out: int = 0
 
 
 def read_diff(body: str) -> list[DiffLine]:
@@ -36,10 +42,11 @@ def read_diff(body: str) -> list[DiffLine]:
     for line in body.removesuffix("\n").split("\n"):
         hunk = _HUNK.match(line)
         if hunk is not None:
-            old, new = int(hunk[1]), int(hunk[3])
+            before = old
             old_left, new_left = int(hunk[2] or 1), int(hunk[4] or 1)
+            old, new = int(hunk[1]) + (old_left == 0), int(hunk[3]) + (new_left == 0)
             if lines:
-                lines.append(DiffLine("hunk", None, hunk[5].strip()))
+                lines.append(DiffLine("hunk", None, hunk[5].strip(), max(0, old - before)))
         elif line.startswith("\\"):
             lines.append(DiffLine("note", None, line[1:].strip()))
         elif line.startswith("+") and new_left > 0:
@@ -71,5 +78,12 @@ def cut_diff(lines: list[DiffLine], limit: int) -> list[DiffLine]:
     head = max(1, limit - tail - 1)
     left_out = lines[head : len(lines) - tail]
     added, removed = counts(left_out)
-    note = DiffLine("note", None, f"… {len(left_out)} more lines (+{added} -{removed})")
+    count = len(left_out)
+    note = DiffLine("note", None, f"{count:,} more lines (+{added:,} -{removed:,})", count)
     return [*lines[:head], note, *lines[len(lines) - tail :]]
+
+
+def is_cut(body: str, limit: int) -> bool:
+    """Whether a diff of which `limit` lines are shown has more to it."""
+    lines = read_diff(body)
+    return len(lines) > limit or any(len(line.text) > LONG for line in lines)

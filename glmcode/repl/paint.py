@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from glmcode.repl.clean import plain_output, visible
-from glmcode.repl.diff import cut_diff, read_diff
 from glmcode.repl.prose import prose
 from glmcode.repl.theme import Depth, Theme, theme_of
 
@@ -60,7 +59,10 @@ _TRAILING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$")
 
 
 class Painter:
-    """Paints for one terminal. `width` is in columns and may be changed at any time."""
+    """Paints for one terminal. `width` is in columns and may be changed at any time.
+
+    unfolds: which key shows what was left out, in words; "" where none does.
+    """
 
     def __init__(
         self,
@@ -74,10 +76,12 @@ class Painter:
         self.width = width
         self.colour = colour
         self.unicode = unicode
+        self.unfolds = ""
         self.marks = ("●", "└", "…", "✗") if unicode else ("*", "'-", "...", "x")
         self._console: Console | None = None
         self._theme = theme or theme_of("auto", os.environ)
         self._codes: dict[str, str] = {}
+        self._around: dict[tuple[str, ...], tuple[str, str]] = {}
 
     @property
     def theme(self) -> Theme:
@@ -86,7 +90,7 @@ class Painter:
 
     @theme.setter
     def theme(self, theme: Theme) -> None:
-        self._theme, self._console, self._codes = theme, None, {}
+        self._theme, self._console, self._codes, self._around = theme, None, {}, {}
 
     def spans(self, spans: Spans, *, indent: int = 0, hang: int | None = None) -> list[str]:
         """Styled text, wrapped; later lines are indented by `hang` (default: as the first)."""
@@ -124,28 +128,38 @@ class Painter:
             lines.pop(0)
         return lines
 
-    def diff(self, body: str, *, limit: int, indent: int = 2) -> list[str]:
-        """A unified diff with line numbers and colours; more than `limit` lines are cut."""
-        lines = read_diff(visible(body))
-        numbers = [line.number for line in lines if line.number is not None]
-        digits = len(str(max(numbers, default=0))) if self.width >= 40 else 0
-        painted: list[str] = []
-        for line in cut_diff(lines, limit):
-            number = "" if line.number is None else str(line.number)
-            gutter = f"{number:>{digits}} " if digits else ""
-            hang = indent + len(gutter) + 2
-            match line.kind:
-                case "add" | "remove":
-                    sign = "+ " if line.kind == "add" else "- "
-                    parts = [("dim", gutter), (f"diff.{line.kind}", sign + line.text)]
-                case "context":
-                    parts = [("dim", gutter), ("", "  " + line.text)]
-                case "hunk":
-                    parts = [("hunk", f"{self.marks[2]} {line.text}")]
-                case "note":
-                    parts = [("dim", line.text)]
-            painted += self.spans(parts, indent=indent, hang=hang)
-        return painted
+    def diff(
+        self, body: str, name: str = "", *, limit: int | None = None, indent: int = 2
+    ) -> list[str]:
+        """A unified diff of the file `name`, with line numbers and colours; more than `limit`
+        lines are cut."""
+        from glmcode.repl.diff_paint import diff_lines
+
+        return diff_lines(self, body, name, limit=limit, indent=indent)
+
+    @property
+    def coloured(self) -> bool:
+        """Whether anything is written in colour."""
+        return self.colour and self._theme.depth != "none"
+
+    def codes(self, *names: str) -> tuple[str, str]:
+        """What is written before and after text in these styles, one laid over the other."""
+        if not self.colour:
+            return "", ""
+        known = self._around.get(names)
+        if known is None:
+            from rich.style import Style
+            from rich.text import Text
+
+            style = Style.combine([Style.parse(self._theme.styles[name]) for name in names])
+            before, _, after = self._lines(Text("x", style), MIN_WIDTH)[0].partition("x")
+            known = self._around[names] = before, after
+        return known
+
+    def coded(self, name: str, text: str) -> str:
+        """Text in a style. It must be clean already."""
+        before, after = self.codes(name)
+        return f"{before}{text}{after}" if text else ""
 
     def _lines(self, renderable: RenderableType, width: int) -> list[str]:
         console = self._console or self._make_console()

@@ -11,7 +11,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from glmcode.agent import Agent
-from glmcode.core.events import Delta, Event, ToolOutput
+from glmcode.core.events import Appended, Delta, Event, ToolOutput
+from glmcode.core.messages import AssistantMessage
 from glmcode.repl.branch import branch_of
 from glmcode.repl.paint import Painter, Spans
 from glmcode.repl.screen import Live, Screen
@@ -152,8 +153,17 @@ class Showing:
         if not stopping:
             self.status.event(event, now)
         lines += self.view.event(event)
+        if isinstance(event, Appended) and isinstance(event.message, AssistantMessage):
+            self._foresee(event.message)
         if self.plain and not stopping and (line := self._waits.line(event, now)):
             lines += self.view.note([("dim", line)])
+
+    def _foresee(self, message: AssistantMessage) -> None:
+        """Files that it names may be shown in colours soon."""
+        if self.painter.coloured and message.calls:
+            from glmcode.repl.syntax import get_ready
+
+            get_ready(str(call.arguments.get("file_path", "")) for call in message.calls)
 
     def _status_spans(self, width: int) -> Spans:
         if self.agent is not None:

@@ -35,7 +35,7 @@ from glmcode.core.messages import AssistantMessage, Message, ToolMessage, UserMe
 from glmcode.core.tool import Preview
 from glmcode.core.words import framed
 from glmcode.notes import compacted_text
-from glmcode.repl.calls import Calls
+from glmcode.repl.calls import NOTHING, Calls, Folded
 from glmcode.repl.paint import Painter, Spans
 from glmcode.repl.reply import Reply
 
@@ -64,7 +64,7 @@ class View:
         self.calls = Calls(painter, clock)
         self.steering: list[str] = []
         self._reply = Reply(painter, clock, unfolded=verbose or unfolded)
-        self._folded: deque[tuple[str, str]] = deque(maxlen=FOLDED)
+        self._folded: deque[Folded] = deque(maxlen=FOLDED)
         self._verbose = verbose
         self._clock = clock
         self._last: Part = ""
@@ -76,11 +76,11 @@ class View:
         """Take one event."""
         lines = self._event(event)
         if self._reply.folded:
-            self._folded.append(("reasoning", self._reply.folded))
+            self._folded.append(Folded("reasoning", self._reply.folded))
             self._reply.folded = ""
-        if self.calls.cut[0]:
+        if self.calls.cut.title:
             self._folded.append(self.calls.cut)
-        self.calls.cut = ("", "")
+        self.calls.cut = NOTHING
         return lines
 
     def unfold(self) -> list[str]:
@@ -91,10 +91,12 @@ class View:
             return []
         if not self._folded:
             return self.note([("dim", "nothing is folded")])
-        title, text = self._folded.pop()
-        style = "reasoning" if title == "reasoning" else "dim"
-        lines = self.note([("bold", f"{title}, all of it")])
-        return lines + self.painter.spans([(style, text)], indent=2)
+        last = self._folded.pop()
+        style = "reasoning" if last.title == "reasoning" else "dim"
+        lines = self.note([("bold", f"{last.title}, all of it")])
+        if last.diff:
+            return lines + self.painter.diff(last.text, last.name)
+        return lines + self.painter.spans([(style, last.text)], indent=2)
 
     def _event(self, event: Event) -> list[str]:
         match event:
@@ -151,7 +153,7 @@ class View:
         lines = text.split("\n")
         more = len(lines) - SAID_LINES
         if more > 1:
-            self._folded.append(("your message", text))
+            self._folded.append(Folded("your message", text))
             lines = lines[:SAID_LINES]
         spans: list[tuple[str, str]] = [("person", "> "), ("bold", lines[0])]
         spans += [("bold", f"\n{line}") for line in lines[1:]]
@@ -173,7 +175,7 @@ class View:
 
     def everything(self, asked: ApprovalAsked) -> list[str]:
         """The whole of a preview that was cut."""
-        return self._part("tool", self.calls.asked(asked, limit=1_000_000))
+        return self._part("tool", self.calls.asked(asked, whole=True))
 
     def _appended(self, message: Message, for_user: Preview | None) -> list[str]:
         match message:

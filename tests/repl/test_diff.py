@@ -59,7 +59,7 @@ def test_a_long_diff_is_cut_in_the_middle_with_counts() -> None:
     cut = cut_diff(read_diff(body), 20)
     assert len(cut) == 20
     assert cut[0].text == "line 1" and cut[-1].text == "line 100"
-    assert [line.text for line in cut if line.kind == "note"] == ["… 81 more lines (+81 -0)"]
+    assert [line.text for line in cut if line.kind == "note"] == ["81 more lines (+81 -0)"]
     assert cut_diff(read_diff(body), 100) == read_diff(body)
 
 

@@ -37,6 +37,7 @@ from glmcode.repl.paint import Painter
 from glmcode.repl.view import View
 from glmcode.session_text import plain_lines
 from glmcode.stream_json import as_line
+from glmcode.tools.diff import diff_texts
 from glmcode.undo_command import run_undo
 from tests.scripted import calls, says
 from tests.test_agent import Held
@@ -154,6 +155,19 @@ def test_the_terminal_session_writes_no_escape_but_its_own_colours(
             only_own_escapes(line)
     for line in seen.person("".join(pieces(data, cuts))):
         only_own_escapes(line)
+
+
+@settings(max_examples=150, deadline=None)
+@given(HOSTILE, HOSTILE, st.sampled_from(["a.py", "b.md", "c.html", ""]), st.integers(10, 120))
+def test_a_diff_in_colours_holds_no_escape_but_those(
+    old: bytes, new: bytes, name: str, width: int
+) -> None:
+    before, after = (data.decode("utf-8", "replace") for data in (old, new))
+    for limit in (3, None):
+        body = diff_texts(before, after).body
+        for line in Painter(width).diff(f"{body}\n{after}", name, limit=limit):
+            only_own_escapes(line)
+            assert "\n" not in line and "\r" not in line
 
 
 def written(write: Callable[[], None]) -> str:
