@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-from glmcode.core.events import Delta
 from glmcode.core.messages import AssistantMessage, Stop, Usage
 from glmcode.core.model import Emit, ModelError
 from glmcode.engine.chat_calls import CallCollector
 from glmcode.engine.chat_messages import split_think
 from glmcode.engine.clock import Clock
 from glmcode.engine.faults import Fault, Judge
+from glmcode.engine.joined import Joined
 from glmcode.engine.repetition import RepetitionDetector, Verbatim
 from glmcode.engine.text import Mender
 from glmcode.engine.usage import read_usage
@@ -39,7 +39,8 @@ class ChatSink:
         self.streamed = False
         self.usage: dict[str, Any] = {}
         self.metrics: dict[str, Any] = {}
-        self._emit = emit
+        self._shown = Joined(emit)
+        self.flush = self._shown.flush
         self._make_id = make_id
         self._judge = judge
         self._calls = CallCollector(names)
@@ -87,6 +88,10 @@ class ChatSink:
         self._show(*self._content.flush())
 
     def _delta(self, delta: dict[str, Any]) -> bool:
+        only = delta.get("content") if len(delta) == 1 else None
+        if isinstance(only, str) and only:  # what nearly all of a stream is
+            self._add_content(self._content_mender.feed(only))
+            return True
         brought = False
         for name in ("reasoning_content", "reasoning"):
             piece = delta.get(name)
@@ -106,7 +111,7 @@ class ChatSink:
         for call in self._calls.feed(entries):
             self._watch(call.text, patient=True)
             self.streamed = brought = True
-            self._emit(call)
+            self._shown.take(call)
         return brought
 
     def _add_reasoning(self, text: str) -> None:
@@ -123,7 +128,7 @@ class ChatSink:
             if kind == "text":
                 self._verbatim.feed(text)
             self.streamed = True
-            self._emit(Delta(kind=kind, text=text))
+            self._shown.add(kind, text)
 
     def _watch(self, text: str, *, patient: bool) -> None:
         if text and self._detector.feed((text,), patient=patient):

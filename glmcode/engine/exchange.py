@@ -61,6 +61,10 @@ class Sink(Protocol):
         """Take an object; True when it brought something of the answer. Raises Fault."""
         ...
 
+    def flush(self) -> None:
+        """Show what has come since: called after each read."""
+        ...
+
     def partial(self) -> AssistantMessage | None:
         """What can be kept of an answer that broke off; None when there is nothing."""
         ...
@@ -316,12 +320,15 @@ class Exchange:
                 if isinstance(error, StreamError):
                     raise self._judge.stream(error) from error
                 raise self._judge.transport(TransportError(str(error)), cut=True) from error
-            for value in values:
-                if value is DONE:
-                    break
-                self._take(value, sink, clock)
-                if sink.enough:
-                    return False
+            try:
+                for value in values:
+                    if value is DONE:
+                        break
+                    self._take(value, sink, clock)
+                    if sink.enough:
+                        return False
+            finally:
+                sink.flush()
             if not chunk or (values and values[-1] is DONE):
                 if not sink.complete:
                     raise self._judge.ended(_why(objects.head, chunk))

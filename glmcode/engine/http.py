@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeAlias
 
 import h11
 
+from glmcode.engine.chunks import read_together
 from glmcode.engine.endpoint import Address
 
 CONNECT_S = 10.0
@@ -103,6 +104,7 @@ class HttpTransport:
     """The transport described above; keeps connections that finished an answer."""
 
     def __init__(self, address: Address, headers: Mapping[str, str]) -> None:
+        read_together()
         self._address = address
         self._headers = [("host", address.authority), ("accept-encoding", "identity")]
         self._headers += list(headers.items())
@@ -185,6 +187,7 @@ class _Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._transport: Any = writer.transport
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
         self._got_bytes = False
 
@@ -213,10 +216,12 @@ class _Connection:
     async def next_event(self) -> Any:
         """The next h11 event; reads as needed."""
         while (event := self.event_at_hand()) is h11.NEED_DATA:
+            self._transport.resume_reading()
             try:
                 data = await self._reader.read(READ_SIZE)
             except OSError as error:
                 raise self._error(f"broke the connection ({os_words(error)})") from error
+            self._transport.pause_reading()  # what comes meanwhile wakes nobody
             self._got_bytes = self._got_bytes or bool(data)
             self._http.receive_data(data)
         return event
@@ -243,6 +248,7 @@ class _Connection:
         if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
             return False
         self._http.start_next_cycle()
+        self._transport.resume_reading()  # so that its end is noticed
         return self.alive()
 
     def abort(self) -> None:

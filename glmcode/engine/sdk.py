@@ -23,6 +23,7 @@ from importlib import import_module
 from typing import Any
 
 from glmcode.core.model import ModelError
+from glmcode.engine.chunks import read_together
 from glmcode.engine.endpoint import Address
 from glmcode.engine.http import (
     CONNECT_S,
@@ -138,6 +139,7 @@ class SdkTransport:
         """The SDK, a client, and the HTTP library under it (httpx, or httpx2 from 3.0 on)."""
         with _light_import():
             import openai
+        read_together()
         _silence()
         hooks: Any = {"response": [_on_response]}
         options: Any = {"verify": self._trust(), "trust_env": not self._is_here()}

@@ -18,6 +18,7 @@ DONE = object()
 """Stands among the objects for `data: [DONE]`."""
 
 _EOL = re.compile(rb"\r\n|\n|\r")
+_DECODER = json.JSONDecoder()
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -95,6 +96,8 @@ class ObjectStream:
     def _lines(self, *, last: bool) -> list[Any]:
         found: list[Any] = []
         buffer = self._buffer
+        if b"\r" not in buffer:
+            self._events(found)
         start, position = 0, self._scanned
         while (match := _EOL.search(buffer, position)) is not None:
             if match.end() == len(buffer) and match.group() == b"\r" and not last:
@@ -104,6 +107,27 @@ class ObjectStream:
         del buffer[:start]
         self._scanned = max(0, len(buffer) - 1)
         return found
+
+    def _events(self, found: list[Any]) -> None:
+        """Whole events whose lines end as nearly all servers end them, all at once."""
+        end = self._buffer.rfind(b"\n\n") + 1
+        if not end:
+            return
+        events = bytes(self._buffer[: end - 1]).split(b"\n\n")
+        del self._buffer[: end + 1]
+        self._scanned = 0
+        for event in events:
+            if event.startswith(b"data: {") and b"\n" not in event and not self._begun:
+                found.append(_parse(event[6:]))
+                continue
+            for line in event.split(b"\n"):
+                self._line(line, found)
+            self._line(b"", found)
+
+    @property
+    def _begun(self) -> bool:
+        """Whether lines of an event came before."""
+        return bool(self._data or self._event)
 
     def _line(self, line: bytes, found: list[Any]) -> None:
         if not line:
@@ -142,6 +166,12 @@ class ObjectStream:
 def _parse(data: bytes) -> Any:
     # Bytes that are not UTF-8 become lone surrogates, which text.mend tells from real text.
     text = data.decode("utf-8", "surrogateescape")
+    try:
+        value, end = _DECODER.raw_decode(text)
+        if end == len(text):
+            return value
+    except (ValueError, RecursionError):
+        pass  # perhaps because of white space before it
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -16,6 +16,7 @@ from glmcode.core.messages import AssistantMessage, Stop, Usage
 from glmcode.core.model import Emit, ModelError
 from glmcode.engine.clock import Clock
 from glmcode.engine.faults import Fault, Judge
+from glmcode.engine.joined import Joined
 from glmcode.engine.repetition import RepetitionDetector, Verbatim
 from glmcode.engine.sse import StreamError
 from glmcode.glm.interrupt import cut_interrupted
@@ -54,7 +55,8 @@ class TokenSink:
         self.ids: list[int] = []
         self.usage: dict[str, Any] = {}
         self.metrics: dict[str, Any] = {}
-        self._emit = emit
+        self._shown = Joined(emit)
+        self.flush = self._shown.flush
         self._judge = judge
         self._tokenizer = tokenizer
         self._schemas = schemas
@@ -68,6 +70,7 @@ class TokenSink:
             shown += self._take(base[at : at + SLICE])
         self._told = len(self.ids)
         self._show(shown, replay)
+        self.flush()
 
     @property
     def in_call(self) -> bool:
@@ -121,9 +124,9 @@ class TokenSink:
         if visible and deltas:
             self.streamed = True
             for delta in deltas[:-1]:
-                self._emit(delta)
+                self._shown.take(delta)
             told, self._told = self._told, len(self.ids)
-            self._emit(replace(deltas[-1], tokens=self._told - told))
+            self._shown.take(replace(deltas[-1], tokens=self._told - told))
 
     def _finished(self, finish: Any, stop_reason: Any) -> None:
         match finish:
