@@ -13,6 +13,7 @@ from glmcode.agent import Agent, AgentOptions, Answer
 from glmcode.core.model import ModelError
 from glmcode.exits import Exit
 from glmcode.opening import OpenError, open_agent
+from glmcode.repl.banner import reached
 from glmcode.repl.clean import one_line
 from glmcode.repl.feed import Feed
 from glmcode.repl.paint import Spans
@@ -68,8 +69,10 @@ class Agents:
             self._feed.drain()
             host.begin(agent)
             client = agent.client
-            told = f"{client.model}, protocol {client.protocol}: {client.protocol_reason}"
-            host.say([("dim", told)])
+            self._shown.fit()
+            protocol = f"protocol {client.protocol}: {client.protocol_reason}"
+            width = self._shown.painter.width
+            host.say(reached(client.model, client.window or 0, protocol, width))
             if host.options.stored is not None:
                 host.say([("dim", going_on(host.options.stored))])
                 host.warm(agent)

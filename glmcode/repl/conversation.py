@@ -15,13 +15,13 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from glmcode import __version__
 from glmcode.agent import Agent, AgentOptions, Approval
 from glmcode.base.settings import UiSettings
 from glmcode.core.events import ApprovalAsked
 from glmcode.exits import Exit
 from glmcode.repl.agents import Agents
 from glmcode.repl.asking import Asker
+from glmcode.repl.banner import greeting
 from glmcode.repl.commands import run_command
 from glmcode.repl.feed import Feed
 from glmcode.repl.own import Own, is_message, is_own
@@ -178,8 +178,10 @@ class Conversation:
     # The work
 
     def greet(self, prompt: str | None) -> None:
-        """The first line; prompt is what the session was started with."""
-        self.say([("bold", f"glmcode {__version__}"), ("dim", "  /help")])
+        """The first lines; prompt is what the session was started with."""
+        self._shown.fit()
+        for line in greeting(self.options, self.painter.width):
+            self.say(line)
         if prompt is not None:
             self._send(prompt)
 

@@ -15,6 +15,7 @@ RENEW = "GLMCODE_RENEW_SCREENS"
 _VARYING = (
     (r"\d{8}-\d{6}-\w{6}", "SESSION"),
     (r"glmcode \d+\.\d+\.\d+\S*", "glmcode VERSION"),
+    (r"(?m)^\S*workspace(?= ·|$)", "WORKSPACE"),
     (r"\b\d+\.\d s\b", "N.N s"),
     (r"\b\d+ s\b", "N s"),
     (r"[\d,]+( of [\d,]+)? tokens", "TOKENS tokens"),

@@ -270,7 +270,7 @@ def test_on_a_dumb_terminal_lines_answer_lists_and_edit_rules(tmp_path: Path) ->
     ]
     env = {"TERM": "dumb"}
     with FakeEngine(script) as engine, glmcode(tmp_path, *reach(engine), env=env) as session:
-        session.wait_for("glm, protocol chat")
+        session.wait_for("protocol chat")
         session.type("go\n")
         answer(session, "1\n", "Allow all 2? 1 yes, 2 one by one, 4 no:")
         answer(session, "3\n", "Allow it? 1 yes, 2 for this session, 3 always Bash(touch 3), 4 no:")

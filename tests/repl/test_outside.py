@@ -109,7 +109,7 @@ def test_a_dumb_terminal_is_asked_in_a_line(tmp_path: Path) -> None:
         FakeEngine(script) as engine,
         glmcode(tmp_path, *reach(engine), *ALLOWED, env=env) as session,
     ):
-        session.wait_for("glm, protocol chat")
+        session.wait_for("protocol chat")
         session.type("go\n")
         session.wait_for(f"{QUESTION} 1 yes, 4 no:")
         session.read(0.5)

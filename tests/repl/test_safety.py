@@ -71,7 +71,7 @@ def test_a_dumb_terminal_gets_lines_and_not_one_escape(tmp_path: Path) -> None:
     ]
     env = {"TERM": "dumb"}
     with FakeEngine(script) as engine, glmcode(tmp_path, *reach(engine), env=env) as session:
-        session.wait_for("glm, protocol chat")
+        session.wait_for("protocol chat")
         session.type("go\n")
         session.wait_for("Allow it? 1 yes, 2 for this session, 3 always Bash(make), 4 no:")
         session.read(0.4)
@@ -98,7 +98,7 @@ def test_a_line_typed_ahead_on_a_dumb_terminal_is_a_message_not_an_answer(tmp_pa
     ]
     env = {"TERM": "dumb"}
     with FakeEngine(script) as engine, glmcode(tmp_path, *reach(engine), env=env) as session:
-        session.wait_for("glm, protocol chat")
+        session.wait_for("protocol chat")
         session.type("go\n")
         session.read(0.3)
         session.type("y\n")
