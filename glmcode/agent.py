@@ -118,6 +118,7 @@ class Agent:
         self._record = start.record
         self._interrupted = start.interrupted
         self.transcript = Transcript(start.preamble, start.record, start.messages)
+        self.transcript.thinking = self.client.thinking != 0
         self.marks = Marks(self.transcript, self.context, self.past)
         self.requests = AgentLedger(self.options, self.client, self.transcript, start.journal)
         self._prefix = Prefix(self.client, self._observe, wanted=self.options.engine.warm)

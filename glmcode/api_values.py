@@ -39,6 +39,7 @@ class Options(TypedDict, total=False):
     api_key_env: str
     model: str
     protocol: Literal["tokens", "chat"]
+    thinking: Literal["on", "off"] | int
     permission_mode: PermissionMode
     allowed_tools: Sequence[str]
     disallowed_tools: Sequence[str]
@@ -209,6 +210,7 @@ _FLAGS = {
     "api_key_env": "--api-key-env",
     "model": "--model",
     "protocol": "--protocol",
+    "thinking": "--thinking",
     "permission_mode": "--permission-mode",
     "sandbox": "--sandbox",
     "system_prompt": "--system-prompt",

@@ -24,6 +24,7 @@ from glmcode.base.settings import (
     SandboxMode,
     UiSettings,
 )
+from glmcode.base.thinking import parse_thinking
 from glmcode.core.faults import ModelError
 from glmcode.engine.endpoint import Endpoint, address_of
 from glmcode.engine.lane import CLASSES, Lane, QueueClass, new_lane
@@ -124,6 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--api-key-env")
     add("-m", "--model")
     add("--protocol", choices=PROTOCOLS)
+    add("--thinking", type=_thinking)
     add("--queue-class", choices=CLASSES)
     add("--queue-timeout", type=positive_float)
     add("--no-wait", action="store_true")
@@ -238,6 +240,7 @@ def _engine(flags: Any, config: Config) -> EngineSettings:
         "api_key_env": flags.api_key_env,
         "model": flags.model,
         "protocol": flags.protocol,
+        "thinking": flags.thinking,
     }
     if flags.profile:
         engine = replace(engine, base_url="")
@@ -345,6 +348,14 @@ def _output_schema(flags: Any) -> Mapping[str, Any] | None:
 def _clean(text: str | None) -> str | None:
     """Arguments that are not UTF-8 arrive as lone surrogates: replaced, as everywhere."""
     return None if text is None else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _thinking(text: str) -> str:
+    try:
+        parse_thinking(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def _positive_int(text: str) -> int:

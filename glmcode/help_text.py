@@ -78,6 +78,8 @@ options of the engine:
                                model runs never see it
   -m, --model NAME             the model's name at the server
   --protocol PROTOCOL          tokens or chat; chosen and said if not given
+  --thinking on|off|TOKENS     how much the model may think: as it likes (on), not at all, or
+                               at most so many tokens in a step (protocol tokens)
   --queue-class CLASS          how urgent this run is where several share an engine:
                                interactive (default on a terminal), scripted (default with
                                -p), hook or background; the environment may say it, too:

@@ -29,6 +29,7 @@ from glmcode.agent_own import all_specs
 from glmcode.base.nested import way_out
 from glmcode.base.paths import state_folder
 from glmcode.base.settings import ContextSettings, EngineSettings, Reasoning
+from glmcode.base.thinking import Thinking, parse_thinking
 from glmcode.core.events import Notice
 from glmcode.core.model import Emit, ModelError
 from glmcode.core.tool import Tool
@@ -118,6 +119,7 @@ async def open_client(
             reasoning=reasoning,
             lane=_lane_headers(lane, "tokens", {}),
             insists=_insists(lane),
+            thinking=_thinking(engine),
             speeds=state_folder() / SPEEDS,
         )
         return await connect(endpoint, all_specs(own_tools), emit), None, None
@@ -193,6 +195,7 @@ def _our_endpoint(
         headers=_lane_headers(lane, engine.protocol or profile.protocol, profile.sampling),
         stall_s=engine.stall,
         gives_up=lane is None or lane.kind != "interactive",
+        thinking=_thinking(engine),
         speeds=state_folder() / SPEEDS,
         figures=engine_paths(profile.name).figures,
     )
@@ -225,6 +228,7 @@ async def _server_client(
         reasoning="template" if context.reasoning == "template" else "keep",
         lane=_lane_headers(lane, "tokens", profile.sampling),
         insists=_insists(lane),
+        thinking=_thinking(engine),
         speeds=state_folder() / SPEEDS,
     )
     return await connect(endpoint, all_specs(own_tools), emit)
@@ -250,6 +254,13 @@ def _protocol(name: str) -> Literal["tokens", "chat"] | None:
             return name
         case _:
             return None
+
+
+def _thinking(engine: EngineSettings) -> Thinking:
+    try:
+        return parse_thinking(engine.thinking)
+    except ValueError as error:
+        raise OpenError(f"engine.thinking: {error}", usage=True) from error
 
 
 def _tokenizer(engine: EngineSettings) -> Path | None:

@@ -30,6 +30,7 @@ from glmcode.base.settings import (
     SandboxMode,
     UiSettings,
 )
+from glmcode.base.thinking import parse_thinking
 
 MODE_ALIASES: Mapping[str, Mode] = {
     "accept-edits": "acceptEdits",
@@ -256,6 +257,10 @@ def _judge(config: Config) -> None:
         )
     if config.engine.protocol and config.engine.protocol not in PROTOCOLS:
         raise ConfigError(f"engine.protocol must be tokens or chat, not {config.engine.protocol!r}")
+    try:
+        parse_thinking(config.engine.thinking)
+    except ValueError as error:
+        raise ConfigError(f"engine.thinking: {error}") from error
     if config.context.reasoning not in REASONING:
         raise ConfigError(
             f"context.reasoning must be keep or template, not {config.context.reasoning!r}"

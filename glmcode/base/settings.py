@@ -50,6 +50,11 @@ class EngineSettings:
     idle_stop: float = _setting(
         0.0, "minutes without a request after which an engine is stopped; 0: never"
     )
+    thinking: str = _setting(
+        "on",
+        "how much the model may think: `on`, `off`, or the most tokens of it in a step, as "
+        "`--thinking`",
+    )
     warm: bool = _setting(
         True, "compute a resumed or compacted session ahead while you type, on an engine of ours"
     )

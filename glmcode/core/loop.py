@@ -41,7 +41,7 @@ async def run_turn(
     text = ""
     try:
         loop.emit(TurnStarted())
-        append(transcript, UserMessage(text=prompt), loop)
+        append(transcript, UserMessage(text=prompt, thinking=transcript.thinking), loop)
         while True:
             if max_steps is not None and counts.steps >= max_steps:
                 return _finish(loop, counts, "max_turns", text, f"stopped after {max_steps} steps")
@@ -127,9 +127,10 @@ def _judge(
     if not typed and not nudge and not message.call_ids():
         return "done", ""
     if nudge:
-        append(transcript, UserMessage(text=nudge, origin="glmcode"), loop)
+        ours = UserMessage(text=nudge, origin="glmcode", thinking=transcript.thinking)
+        append(transcript, ours, loop)
     for text in typed:
-        append(transcript, UserMessage(text=text), loop)
+        append(transcript, UserMessage(text=text, thinking=transcript.thinking), loop)
     return None
 
 

@@ -79,10 +79,14 @@ class RejectedCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserMessage:
-    """What the person said. `origin` is "person", or "glmcode" for a nudge of ours."""
+    """What the person said. `origin` is "person", or "glmcode" for a nudge of ours.
+
+    thinking: False where it was said with thinking off, which GLM marks behind its text.
+    """
 
     text: str
     origin: Literal["person", "glmcode"] = "person"
+    thinking: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +134,8 @@ def message_to_json(message: Message) -> dict[str, Any]:
     """A message as a JSON object; `message_from_json` gives the same message back."""
     match message:
         case UserMessage():
-            return {"role": "user", "text": message.text, "origin": message.origin}
+            marked = {} if message.thinking else {"thinking": False}
+            return {"role": "user", "text": message.text, "origin": message.origin, **marked}
         case ToolMessage():
             return {
                 "role": "tool",
@@ -168,7 +173,11 @@ def message_from_json(value: Mapping[str, Any]) -> Message:
     try:
         match value["role"]:
             case "user":
-                return UserMessage(text=_text(value["text"]), origin=_text(value["origin"]))
+                return UserMessage(
+                    text=_text(value["text"]),
+                    origin=_text(value["origin"]),
+                    thinking=value.get("thinking") is not False,
+                )
             case "tool":
                 return ToolMessage(
                     call_id=_text(value["call_id"]),

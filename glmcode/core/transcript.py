@@ -44,6 +44,7 @@ class Transcript:
     """Append-only messages; `record` is called with each message before it counts.
 
     record writes the journal line and may raise: then the message is not appended.
+    thinking: whether the model may think about what is said from now on.
     replies: how many assistant messages there ever were; it only grows, and is never below a
     number that stands in a call's id, so that new ids made from it are new.
     """
@@ -59,6 +60,7 @@ class Transcript:
         self._messages: list[Message] = []
         self._open: list[str] = []
         self._owed: list[Message] = []
+        self.thinking = True
         self.replies = 0
         self.segment = 0
         self.cuts: list[int] = []

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from glmcode.base.thinking import Thinking
 from glmcode.core.events import Notice
 from glmcode.core.messages import AssistantMessage, Message, Usage
 from glmcode.core.model import Emit, Keep
@@ -51,6 +52,7 @@ class ChatProtocol:
     """core.model.Model over chat completions.
 
     reserve: as in `tokens`; nothing is done with it, the server decides how long it answers.
+    thinking: what the next answers may think, 0 or None.
     """
 
     exchange: Exchange
@@ -59,6 +61,7 @@ class ChatProtocol:
     judge: Judge
     model: str
     reserve: int = 0
+    thinking: Thinking = None
     dropped: set[str] = field(default_factory=set)
     states: WeakKeyDictionary[Transcript, _State] = field(default_factory=WeakKeyDictionary)
     meter: Meter = field(init=False)
@@ -97,6 +100,21 @@ class ChatProtocol:
         dialect.told(sink, clock, message.usage)
         return message
 
+    def think(self, thinking: Thinking) -> str:
+        """See Client.think."""
+        if thinking:
+            return (
+                "a budget for thinking needs the protocol tokens, where glmcode sees each token; "
+                "in chat it is on or off"
+            )
+        if thinking == self.thinking:
+            return ""
+        self.thinking = thinking
+        return (
+            "the server is asked for it; whether its model has such a switch is not known, and "
+            "what was said may be rendered anew by its template and computed again"
+        )
+
     def prompt_tokens(self, transcript: Transcript) -> int:
         """The server's last count, and an estimate for what came after it."""
         state = self._state(transcript)
@@ -129,6 +147,7 @@ class ChatProtocol:
             "stream": True,
             "stream_options": {"include_usage": True},
             **self.endpoint.sampling,
+            **({NO_THINKING: {"enable_thinking": False}} if self.thinking == 0 else {}),
         }
         return {name: value for name, value in wanted.items() if name not in self.dropped}
 
@@ -250,6 +269,8 @@ class _Dialect:
         if fault.status not in (400, 422):
             return False
         optional = {"stream_options": "include_usage"}
+        if self._protocol.thinking == 0:
+            optional[NO_THINKING] = "enable_thinking"
         if self._question is not None:
             optional |= {name: name for name in self._question.options()}
             optional["max_tokens"] = "max_completion_tokens"

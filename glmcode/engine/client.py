@@ -15,7 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glmcode.core.events import Delta, DeltasDiscarded, Event
+from glmcode.base.thinking import Thinking
+from glmcode.core.events import Delta, DeltasDiscarded, Event, Notice
 from glmcode.core.messages import AssistantMessage, Message
 from glmcode.core.model import Emit, ModelError
 from glmcode.core.tool import ToolSpec
@@ -97,6 +98,15 @@ class Client:
         if tokenizer is not None:
             return len(tokenizer.encode_text(text))
         return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)
+
+    @property
+    def thinking(self) -> Thinking:
+        """What the next answers may think."""
+        return self._spoken.thinking
+
+    def think(self, thinking: Thinking) -> str:
+        """What answers may think from now on; why that can't be, or what it means, or ""."""
+        return self._spoken.think(thinking)
 
     async def __call__(
         self, transcript: Transcript, emit: Emit, keep: Callable[[AssistantMessage], None]
@@ -184,7 +194,10 @@ async def connect(endpoint: Endpoint, specs: Sequence[ToolSpec], emit: Emit) -> 
     if not (key.isascii() and all(c.isprintable() and c != " " for c in key)):
         raise ModelError("the API key holds characters that no key has: check its variable")
     endpoint = replace(endpoint, api_key=key or None)
-    return await _Opening(endpoint, specs, emit).open()
+    client = await _Opening(endpoint, specs, emit).open()
+    if endpoint.thinking is not None and (told := client.think(endpoint.thinking)):
+        emit(Notice(text=f"thinking: {told}"))
+    return client
 
 
 class _Opening:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 from urllib.parse import quote, urlsplit
 
+from glmcode.base.thinking import Thinking
 from glmcode.core.faults import ModelError
 
 ProtocolName: TypeAlias = Literal["tokens", "chat"]
@@ -32,7 +33,8 @@ class Endpoint:
     first request must not go without them. key_name: the
     variable that holds the key, for messages. reasoning: "template" does not send that of
     earlier turns again. stall_s: how long an engine of ours may stand still before that is said, 0:
-    for ever; gives_up: it then ends the answer (nobody is there who could). speeds: the file in
+    for ever; gives_up: it then ends the answer (nobody is there who could). thinking: what
+    answers may think at first. speeds: the file in
     which learned speeds are kept, None: they are not; figures: what `engine bench` wrote.
     """
 
@@ -52,6 +54,7 @@ class Endpoint:
     insists: bool = False
     stall_s: float = 0.0
     gives_up: bool = True
+    thinking: Thinking = None
     speeds: Path | None = None
     figures: Path | None = None
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from glmcode.base.thinking import Thinking
 from glmcode.core.messages import AssistantMessage, Usage
 from glmcode.core.model import Emit, Keep
 from glmcode.engine.clock import Clock
@@ -36,7 +37,7 @@ class TokenDialect:
 
     base: what was generated before and is sent again. segment: of the transcript. form: of the
     answer to a question on a fork, None for a reply. left: the tokens that are left of an answer
-    which was broken off.
+    which was broken off. budget: tokens of reasoning after which a reply is stopped.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class TokenDialect:
         segment: int,
         form: Form | None = None,
         left: int | None = None,
+        budget: Thinking = None,
     ) -> None:
         self.prompt_tokens = prompt.request_count + len(base)
         self.known_tokens = self.prompt_tokens if base else prompt.computed
@@ -58,10 +60,11 @@ class TokenDialect:
         self._emit = emit
         self._step = step
         self._base = base
-        self._said = () if form is None else prompt.answer_prefix
+        self._said = prompt.answer_prefix
         self._segment = segment
         self._form = form
         self._left = left
+        self._budget = budget
         self._kind: Kind = "go_on" if base else "step"
         if form is not None:
             self._kind = "compaction" if form.schema is None else "question"
@@ -92,7 +95,7 @@ class TokenDialect:
                 self._protocol.meter.broken(
                     self._kind,
                     self.prompt_tokens,
-                    made - len(self._base),
+                    made - len(self._base) - len(self._said),
                     prefix=prefix,
                     held=held,
                     segment=self._segment,
@@ -142,6 +145,7 @@ class TokenDialect:
             segment=self._segment,
             form=self._form,
             left=left,
+            budget=self._budget,
         )
 
     def sink(self) -> TokenSink:
@@ -154,6 +158,8 @@ class TokenDialect:
             protocol.schemas,
             lambda index: f"call_{self._step}_{index + 1}",
             (*self._said, *self._base),
+            said=len(self._said),
+            budget=self._budget,
             replay=self._tries > 1,
         )
 

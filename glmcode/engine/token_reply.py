@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from glmcode.base.thinking import Thinking
 from glmcode.core.events import Delta
 from glmcode.core.messages import AssistantMessage, Stop, Usage
 from glmcode.core.model import Emit, ModelError
@@ -29,11 +30,35 @@ SLICE = 8
 """Ids of an earlier part that are read at once: what repeats is judged by where it stands."""
 
 
+class Thought:
+    """Counts an answer's reasoning as its ids come."""
+
+    def __init__(self, tokenizer: GlmTokenizer, budget: Thinking) -> None:
+        """budget None: it is never used up."""
+        self._left = budget
+        self._opening = tokenizer.control_id("<think>")
+        self._closing = tokenizer.control_id("</think>")
+        self._open = False
+
+    def over(self, number: int) -> bool:
+        """Whether this id would be one more than the budget; else it counts."""
+        if self._left is None or number == self._closing:
+            self._left = None
+            return False
+        if not self._open:
+            self._open = number == self._opening
+            return False
+        self._left -= 1
+        return self._left < 0
+
+
 class TokenSink:
     """exchange.Sink for `tokens`.
 
     base: ids of this reply that earlier requests generated (it goes on after a length
-    limit); replay: they are shown again, because what was shown is void.
+    limit); replay: they are shown again, because what was shown is void. said: how many of base,
+    at its beginning, the prompt put into the model's mouth. budget: tokens of reasoning after
+    which the answer is stopped, to be gone on with from `closed()`.
     """
 
     def __init__(
@@ -46,12 +71,14 @@ class TokenSink:
         base: Sequence[int] = (),
         *,
         replay: bool = False,
+        said: int = 0,
+        budget: Thinking = None,
     ) -> None:
         self.complete = False
         self.enough = False
         self.broken_off = False
         self.streamed = bool(base)
-        self.finish: Literal["", "stop", "length", "repetition"] = ""
+        self.finish: Literal["", "stop", "length", "repetition", "thought"] = ""
         self.ids: list[int] = []
         self.usage: dict[str, Any] = {}
         self.metrics: dict[str, Any] = {}
@@ -63,12 +90,14 @@ class TokenSink:
         self._make_id = make_id
         self._parser = ReplyParser(schemas, make_id)
         self._stop: str | None = None
+        self._thought = Thought(tokenizer, budget)
         self._detector = RepetitionDetector()
         self._verbatim = Verbatim()
         shown: list[Delta] = []
         for at in range(0, len(base), SLICE):
             shown += self._take(base[at : at + SLICE])
         self._told = len(self.ids)
+        self._said = said
         self._show(shown, replay)
         self.flush()
 
@@ -105,6 +134,10 @@ class TokenSink:
             self._stop = self._tokenizer.stop_ids.get(number)
             if self._stop is not None:
                 break
+            if self._thought.over(number):
+                self.finish = "thought"
+                self.enough = self.complete = True
+                break
             kept.append(number)
         self.ids += kept
         deltas: list[Delta] = []
@@ -115,7 +148,7 @@ class TokenSink:
         for delta in deltas:
             if delta.kind == "text":
                 self._verbatim.feed(delta.text)
-        if self._detector.feed(kept, patient=patient):
+        if not self.enough and self._detector.feed(kept, patient=patient):
             self.finish = "repetition"
             self.enough = self.complete = True
         return deltas
@@ -141,14 +174,20 @@ class TokenSink:
 
     def partial(self) -> AssistantMessage | None:
         """See exchange.Sink: the ids up to the last closed structure."""
+        if len(self.ids) <= self._said:
+            return None
         return self._cut(self.ids, "interrupted", Usage(output_tokens=len(self.ids)))
+
+    def closed(self) -> list[int]:
+        """What was generated until the budget was used up, with the closing tag behind it."""
+        return cut_interrupted(self._tokenizer, self.ids)[self._said :]
 
     def message(self, usage: Usage) -> AssistantMessage:
         """The whole answer."""
         if self.finish == "repetition":
             cut = self._cut(self.ids[: self._detector.kept()], "repetition", usage)
             return cut or AssistantMessage(token_ids=(), stop="repetition", usage=usage)
-        at_limit = self.finish == "length"
+        at_limit = self.finish in ("length", "thought")
         reply = self._parser.finish("length" if at_limit else "stop", self._stop)
         stop: Stop = "end"
         if at_limit:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
+from glmcode.base.thinking import Thinking
 from glmcode.core.messages import AssistantMessage, Message, Usage, UserMessage
 from glmcode.core.model import Emit, Keep, ModelError
 from glmcode.core.transcript import Preamble, Transcript
@@ -25,7 +26,7 @@ from glmcode.engine.meter import Meter
 from glmcode.engine.profile import CARD_SAMPLING
 from glmcode.engine.token_dialect import Form, TokenDialect, both
 from glmcode.engine.token_reply import TokenSink
-from glmcode.glm.prompt import TokenPrompt, reasoning_span
+from glmcode.glm.prompt import TokenPrompt, can_skip, reasoning_span
 from glmcode.glm.tokenizer import GlmTokenizer
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ class _State:
 class TokensProtocol:
     """core.model.Model over token ids. window 0: unknown, the server decides.
 
-    reserve: tokens that an answer leaves free where it can, for what comes after it.
+    reserve: tokens that an answer leaves free where it can, for what comes after it. thinking:
+    what the next answers may think.
     """
 
     exchange: Exchange
@@ -85,6 +87,7 @@ class TokensProtocol:
     schemas: Mapping[str, Mapping[str, Any]]
     route: Literal["generate", "completions"] = "generate"
     reserve: int = 0
+    thinking: Thinking = None
     dropped: set[str] = field(default_factory=set)
     states: WeakKeyDictionary[Transcript, _State] = field(default_factory=WeakKeyDictionary)
     meter: Meter = field(init=False)
@@ -97,17 +100,37 @@ class TokensProtocol:
     ) -> AssistantMessage:
         """See core.model.Model. Goes on after a length limit, at most MAX_GO_ON times."""
         state = self._state(transcript)
-        prompt, step = state.prompt, 1 + transcript.replies
+        prompt, step, budget = state.prompt, 1 + transcript.replies, self.thinking
+        prompt.answer_with(thinking=budget != 0)
+        said = len(prompt.answer_prefix)
         base: list[int] = []
         usage: Usage | None = None
-        for part in range(MAX_GO_ON + 1):
-            dialect = TokenDialect(self, prompt, emit, step, base, segment=state.segment)
+        parts = 0
+        while True:
+            dialect = TokenDialect(
+                self, prompt, emit, step, base, segment=state.segment, budget=budget
+            )
             sink, usage = await self._part(dialect, emit, keep, usage)
+            if sink.finish == "thought" and self.room(prompt, sink.closed()) > 0:
+                base, budget = sink.closed(), None
+                continue
             if sink.finish != "length" or sink.in_call or self.room(prompt, sink.ids) < 1:
                 break
-            if part < MAX_GO_ON:
-                base = sink.ids
+            if parts == MAX_GO_ON:
+                break
+            parts += 1
+            base = sink.ids[said:]
         return sink.message(usage or Usage())
+
+    def think(self, thinking: Thinking) -> str:
+        """See Client.think."""
+        if thinking == 0 and not can_skip(self.tokenizer):
+            return (
+                "this model knows no /nothink, so its thinking can't be switched off; a number "
+                "closes it after so many tokens"
+            )
+        self.thinking = thinking
+        return ""
 
     async def _part(
         self, dialect: TokenDialect, emit: Emit, keep: Keep, usage: Usage | None = None
@@ -139,8 +162,7 @@ class TokensProtocol:
         schema: as in Client.ask.
         """
         state = self._state(transcript)
-        can_skip = self.tokenizer.control_id("/nothink") is not None
-        fork = state.prompt.fork(thinking=False if can_skip else None)
+        fork = state.prompt.fork(thinking=not can_skip(self.tokenizer))
         fork.extend([UserMessage(text=question)])
         form = Form(max_tokens, schema)
         dialect = TokenDialect(self, fork, emit, 0, (), segment=state.segment, form=form)

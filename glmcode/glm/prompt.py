@@ -43,6 +43,11 @@ def reasoning_span(tokenizer: GlmTokenizer, ids: Sequence[int]) -> tuple[int, in
     return (start, end) if start < end else (0, 0)
 
 
+def can_skip(tokenizer: GlmTokenizer) -> bool:
+    """Whether the model knows `/nothink`: else its thinking can't be closed beforehand."""
+    return tokenizer.control_id("/nothink") is not None
+
+
 class TokenPrompt:
     """The prompt of one session in the `tokens` protocol.
 
@@ -67,6 +72,7 @@ class TokenPrompt:
         self._sealed: list[bytes] = []
         self._end = bytearray(b"[")
         self._in_tool_run = False
+        self._can_skip = can_skip(tokenizer)
         self._reasoning = reasoning
         self._spans: list[slice] = []
         self._ends: list[tuple[int, bool]] = []
@@ -79,6 +85,10 @@ class TokenPrompt:
         self.thinking = thinking
         self._generation = self.tokenizer.encode(generation_pieces(thinking))
         self._role = self.tokenizer.encode(generation_pieces())
+
+    def answer_with(self, thinking: bool) -> None:
+        """Whether the next answers may think; what stands in the prompt is not touched by it."""
+        self._generation = self.tokenizer.encode(generation_pieces(thinking))
 
     def __len__(self) -> int:
         """Tokens of the base: preamble and messages, without the generation prompt."""
@@ -98,7 +108,7 @@ class TokenPrompt:
         """Tokens that a message will take, at most (a tool result may need one less)."""
         match message:
             case UserMessage():
-                return len(self.tokenizer.encode(user_pieces(message, self.thinking)))
+                return len(self.tokenizer.encode(user_pieces(message, self._may_think(message))))
             case ToolMessage():
                 return len(self.tokenizer.encode(tool_run_pieces([message])))
             case AssistantMessage(token_ids=None):
@@ -147,7 +157,7 @@ class TokenPrompt:
                 case UserMessage():
                     if self._reasoning == "template":
                         self._cut_reasoning()
-                    self._write(user_pieces(message, self.thinking))
+                    self._write(user_pieces(message, self._may_think(message)))
                 case ToolMessage():
                     self._write(tool_run_pieces([message], opened=self._in_tool_run))
                 case AssistantMessage():
@@ -213,6 +223,7 @@ class TokenPrompt:
         other._sealed = self._sealed[:]
         other._end = self._end[:]
         other._in_tool_run = self._in_tool_run
+        other._can_skip = self._can_skip
         other._head = self._head
         other.computed = self.computed
         other._reasoning = "keep"
@@ -220,6 +231,9 @@ class TokenPrompt:
         other._ends = self._ends[:]
         other._set_thinking(self.thinking if thinking is None else thinking)
         return other
+
+    def _may_think(self, message: UserMessage) -> bool:
+        return self.thinking and (message.thinking or not self._can_skip)
 
     def _write(self, pieces: Sequence[Piece]) -> None:
         self._append(self.tokenizer.encode(pieces))

@@ -21,7 +21,7 @@ from glmcode.repl.context import context_rows
 from glmcode.repl.exporting import CannotExport, copy, export
 from glmcode.repl.going import Host as GoingHost
 from glmcode.repl.going import rename, show_sessions
-from glmcode.repl.modes import change_mode
+from glmcode.repl.modes import change_mode, change_thinking
 from glmcode.repl.permitting import permissions
 from glmcode.repl.screen import Live
 from glmcode.repl.slash import argument, cache_rows, help_rows, status_rows
@@ -107,6 +107,8 @@ def _open(host: Host, agent: Agent, name: str, text: str) -> None:
             change_mode(host, agent, text)
         case "/plan":
             change_mode(host, agent, "/mode plan")
+        case "/thinking":
+            change_thinking(host, agent, text)
         case "/todo":
             host.rows(looking.todo_rows(agent))
         case "/sessions":

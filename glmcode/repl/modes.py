@@ -1,4 +1,4 @@
-"""/mode and Shift-Tab: which permission mode the session is in, and changing it.
+"""/mode, Shift-Tab and /thinking: how the session goes on from here, and changing it.
 
 Only what a person types comes here; the model can't. The sandbox follows the mode unless a flag
 or a setting said which it is to be, and the line that says so is the agent's. Must not judge.
@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import Protocol
 
 from glmcode.agent import Agent
+from glmcode.agent_thinking import set_thinking
 from glmcode.base.config import ConfigError, parse_mode
 from glmcode.base.settings import MODES, Mode
+from glmcode.base.thinking import parse_thinking, thinking_words
 from glmcode.repl.paint import Spans
 from glmcode.repl.screen import NEXT_MODE
 from glmcode.repl.slash import argument
@@ -53,6 +55,19 @@ def change_mode(host: Host, agent: Agent, text: str) -> None:
     host.say([("warning" if mode == "bypassPermissions" else "good", line)])
     if told:
         host.say([("warning" if mode == "bypassPermissions" else "dim", told)])
+
+
+def change_thinking(host: Host, agent: Agent, text: str) -> None:
+    """Do what `/thinking` or `/thinking on|off|TOKENS` asks."""
+    wanted = argument(text)
+    if not wanted:
+        now = thinking_words(agent.client.thinking)
+        host.rows([("thinking", now), ("/thinking on|off|TOKENS", "change it, from here on")])
+        return
+    try:
+        host.say([("good", set_thinking(agent, parse_thinking(wanted)))])
+    except ValueError as error:
+        host.say([("warning", str(error))])
 
 
 def _after(mode: Mode) -> Mode:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from glmcode.agent import Agent
+from glmcode.base.thinking import thinking_words
 from glmcode.core.events import Appended, Delta, Event, ToolOutput
 from glmcode.core.messages import AssistantMessage
 from glmcode.repl.branch import branch_of
@@ -167,5 +168,7 @@ class Showing:
 
     def _status_spans(self, width: int) -> Spans:
         if self.agent is not None:
-            self.status.mode = self.agent.policy.mode
+            thinking = self.agent.client.thinking
+            words = "" if thinking is None else f", thinking {thinking_words(thinking)}"
+            self.status.mode = f"{self.agent.policy.mode}{words}"
         return self.status.spans(time.monotonic(), width)

@@ -68,6 +68,8 @@ TABLE = (
     Command("/model", "which model answers, and how to have another", when="now"),
     Command("/profile", "which engine answers, and how to have another", when="now"),
     Command("/engine", "how the engine is", when="now"),
+    Command("/thinking", "how much the model may think: as it likes, not at all, or TOKENS a step",
+            "[on|off|TOKENS]"),
     Command("/doctor", "what works on this machine, and what to do about the rest", when="now"),
     Command("/config", "what is set, or set it for the sessions to come", "[KEY [VALUE]]",
             when="now"),
