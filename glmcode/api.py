@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
@@ -30,12 +30,13 @@ from glmcode.cli_options import UsageError as WrongUse
 from glmcode.core.calls import TurnStop
 from glmcode.core.events import Event as CoreEvent
 from glmcode.core.events import Notice
-from glmcode.core.messages import Usage
 from glmcode.core.model import ModelError
 from glmcode.exits import Exit
 from glmcode.opening import OpenError, open_agent
 from glmcode.outcome import (
+    Before,
     End,
+    before_turn,
     event_line,
     fault_end,
     formed_end,
@@ -43,7 +44,7 @@ from glmcode.outcome import (
     judged_end,
     last_text,
     late_end,
-    result_of,
+    turn_result,
 )
 from glmcode.permissions import RuleError
 from glmcode.run_options import agent_options, going_on
@@ -96,13 +97,11 @@ async def run_async(prompt: str, **options: Unpack[Options]) -> Result:
 
 @dataclass(slots=True, kw_only=True)
 class _Turn:
-    """A turn that runs. before: what the conversation had used; denials and unanswered: so far."""
+    """A turn that runs."""
 
     work: asyncio.Task[End]
     limit: float | None
-    before: Usage
-    denials: int
-    began: float = field(default_factory=time.monotonic)
+    before: Before
     events: asyncio.Queue[Event | None] = field(default_factory=asyncio.Queue)
     stop: Stop = ""
     steps: int = 0
@@ -247,12 +246,8 @@ class Agent:
     def _begin(self, prompt: str, schema: Mapping[str, Any] | None, limit: float | None) -> _Turn:
         conversation = self._open()
         work = asyncio.ensure_future(self._work(conversation, prompt, schema))
-        turn = self._turn = _Turn(
-            work=work,
-            limit=limit,
-            before=conversation.usage,
-            denials=len(conversation.approvals.denials),
-        )
+        before = before_turn(conversation, time.monotonic())
+        turn = self._turn = _Turn(work=work, limit=limit, before=before)
         self.result = None
         if not self._greeted:
             self._greeted = True
@@ -275,18 +270,8 @@ class Agent:
 
     def _over(self, conversation: Conversation, turn: _Turn) -> None:
         end = self._end(conversation, turn)
-        whole = result_of(
-            end,
-            conversation,
-            session_id=conversation.session_id,
-            steps=turn.steps,
-            duration_s=time.monotonic() - turn.began,
-        )
-        told = replace(
-            whole,
-            usage=_less(conversation.usage, turn.before),
-            denials=conversation.approvals.denials[turn.denials :],
-        )
+        now = time.monotonic()
+        told = turn_result(end, conversation, turn.before, steps=turn.steps, now=now)
         line = result_line(told)
         self.result = Result(
             text=end.text,
@@ -354,8 +339,3 @@ def _checked(schema: Mapping[str, Any]) -> None:
         check_schema(schema, "schema")
     except SchemaError as error:
         raise UsageError(str(error), exit_code=Exit.USAGE) from error
-
-
-def _less(now: Usage, before: Usage) -> Usage:
-    names = [one.name for one in fields(Usage)]
-    return Usage(**{name: getattr(now, name) - getattr(before, name) for name in names})

@@ -201,6 +201,10 @@ def _headless(argv: list[str], arguments: Arguments) -> int:
 
     options = agent_options(arguments)
     prompt = arguments.prompt
+    if arguments.talks:
+        for notice in arguments.notices:
+            _say(notice, 0)
+        return _run(going_on(options, arguments, terminal=False), arguments, [prompt or ""])
     begin_s = 1.0 if prompt not in (None, "-") else 5.0
     limit = arguments.time_limit
     try:
@@ -217,9 +221,13 @@ def _headless(argv: list[str], arguments: Arguments) -> int:
     parts = [part for part in (None if prompt == "-" else prompt, piped.rstrip("\n")) if part]
     if not any(part.strip() for part in parts):
         raise UsageError("no prompt: give one as an argument, or pipe it in")
+    return _run(going_on(options, arguments, terminal=False), arguments, parts)
+
+
+def _run(options: AgentOptions, arguments: Arguments, parts: list[str]) -> int:
+    """One turn, or a conversation. parts: the prompt, and what follows it."""
     from glmcode.headless import HeadlessOptions, run_headless
 
-    options = going_on(options, arguments, terminal=False)
     run = HeadlessOptions(
         prompt=parts[0],
         piped="\n\n".join(parts[1:]),
@@ -231,6 +239,10 @@ def _headless(argv: list[str], arguments: Arguments) -> int:
         verbose=arguments.ui.verbose,
         started=STARTED,
     )
+    if arguments.talks:
+        from glmcode.headless_talk import run_talk
+
+        return run_talk(options, run)
     return run_headless(options, run)
 
 

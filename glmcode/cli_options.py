@@ -61,6 +61,7 @@ class Arguments:
     prompt: str | None
     print_mode: bool
     output_format: Literal["text", "json", "stream-json"]
+    talks: bool
     partial: bool
     max_turns: int | None
     time_limit: float | None
@@ -148,14 +149,13 @@ def parse_arguments(argv: Sequence[str], *, enter: bool = True) -> Arguments:
         sandbox = _sandbox(flags, config)
     except ConfigError as error:
         raise UsageError(str(error)) from error
-    if flags.input_format != "text":
-        raise UsageError("--input-format stream-json is not in this version: use text")
     if flags.profile and flags.base_url:
         raise UsageError("--profile and --base-url exclude each other: one engine answers")
     return Arguments(
         prompt=prompt,
         print_mode=flags.print_mode,
         output_format=flags.output_format,
+        talks=_talks(flags, prompt),
         partial=flags.partial,
         max_turns=flags.max_turns,
         time_limit=flags.time_limit,
@@ -210,6 +210,20 @@ def _sandbox(flags: Any, config: Config) -> SandboxMode | None:
     """The flag, else the setting, else None: it goes with the permission mode."""
     given = flags.sandbox or config.permissions.sandbox
     return parse_sandbox(given) if given else None
+
+
+def _talks(flags: Any, prompt: str | None) -> bool:
+    """Whether standard input is a conversation, and not a part of the prompt."""
+    if flags.input_format == "text":
+        return False
+    if not flags.print_mode or flags.output_format != "stream-json":
+        raise UsageError(
+            "--input-format stream-json is a conversation between programs: add -p "
+            "and --output-format stream-json"
+        )
+    if prompt == "-":
+        raise UsageError("with --input-format stream-json messages come as lines: leave - out")
+    return True
 
 
 def _resume(flags: Any) -> Resume | None:

@@ -19,7 +19,8 @@ from typing import Any, Literal
 
 from glmcode.agent import Agent, AgentOptions
 from glmcode.core.calls import TurnStop
-from glmcode.core.events import Event
+from glmcode.core.events import Appended, Event
+from glmcode.core.messages import AssistantMessage
 from glmcode.exits import Exit
 from glmcode.notes import Notes
 from glmcode.opening import open_agent
@@ -30,7 +31,6 @@ from glmcode.outcome import (
     formed_end,
     interrupted_end,
     judged_end,
-    last_text,
     late_end,
     result_of,
 )
@@ -70,10 +70,12 @@ class HeadlessOptions:
 
 def run_headless(options: AgentOptions, run: HeadlessOptions) -> int:
     """Run one turn; returns the exit code. Never raises."""
-    return asyncio.run(_Run(options, run).main())
+    return asyncio.run(Run(options, run).main())
 
 
-class _Run:
+class Run:
+    """A run from its start to its last line; headless_talk.py makes a conversation of it."""
+
     def __init__(self, options: AgentOptions, run: HeadlessOptions) -> None:
         stored = options.stored.session_id if options.stored else None
         self.options = replace(options, session_id=stored or options.session_id or new_session_id())
@@ -83,6 +85,7 @@ class _Run:
         self.stopped_at = 0.0
         self.init_sent = False
         self.steps = 0
+        self.said = ""
         self.notes = Notes(verbose=run.verbose)
 
     async def main(self) -> int:
@@ -169,8 +172,7 @@ class _Run:
                 end = End(code=Exit.ERROR, subtype="error_during_execution", error=error)
             case _:
                 end = interrupted_end()
-        messages = self.agent.transcript.messages if self.agent is not None else ()
-        return replace(end, steps=self.steps, text=last_text(messages))
+        return replace(end, steps=self.steps, text=self.said)
 
     async def _close(self, end: End) -> End:
         """Close the agent and write -o FILE; a failure there is said, not raised."""
@@ -197,9 +199,8 @@ class _Run:
             if end.text:
                 self.out.put(for_terminal(end.text) + "\n")
         else:
-            self._json(result_line(self._result(end)))
-        if end.error:
-            self.notes.error(end.error, end.log)
+            self._last(end)
+        self._note(end)
         if end.code is Exit.UNANSWERED and self.agent is not None:
             self.notes.denials(self.agent.approvals.denials)
         await self._flush()
@@ -211,6 +212,15 @@ class _Run:
             self.notes.error(f"the answer could not be written to stdout: {self.out.broken}", "")
             return Exit.ERROR
         return end.code
+
+    def _note(self, end: End) -> None:
+        """Say on stderr why a turn failed."""
+        if end.error:
+            self.notes.error(end.error, end.log)
+
+    def _last(self, end: End) -> None:
+        """Tell the last line of the JSON forms."""
+        self._json(result_line(self._result(end)))
 
     async def _flush(self) -> None:
         """Wait for whoever reads stdout: without end, but after a stop only UNREAD_S."""
@@ -244,6 +254,8 @@ class _Run:
 
     def _emit(self, event: Event) -> None:
         self.steps = getattr(event, "number", self.steps)
+        if isinstance(event, Appended) and isinstance(event.message, AssistantMessage):
+            self.said = event.message.text or self.said
         if self.run.output_format == "stream-json":
             told = event_line(event, self.options.session_id or "", partial=self.run.partial)
             if told is not None:

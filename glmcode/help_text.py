@@ -39,7 +39,8 @@ the repository and of glmcode's config folder are instructions.
 options of a run:
   -p, --print                  one turn without a terminal
   --output-format FORMAT       text (default), json or stream-json
-  --input-format FORMAT        text
+  --input-format FORMAT        text (default), or stream-json: a conversation over standard
+                               input (glmcode help stream-json)
   --include-partial-messages   stream-json: pieces of messages as they are generated
   --max-turns N                most model steps of a turn (exit code 53 beyond)
   --time-limit SECONDS         from the start of the process, waiting included (53)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from glmcode.context.ledger import Totals
@@ -146,3 +146,30 @@ def result_of(
         value=end.value,
         requests=(agent.requests.ledger.totals if agent else Totals()).to_json(),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What a conversation had come to when a turn of it began."""
+
+    usage: Usage
+    denials: int
+    unanswered: int
+    at: float
+
+
+def before_turn(agent: Agent, now: float) -> Before:
+    """now: seconds, time.monotonic()."""
+    asked = agent.approvals
+    return Before(agent.usage, len(asked.denials), asked.unanswered, now)
+
+
+def turn_result(end: End, agent: Agent, before: Before, *, steps: int, now: float) -> Result:
+    """The result of one turn of several: its own usage and denials."""
+    whole = result_of(
+        end, agent, session_id=agent.session_id, steps=steps, duration_s=now - before.at
+    )
+    names = [one.name for one in fields(Usage)]
+    now_used, used = agent.usage, before.usage
+    usage = Usage(**{name: getattr(now_used, name) - getattr(used, name) for name in names})
+    return replace(whole, usage=usage, denials=agent.approvals.denials[before.denials :])

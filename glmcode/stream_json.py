@@ -1,7 +1,9 @@
 """The stream-json lines: events of a turn in the shape that Claude Code's users parse.
 
 First system/init, then assistant and user (tool results), stream_event only when partial
-messages are asked for, and always a last line `result`. Pure: builds dictionaries only.
+messages are asked for, and always a last line `result`. What a caller that talks is told beside
+that (questions, answers to its requests, what was wrong with a line) is made here, too. Pure:
+builds dictionaries only. `stream_schema.py` says the same as a JSON Schema.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from glmcode.core.events import Compacted, Delta, Queued
+from glmcode.core.events import ApprovalAsked, Compacted, Delta, Queued
 from glmcode.core.messages import AssistantMessage, Message, ToolMessage, Usage, UserMessage
 from glmcode.repl.clean import escaped
 
@@ -126,10 +128,68 @@ def delta_line(delta: Delta, session_id: str) -> dict[str, Any]:
     return {"type": "stream_event", "event": event, "session_id": session_id}
 
 
+def question_line(
+    asked: ApprovalAsked, arguments: Mapping[str, Any], request_id: str, session_id: str
+) -> dict[str, Any]:
+    """A question that the caller shall answer. arguments: what the tool is called with."""
+    request: dict[str, Any] = {
+        "subtype": "can_use_tool",
+        "tool_name": asked.name,
+        "input": dict(arguments),
+        "tool_use_id": asked.call_id,
+        "subject": asked.subject,
+        "preview": {
+            "kind": asked.preview.kind,
+            "title": asked.preview.title,
+            "body": asked.preview.body,
+        },
+        "rules": list(asked.rules),
+        "why": asked.why,
+        "question": asked.question,
+    }
+    return {
+        "type": "control_request",
+        "request_id": request_id,
+        "request": request,
+        "session_id": session_id,
+    }
+
+
+def cancel_line(request_id: str, why: str, session_id: str) -> dict[str, Any]:
+    """A question is not open any more, for another reason than its answer."""
+    return {
+        "type": "control_cancel_request",
+        "request_id": request_id,
+        "why": why,
+        "session_id": session_id,
+    }
+
+
+def response_line(
+    request_id: str, response: Mapping[str, Any], session_id: str, *, error: str = ""
+) -> dict[str, Any]:
+    """The answer to a control request; with an error it was not done."""
+    inner: dict[str, Any] = {"subtype": "error" if error else "success", "request_id": request_id}
+    inner |= {"error": error} if error else {"response": dict(response)}
+    return {"type": "control_response", "response": inner, "session_id": session_id}
+
+
+def input_error_line(*, code: str, error: str, line: int, session_id: str) -> dict[str, Any]:
+    """A line of the caller that was not used; line counts from 1, 0: the input as a whole."""
+    return {
+        "type": "system",
+        "subtype": "input_error",
+        "session_id": session_id,
+        "code": code,
+        "line": line,
+        "error": error,
+    }
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """How a run ended, for the last line. requests: the cache ledger's sums. value: the one
-    answer where a schema was given."""
+    answer where a schema was given. more: keys of a conversation."""
 
     subtype: str
     is_error: bool
@@ -144,6 +204,7 @@ class Result:
     exit_code: int
     requests: Mapping[str, Any] = field(default_factory=dict)
     value: tuple[Any, ...] = ()
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 def result_line(result: Result) -> dict[str, Any]:
@@ -176,7 +237,7 @@ def result_line(result: Result) -> dict[str, Any]:
         line["error"] = result.error
     if result.log:
         line["log"] = result.log
-    return line
+    return {**line, **result.more}
 
 
 def unbegun_lines(
