@@ -18,6 +18,7 @@ from glmcode.repl.clean import one_line, plain_output, visible
 from glmcode.repl.diff import is_cut
 from glmcode.repl.paint import Painter
 from glmcode.repl.parts import PARTS, part_lines
+from glmcode.repl.todo import TOOL, Todos, changed, read_todos
 from glmcode.tools.specs import load_specs
 
 ASKED_LINES = 80
@@ -63,6 +64,7 @@ class _Known:
     header: bool = False
     bodies: list[str] = field(default_factory=list)
     refused: bool = False
+    todos: Todos = ()
 
 
 class Calls:
@@ -74,11 +76,15 @@ class Calls:
         self._known: dict[str, _Known] = {}
         self._running: dict[str, _Running] = {}
         self._last_header = ""
+        self._todos: Todos = ()
         self.cut = NOTHING
 
     def message(self, message: AssistantMessage) -> list[str]:
         """The calls that a message holds; rejected ones are said now."""
         self._known = {call.id: _Known(call.name, _subject(call)) for call in message.calls}
+        for call in message.calls:
+            if call.name == TOOL:
+                self._known[call.id].todos = read_todos(call.arguments)
         self._running, self._last_header = {}, ""
         lines: list[str] = []
         for rejected in message.rejected:
@@ -136,6 +142,9 @@ class Calls:
         known = self._of(message.call_id, message.name, "")
         if known.refused:
             return []
+        if known.name == TOOL and not message.is_error:
+            before, self._todos = self._todos, known.todos
+            return changed(self._painter, known.todos, before)
         lines: list[str] = []
         if self._last_header != message.call_id:
             lines = self._header(message.call_id, known)

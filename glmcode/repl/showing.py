@@ -18,6 +18,7 @@ from glmcode.repl.branch import branch_of
 from glmcode.repl.paint import Painter, Spans
 from glmcode.repl.screen import Live, Screen
 from glmcode.repl.status import Status
+from glmcode.repl.todo import todos_of
 from glmcode.repl.view import LOG_LINES, View
 from glmcode.waits import Waits
 
@@ -139,6 +140,8 @@ class Showing:
         if self.agent is None:
             return
         self.status.used, self.status.window = self.agent.context_tokens()
+        works = self.status.state != "idle"
+        self.view.todos = todos_of(self.agent.context.todos) if works else ()
         now = time.monotonic()
         if now - self._branch_read >= BRANCH_S:
             self._branch_read = now

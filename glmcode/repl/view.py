@@ -38,6 +38,7 @@ from glmcode.notes import compacted_text
 from glmcode.repl.calls import NOTHING, Calls, Folded
 from glmcode.repl.paint import Painter, Spans
 from glmcode.repl.reply import Reply
+from glmcode.repl.todo import Todos, current
 
 Part: TypeAlias = Literal["", "person", "text", "tool", "note"]
 LOG_LINES = 12
@@ -59,10 +60,12 @@ class View:
         unfolded: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """unfolded: reasoning is shown, as it also is where verbose."""
+        """unfolded: reasoning is shown, as it also is where verbose. todos, a field: the list that
+        is worked on now, of which the tail shows the item."""
         self.painter = painter
         self.calls = Calls(painter, clock)
         self.steering: list[str] = []
+        self.todos: Todos = ()
         self._reply = Reply(painter, clock, unfolded=verbose or unfolded)
         self._folded: deque[Folded] = deque(maxlen=FOLDED)
         self._verbose = verbose
@@ -143,10 +146,12 @@ class View:
         """The moving part, at most `height` lines."""
         if height <= 0:
             return []
+        at = current(self.painter, self.todos) if height > 1 else []
+        height -= len(at)
         lines = self._reply.tail(height) or self.calls.tail(height)
         if self._reply.shows_text and self._last and len(lines) < height:
             lines = ["", *lines]  # where it will stand, once it is printed
-        return lines[-height:]
+        return lines[-height:] + at
 
     def person(self, text: str, note: str = "") -> list[str]:
         """What the person said, as it stays in the scrollback."""
