@@ -1,8 +1,9 @@
 """The input: what is typed, where it goes when it is sent, and the draft that waits aside.
 
 One buffer serves messages, advice after a "no" and the editing of a rule; while it is lent to
-a question, the draft waits here. What a person typed is never dropped: what is cleared goes to
-the history. Must not draw, and must not know the terminal.
+a question, the draft waits here. A long paste stands in it as one character (pastes.py), and is
+whole in all that leaves. What a person typed is never dropped: what is cleared goes to the
+history. Must not draw, and must not know the terminal.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from pathlib import Path
 
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.document import Document
-from prompt_toolkit.history import History
 
 from glmcode.repl.completing import Menu
+from glmcode.repl.history import FileHistory
 from glmcode.repl.screen import Hands, Live
 
 TYPED_AHEAD_S = 0.5
@@ -28,11 +29,12 @@ class Entry:
         self,
         live: Live,
         hands: Hands,
-        history: History,
+        history: FileHistory,
         workspace: Path,
         refresh: Callable[[], None],
     ) -> None:
         """refresh: the live part has changed. workspace: whose paths are completed."""
+        self.pastes = history.pastes
         self.buffer = Buffer(history=history, multiline=True)
         self.menu = Menu(self.buffer, workspace, refresh)
         self._live = live
@@ -46,8 +48,14 @@ class Entry:
         """The terminal is ours from now on."""
         self._began = time.monotonic()
 
+    @property
+    def text(self) -> str:
+        """What stands there, pastes whole."""
+        return self.pastes.whole(self.buffer.text)
+
     def put_back(self, text: str) -> None:
         """Return text to the input, before the draft."""
+        text = self.pastes.folded(text)
         target = self._draft.text if self._draft is not None else self.buffer.text
         document = Document(text if not target else f"{text}\n{target}")
         if self._draft is not None:
@@ -57,11 +65,11 @@ class Entry:
 
     def replace(self, text: str) -> None:
         """Another text in place of what stands there."""
-        self.buffer.set_document(Document(text), bypass_readonly=True)
+        self.buffer.set_document(Document(self.pastes.folded(text)), bypass_readonly=True)
 
     def send(self, *, other: bool = False) -> None:
         """Enter: hand the input over; other: Ctrl-S, which steers where Enter queues."""
-        text = self.buffer.text
+        text = self.text
         question = self._live.question
         if question is not None and question.advising:
             self.buffer.reset()
@@ -70,7 +78,7 @@ class Entry:
         elif question is not None and question.editing:
             question.accept(text.strip())
             self._refresh()
-        elif text.endswith("\\") and self.buffer.document.is_cursor_at_the_end:
+        elif self.buffer.text.endswith("\\") and self.buffer.document.is_cursor_at_the_end:
             self.buffer.delete_before_cursor()
             self.buffer.insert_text("\n")
         elif text.strip():
@@ -80,6 +88,42 @@ class Entry:
             (self._hands.submit_other if other else self._hands.submit)(text)
         elif other:
             self._hands.submit_other("")
+
+    def paste(self, data: str) -> None:
+        """Insert a paste, folded if it is long; the same one twice in a row unfolds it."""
+        text = data.replace("\r\n", "\n").replace("\r", "\n")
+        question = self._live.question
+        if question is not None:
+            question.typed(time.monotonic())
+        mark = self.pastes.pasted(text)
+        if mark == text:
+            self.buffer.insert_text(text)
+        elif self.buffer.document.char_before_cursor == mark:
+            self.unfold()
+        else:
+            self.buffer.insert_text(mark)
+            self._hands.hint("Ctrl-O unfolds the paste")
+
+    @property
+    def at_paste(self) -> bool:
+        """Whether the cursor is on a folded paste or just behind one."""
+        return self._paste_at() is not None
+
+    def unfold(self) -> None:
+        """The paste at the cursor becomes plain text."""
+        at = self._paste_at()
+        if at is not None:
+            text = self.buffer.text
+            before = text[:at] + self.pastes.whole(text[at])
+            document = Document(before + text[at + 1 :], len(before))
+            self.buffer.set_document(document, bypass_readonly=True)
+
+    def _paste_at(self) -> int | None:
+        document = self.buffer.document
+        for at in (document.cursor_position - 1, document.cursor_position):
+            if self.pastes.is_mark(document.text[at : at + 1] if at >= 0 else ""):
+                return at
+        return None
 
     def take_back(self) -> None:
         """Up on an empty input, while messages wait: the last one is edited again."""

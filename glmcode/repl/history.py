@@ -2,7 +2,8 @@
 
 Several terminals append at once: each entry is one write under a lock, and the file is cut
 in place under the same lock when it has grown too long. A history that cannot be read or
-written is no reason to stop: it is then kept in memory alone.
+written is no reason to stop: it is then kept in memory alone. An entry with long pastes is a list:
+typed and pasted by turns; one that would take the whole file is kept without them.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from pathlib import Path
 from prompt_toolkit.history import History
 
 from glmcode.base.paths import private_folder
+from glmcode.repl.pastes import Pastes, described
 
 MAX_BYTES = 1_000_000
 KEPT_BYTES = 500_000
+MAX_ENTRY_BYTES = 400_000
 
 
 class FileHistory(History):
@@ -30,18 +33,22 @@ class FileHistory(History):
     def __init__(self, path: Path, older: Path | None = None) -> None:
         """older: another file, which is read after this one and never written."""
         super().__init__()
+        self.pastes = Pastes()
         self.path = path
         self._older = older
 
     def load_history_strings(self) -> Iterator[str]:
-        """All entries, newest first, a repeated one once in a row; damaged lines are skipped."""
-        yield from _entries(self.path)
-        if self._older is not None:
-            yield from _entries(self._older)
+        """All entries, newest first, a repeated one once in a row; damaged lines are skipped.
+
+        Long pastes are folded, as pastes.Pastes has them.
+        """
+        for path in (self.path, self._older):
+            for parts in _entries(path) if path is not None else ():
+                yield self.pastes.joined(parts)
 
     def store_string(self, string: str) -> None:
         """Append one entry."""
-        line = json.dumps(string).encode() + b"\n"
+        line = _line(self.pastes.parts(string))
         try:
             private_folder(self.path.parent)
             with self._locked() as descriptor:
@@ -69,7 +76,17 @@ def history_file(state: Path, workspace: Path) -> Path:
     return state / "histories" / name
 
 
-def _entries(path: Path) -> Iterator[str]:
+def _line(parts: list[str]) -> bytes:
+    """An entry as it is written: no paste where they are too much."""
+    line = json.dumps(parts if len(parts) > 1 else parts[0]).encode() + b"\n"
+    if len(line) <= MAX_ENTRY_BYTES:
+        return line
+    said = [described(part) if number % 2 else part for number, part in enumerate(parts)]
+    line = json.dumps("".join(said)).encode() + b"\n"
+    return line if len(line) <= MAX_ENTRY_BYTES else b""
+
+
+def _entries(path: Path) -> Iterator[list[str]]:
     try:
         data = _end(path)
     except OSError:
@@ -80,7 +97,14 @@ def _entries(path: Path) -> Iterator[str]:
             entry = json.loads(line) if line else None
         except (ValueError, RecursionError):
             continue
-        if isinstance(entry, str) and entry != last:
+        match entry:
+            case str():
+                entry = [entry]
+            case [*parts] if parts and all(isinstance(part, str) for part in parts):
+                entry = parts
+            case _:
+                continue
+        if entry != last:
             last = entry
             yield entry
 

@@ -1,12 +1,12 @@
 """Which key does what, in the words that fingers know from other terminal agents.
 
 Enter sends (or queues), Ctrl-S steers, Up on an empty input takes a waiting message back,
-Alt-Enter and Ctrl-J break the line, Esc and Ctrl-C stop a turn, a second Esc on an empty input
-offers to rewind, Ctrl-C clears the input, Ctrl-D on an empty one leaves, Ctrl-R searches the
-history, Ctrl-O shows what is folded or cut, Shift-Tab changes the mode, Ctrl-Z suspends,
-Ctrl-G opens the editor; in a
-list of completions Tab takes, the arrows choose and Esc closes. Editing keys are prompt_toolkit's
-own. Must not act itself: every key calls one method.
+Shift-Enter, Alt-Enter and Ctrl-J break the line, Esc and Ctrl-C stop a turn, a second Esc on an
+empty input offers to rewind, Ctrl-C clears the input, Ctrl-D on an empty one leaves, Ctrl-R
+searches the history, Ctrl-O shows what is folded or cut (behind a folded paste: that one),
+Shift-Tab changes the mode, Ctrl-Z suspends, Ctrl-G opens the editor; in a list of completions Tab
+takes, the arrows choose and Esc closes. Editing keys are prompt_toolkit's own. Must not act
+itself: every key calls one method.
 """
 
 from __future__ import annotations
@@ -43,28 +43,37 @@ def key_bindings(terminal: Terminal, live: Live, hands: Hands) -> KeyBindingsBas
 
 def _sending_keys(terminal: Terminal, live: Live) -> KeyBindings:
     keys = KeyBindings()
-    empty = Condition(lambda: not terminal.entry.buffer.text)
+    entry = terminal.entry
+    empty = Condition(lambda: not entry.buffer.text)
     waiting = Condition(lambda: bool(live.queued or live.steering))
 
     @keys.add("enter", filter=~is_searching)
     def _send(event: KeyPressEvent) -> None:
-        terminal.entry.send()
+        entry.send()
 
     @keys.add("c-s", filter=~is_searching)
     def _send_other(event: KeyPressEvent) -> None:
-        terminal.entry.send(other=True)
+        entry.send(other=True)
 
     @keys.add("up", filter=~is_searching & empty & waiting)
     def _take_back(event: KeyPressEvent) -> None:
-        terminal.entry.take_back()
+        entry.take_back()
 
     @keys.add("escape", "enter", filter=~is_searching)
     def _newline(event: KeyPressEvent) -> None:
-        terminal.entry.buffer.insert_text("\n")
+        entry.buffer.insert_text("\n")
 
     @keys.add("c-j", filter=~is_searching)
     def _line_feed(event: KeyPressEvent) -> None:
-        terminal.entry.line_feed()
+        entry.line_feed()
+
+    @keys.add(Keys.BracketedPaste, filter=~is_searching)
+    def _paste(event: KeyPressEvent) -> None:
+        entry.paste(event.data)
+
+    @keys.add("c-o", filter=~is_searching & Condition(lambda: entry.at_paste))
+    def _unfold(event: KeyPressEvent) -> None:
+        entry.unfold()
 
     return keys
 
@@ -85,7 +94,7 @@ def _session_keys(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
     def _escape_calm(event: KeyPressEvent) -> None:
         terminal.escape_calm()
 
-    @keys.add("c-o", filter=~is_searching)
+    @keys.add("c-o", filter=~is_searching & ~Condition(lambda: terminal.entry.at_paste))
     def _show_all(event: KeyPressEvent) -> None:
         hands.show_all()
 

@@ -27,6 +27,7 @@ from prompt_toolkit.widgets import SearchToolbar
 from glmcode.repl.clean import one_line
 from glmcode.repl.content import fragments, lines
 from glmcode.repl.entry import Entry
+from glmcode.repl.pastes import FoldedPastes
 from glmcode.repl.question import fitted, question_spans
 from glmcode.repl.screen import Live
 from glmcode.repl.theme import Theme, toolkit
@@ -62,7 +63,10 @@ class LivePart:
         asking = Condition(lambda: self._live.question is not None)
         entry = Window(
             BufferControl(
-                self._entry.buffer, search_buffer_control=self._search.control, preview_search=True
+                self._entry.buffer,
+                input_processors=[FoldedPastes(self._entry.pastes)],
+                search_buffer_control=self._search.control,
+                preview_search=True,
             ),
             height=lambda: Dimension(min=1, max=max(1, self._size()[1] // 2)),
             wrap_lines=True,

@@ -102,6 +102,10 @@ class Question:
         self._last_key = now
         return None
 
+    def typed(self, now: float) -> None:
+        """Something was pasted into the draft: what follows it is typing, and no answer."""
+        self._typing, self._last_key = True, now
+
     def meant(self, word: str) -> Choice | None:
         """The answer that a key or a line stands for, whenever it comes."""
         if self.simple and word == "3":

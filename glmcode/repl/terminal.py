@@ -17,8 +17,6 @@ from pathlib import Path
 
 from prompt_toolkit.application import in_terminal
 from prompt_toolkit.enums import EditingMode
-from prompt_toolkit.history import History
-from prompt_toolkit.input.vt100 import Vt100Input
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import DynamicStyle
 
@@ -28,6 +26,8 @@ from glmcode.repl.clipboard import osc52
 from glmcode.repl.drawing import TMUX_TELLS_AFTER_S, App, Output, rewraps
 from glmcode.repl.editor import edited
 from glmcode.repl.entry import Entry
+from glmcode.repl.history import FileHistory
+from glmcode.repl.incoming import Incoming
 from glmcode.repl.keys import key_bindings
 from glmcode.repl.layout import LivePart, style_of
 from glmcode.repl.screen import Hands, Live
@@ -54,7 +54,7 @@ class Terminal:
         self,
         live: Live,
         hands: Hands,
-        history: History,
+        history: FileHistory,
         drawn: Callable[[], None],
         *,
         workspace: Path,
@@ -78,7 +78,7 @@ class Terminal:
             layout=self._part.layout(),
             key_bindings=key_bindings(self, live, hands),
             style=DynamicStyle(lambda: style_of(live.theme)),
-            input=Vt100Input(sys.stdin),
+            input=Incoming(sys.stdin),
             output=made,
             erase_when_done=True,
             editing_mode=self._keys,
@@ -192,7 +192,7 @@ class Terminal:
             self._app.create_background_task(self._edit())
 
     async def _edit(self) -> None:
-        text, told = self.entry.buffer.text, ""
+        text, told = self.entry.text, ""
         try:
             async with in_terminal():
                 text, told = await edited(text, os.environ)

@@ -202,11 +202,13 @@ def test_five_thousand_lines_are_pasted_and_sent(
 ) -> None:
     pasted = "".join(f"pasted line {number}\n" for number in range(5_000))
     with opened(terminal, tmp_path, [Reply(text="Thank you.")], size) as session:
+        session.type("see: ")
         if terminal == "tmux":
-            session.paste(f"see: {pasted}")
+            session.paste(pasted)
         else:
-            session.type(f"\x1b[200~see: {pasted}\x1b[201~")
-        session.wait_for_visible("pasted")
+            session.type(f"\x1b[200~{pasted}\x1b[201~")
+        session.wait_for_visible("[pasted 5,000 lines")
+        session.wait_gone("unfolds")
         check(name("paste", size), settled(session, tmp_path))
         session.type("\r")
         session.wait_for("Thank you.")

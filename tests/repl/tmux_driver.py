@@ -75,6 +75,10 @@ class TmuxSession:
         """Until the text stands on the screen."""
         self.wait_until(lambda: text in self.visible, text)
 
+    def wait_gone(self, text: str) -> None:
+        """Until the text no longer stands on the screen."""
+        self.wait_until(lambda: text not in self.visible, f"the end of {text}")
+
     def wait_exit(self) -> int:
         """Until the command has ended; its exit code."""
         self.wait_until(lambda: self._ask("#{pane_dead}") == "1", "the end")
