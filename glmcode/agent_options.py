@@ -63,11 +63,12 @@ class CommandOptions:
 class AgentOptions:
     """What a front end decides before a conversation begins.
 
-    max_turns counts model steps per turn; result_chars bounds one tool result. stored: a
-    session to go on with (its journal is open and belongs to the agent from then on).
-    trusted: whether its instructions may import files. checkpoints: whether what is changed
-    can be undone. lane: how urgently this run asks an engine that others use too. lease: of a way
-    to that engine for its own sandboxed commands. own_tools: the caller's, beside ours.
+    max_turns counts model steps per turn, max_output_tokens what is generated in all of them;
+    result_chars bounds one tool result. stored: a session to go on with (its journal is open
+    and belongs to the agent from then on). trusted: whether its instructions may import files.
+    checkpoints: whether what is changed can be undone. lane: how urgently this run asks an
+    engine that others use too. lease: of a way to that engine for its own sandboxed commands.
+    own_tools: the caller's, beside ours.
     """
 
     workspace: Path
@@ -82,6 +83,7 @@ class AgentOptions:
     system_prompt: str | None = None
     append_system_prompt: str | None = None
     max_turns: int | None = None
+    max_output_tokens: int | None = None
     result_chars: int = 30_000
     checkpoints: bool = True
     trusted: bool = True

@@ -28,7 +28,8 @@ class Options(TypedDict, total=False):
 
     cwd: the workspace, default the process's folder, which is never changed. tools: the caller's
     own. notify: takes what `glmcode -p` would say on stderr, a sentence at a time. time_limit:
-    seconds of `run`, reaching the engine included, or of each `Agent.submit`. schema: a JSON Schema
+    seconds of `run`, reaching the engine included, or of each `Agent.submit`. max_turns: model
+    steps of a turn. max_output_tokens: generated in all turns together. schema: a JSON Schema
     that the answer shall be an instance of. settings: as `--set`. resume: the beginning of a
     session's id.
     """
@@ -50,6 +51,7 @@ class Options(TypedDict, total=False):
     instructions: bool
     trust: bool
     max_turns: int
+    max_output_tokens: int
     time_limit: float
     schema: Mapping[str, Any]
     resume: str
@@ -80,7 +82,7 @@ class UsageError(GlmcodeError):
 
 
 class BudgetError(GlmcodeError):
-    """The steps or the time were used up (53)."""
+    """The steps, the time or the tokens were used up (53)."""
 
 
 class UnavailableError(GlmcodeError):
@@ -216,6 +218,7 @@ _FLAGS = {
     "system_prompt": "--system-prompt",
     "append_system_prompt": "--append-system-prompt",
     "max_turns": "--max-turns",
+    "max_output_tokens": "--max-output-tokens",
     "time_limit": "--time-limit",
     "resume": "--resume",
     "queue_class": "--queue-class",

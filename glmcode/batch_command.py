@@ -65,8 +65,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="glmcode batch",
         description="Many tasks one after another. FILE has one JSON object a line: prompt, and if "
-        "wanted id, cwd, permission_mode, allowed_tools, disallowed_tools, max_turns, time_limit, "
-        "model, system_prompt, append_system_prompt.",
+        "wanted id, cwd, permission_mode, allowed_tools, disallowed_tools, max_turns, "
+        "max_output_tokens, time_limit, model, system_prompt, append_system_prompt.",
         epilog="Options of a run (--profile, --base-url, --permission-mode, --output-schema, ...) "
         "and -C are those of `glmcode --help`, for every task. Exit code 1: some task failed; 75: "
         "none did, but some could not be tried.",

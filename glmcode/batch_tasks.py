@@ -25,6 +25,7 @@ _FLAGS = {
     "system_prompt": "--system-prompt",
     "append_system_prompt": "--append-system-prompt",
     "max_turns": "--max-turns",
+    "max_output_tokens": "--max-output-tokens",
     "time_limit": "--time-limit",
 }
 _RULES = {"allowed_tools": "--allowed-tools", "disallowed_tools": "--disallowed-tools"}

@@ -24,10 +24,10 @@ from glmcode.base.settings import (
     SandboxMode,
     UiSettings,
 )
-from glmcode.base.thinking import parse_thinking
 from glmcode.core.faults import ModelError
 from glmcode.engine.endpoint import Endpoint, address_of
 from glmcode.engine.lane import CLASSES, Lane, QueueClass, new_lane
+from glmcode.option_types import key_value, positive_float, positive_int, text_file, thinking
 from glmcode.trusting import is_trusted
 
 FORMATS = ("text", "json", "stream-json")
@@ -64,6 +64,7 @@ class Arguments:
     talks: bool
     partial: bool
     max_turns: int | None
+    max_output_tokens: int | None
     time_limit: float | None
     last_message_file: Path | None
     output_schema: Mapping[str, Any] | None
@@ -103,7 +104,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--output-format", choices=FORMATS, default="text")
     add("--input-format", choices=("text", "stream-json"), default="text")
     add("--include-partial-messages", action="store_true", dest="partial")
-    add("--max-turns", type=_positive_int)
+    add("--max-turns", type=positive_int)
+    add("--max-output-tokens", type=positive_int)
     add("--time-limit", type=positive_float)
     add("-o", "--output-last-message", dest="last_message_file")
     add("--output-schema")
@@ -120,17 +122,19 @@ def build_parser() -> argparse.ArgumentParser:
     add("--fork-session", action="store_true")
     add("--system-prompt")
     add("--append-system-prompt")
+    add("--system-prompt-file", type=text_file)
+    add("--append-system-prompt-file", type=text_file)
     add("--no-instructions", action="store_true")
     add("--profile")
     add("--base-url")
     add("--api-key-env")
     add("-m", "--model")
     add("--protocol", choices=PROTOCOLS)
-    add("--thinking", type=_thinking)
+    add("--thinking", type=thinking)
     add("--queue-class", choices=CLASSES)
     add("--queue-timeout", type=positive_float)
     add("--no-wait", action="store_true")
-    add("--set", action="append", default=[], type=_key_value, dest="settings")
+    add("--set", action="append", default=[], type=key_value, dest="settings")
     add("--verbose", action="store_true")
     return parser
 
@@ -158,6 +162,7 @@ def parse_arguments(argv: Sequence[str], *, enter: bool = True) -> Arguments:
         talks=_talks(flags, prompt),
         partial=flags.partial,
         max_turns=flags.max_turns,
+        max_output_tokens=flags.max_output_tokens,
         time_limit=flags.time_limit,
         last_message_file=_output_file(flags.last_message_file),
         output_schema=_output_schema(flags),
@@ -171,8 +176,8 @@ def parse_arguments(argv: Sequence[str], *, enter: bool = True) -> Arguments:
         workspace=workspace,
         trusted=trusted,
         add_dirs=tuple(_folder(folder, "--add-dir") for folder in flags.add_dir),
-        system_prompt=_clean(flags.system_prompt),
-        append_system_prompt=_clean(flags.append_system_prompt),
+        system_prompt=flags.system_prompt,
+        append_system_prompt=flags.append_system_prompt,
         resume=_resume(flags),
         engine=_engine(flags, config),
         lane=_lane(flags, config, workspace),
@@ -192,10 +197,21 @@ def _split(argv: Sequence[str]) -> tuple[Any, str | None]:
         position = argv.index("--")
         argv, forced = argv[:position], argv[position + 1 :]
     flags = build_parser().parse_intermixed_args(argv)
+    _words(flags)
     words = [*flags.prompt, *forced]
     if len(words) > 1:
         raise UsageError(f"one prompt, please: put quotes around it (got {len(words)} words)")
     return flags, _clean(words[0]) if words else None
+
+
+def _words(flags: Any) -> None:
+    """The two system prompts as text, whichever way each was given."""
+    for name in ("system_prompt", "append_system_prompt"):
+        given, read = getattr(flags, name), getattr(flags, f"{name}_file")
+        if given is not None and read is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option} and {option}-file exclude each other: give one of them")
+        setattr(flags, name, _clean(given) if read is None else read)
 
 
 def _mode(flags: Any, config: Config) -> Mode:
@@ -362,38 +378,3 @@ def _output_schema(flags: Any) -> Mapping[str, Any] | None:
 def _clean(text: str | None) -> str | None:
     """Arguments that are not UTF-8 arrive as lone surrogates: replaced, as everywhere."""
     return None if text is None else text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _thinking(text: str) -> str:
-    try:
-        parse_thinking(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
-
-
-def _positive_int(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from error
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is too small: at least 1")
-    return number
-
-
-def positive_float(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from error
-    if not 0 < number < 1e9:
-        raise argparse.ArgumentTypeError(f"{text} is not a time: seconds, more than 0")
-    return number
-
-
-def _key_value(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
-    return key.strip(), value

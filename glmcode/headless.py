@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from glmcode.agent import Agent, AgentOptions
 from glmcode.core.calls import TurnStop
-from glmcode.core.events import Appended, Event
+from glmcode.core.events import Appended, Event, TurnFinished
 from glmcode.core.messages import AssistantMessage
 from glmcode.exits import Exit
 from glmcode.notes import Notes
@@ -140,10 +140,15 @@ class Run:
             client = self.agent.client
             self.notes.say(f"protocol {client.protocol}: {client.protocol_reason}")
         told = await self.agent.submit(self.run.prompt, self.run.piped)
-        end = judged_end(told, self.agent.approvals.unanswered)
+        end = self._judged(told, self.agent.approvals.unanswered)
         if self.run.schema is None or not end.good:
             return end  # else the work stays done whatever comes of the form
         return formed_end(end, await self.agent.structured(self.run.schema))
+
+    def _judged(self, told: TurnFinished, unanswered: int) -> End:
+        """The end of a turn; where it came to no answer, with the last that was said."""
+        end = judged_end(told, unanswered)
+        return replace(end, text=end.text or self.said)
 
     def _end_of(self, task: asyncio.Task[End]) -> End:
         """How the turn ended; the front end's edge, where no fault may become a traceback."""

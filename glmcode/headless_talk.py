@@ -20,7 +20,6 @@ from glmcode import __version__
 from glmcode.agent import AgentOptions
 from glmcode.agent_compaction import settled
 from glmcode.asking_callers import Questions
-from glmcode.core.events import TurnFinished
 from glmcode.core.messages import AssistantMessage, Usage
 from glmcode.exits import Exit
 from glmcode.headless import HeadlessOptions, Run
@@ -32,7 +31,6 @@ from glmcode.outcome import (
     fault_end,
     formed_end,
     interrupted_end,
-    judged_end,
     turn_result,
 )
 from glmcode.stdin_lines import LONGEST, Come, Ended, StdinLines
@@ -142,8 +140,8 @@ class Talk(Run):
     async def _work(self, text: str) -> End:
         assert self.agent is not None, "the engine was reached"
         before = self.agent.approvals.unanswered
-        told: TurnFinished = await self.agent.submit(text)
-        end = judged_end(told, self.agent.approvals.unanswered - before)
+        told = await self.agent.submit(text)
+        end = self._judged(told, self.agent.approvals.unanswered - before)
         if self.run.schema is None or not end.good:
             return end
         return formed_end(end, await self.agent.structured(self.run.schema))

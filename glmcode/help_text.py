@@ -43,6 +43,8 @@ options of a run:
                                input (glmcode help stream-json)
   --include-partial-messages   stream-json: pieces of messages as they are generated
   --max-turns N                most model steps of a turn (exit code 53 beyond)
+  --max-output-tokens N        most tokens that the model generates in the run, its reasoning
+                               included; an answer that they cut is kept, not carried out (53)
   --time-limit SECONDS         from the start of the process, waiting included (53)
   -o, --output-last-message FILE
                                also write the last message to FILE
@@ -69,6 +71,8 @@ options of the conversation:
   --fork-session               with -c or -r: go on in a copy, under an id of its own
   --system-prompt TEXT         in place of glmcode's own system prompt
   --append-system-prompt TEXT  after it
+  --system-prompt-file FILE, --append-system-prompt-file FILE
+                               the same, with the text of FILE
   --no-instructions            leave every AGENTS.md out
 
 options of the engine:
@@ -95,6 +99,6 @@ others:
   -h, --help                   print this
 
 exit codes: 0 done; 1 error; 2 usage; 3 an action needed an answer that nobody could give;
-4 the verdict of a review is block; 53 turn or time budget used up; 75 engine busy, loading,
+4 the verdict of a review is block; 53 turn, time or token budget used up; 75 engine busy, loading,
 unreachable or stuck (try later); 130 interrupted; 143 terminated
 """

@@ -72,6 +72,7 @@ async def open_agent(options: AgentOptions, emit: Emit, answer: Answer = nobody)
             ahead.stop()
         raise
     options = _fitted(options, profile)
+    client.allowance.limit = options.max_output_tokens
     if client.supervisor is not None and profile is not None:
         options = replace(options, lease=lease(options, client.supervisor, profile))
     try:

@@ -60,6 +60,8 @@ def judged_end(end: TurnFinished, unanswered: int) -> End:
             return replace(base, code=code, subtype="success", error="")
         case "max_turns":
             return replace(base, code=Exit.BUDGET, subtype="error_max_turns")
+        case "allowance":
+            return replace(base, code=Exit.BUDGET, subtype="error_max_output_tokens")
         case _ if end.retryable:
             return replace(base, code=Exit.UNAVAILABLE)
         case _:
@@ -80,6 +82,9 @@ def fault_end(error: BaseException) -> End:
     """The end of a run in which something was raised, expected or not."""
     failed = End(code=Exit.ERROR, subtype="error_during_execution")
     match error:
+        case ModelError(kind="allowance"):
+            spent = "error_max_output_tokens"
+            return replace(failed, code=Exit.BUDGET, subtype=spent, error=str(error))
         case ModelError():
             code = Exit.UNAVAILABLE if error.kind == "unavailable" else Exit.ERROR
             return replace(failed, code=code, error=str(error), log=error.detail)

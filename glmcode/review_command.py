@@ -62,7 +62,7 @@ def run_review(argv: list[str]) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the words after the command."""
     from glmcode.arguments import Parser
-    from glmcode.cli_options import positive_float
+    from glmcode.option_types import positive_float
 
     parser = Parser(
         prog="glmcode review",

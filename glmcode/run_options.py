@@ -39,6 +39,7 @@ def agent_options(arguments: Arguments, tools: Sequence[Tool] = ()) -> AgentOpti
         system_prompt=arguments.system_prompt,
         append_system_prompt=arguments.append_system_prompt,
         max_turns=arguments.max_turns,
+        max_output_tokens=arguments.max_output_tokens,
         context=arguments.context,
         result_chars=arguments.result_chars,
         checkpoints=arguments.checkpoints,

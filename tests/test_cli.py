@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from glmcode.cli import COMMANDS
-from glmcode.cli_options import build_parser
+from glmcode.cli_options import UsageError, build_parser, parse_arguments
 from glmcode.help_text import HELP
 
 HEAVY = (
@@ -186,3 +186,32 @@ def test_every_command_tells_its_own_help_in_both_ways(command: str) -> None:
     assert [one.returncode for one in told] == [0, 0]
     assert told[0].stdout == told[1].stdout and f"glmcode {command}" in told[0].stdout
     assert told[0].stdout.startswith("usage: ")
+
+
+def test_a_system_prompt_may_stand_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "words.md"
+    file.write_bytes("\ufeffBe brief: é.\n\n".encode())
+    told = parse_arguments(["-p", "x", "--append-system-prompt-file", str(file)])
+    assert (told.append_system_prompt, told.system_prompt) == ("Be brief: é.", None)
+    told = parse_arguments(["-p", "x", f"--system-prompt-file={file}"])
+    assert told.system_prompt == "Be brief: é."
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "said"),
+    [
+        (None, [], "words.md"),
+        (b" \n", [], "is empty"),
+        (b"\xff\xfe", [], "no text in UTF-8"),
+        (b"a", ["--append-system-prompt", "b"], "exclude each other"),
+        (b"a" * ((1 << 20) + 1), [], "cannot be read"),
+    ],
+)
+def test_a_system_prompt_file_that_cannot_be_used_is_said(
+    tmp_path: Path, content: bytes | None, words: list[str], said: str
+) -> None:
+    file = tmp_path / "words.md"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(UsageError, match=said):
+        parse_arguments(["-p", "x", "--append-system-prompt-file", str(file), *words])

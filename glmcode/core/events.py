@@ -16,6 +16,7 @@ from glmcode.core.tool import Preview
 TurnReason: TypeAlias = Literal[
     "done",
     "max_turns",
+    "allowance",
     "cancelled",
     "length",
     "rejected_calls",

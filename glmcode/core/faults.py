@@ -14,14 +14,15 @@ class ModelError(Exception):
 
     kind "unavailable": busy, loading, unreachable or died; the same request may work later
     (exit code 75). kind "failed": trying again will not help (exit code 1).
-    kind "context_full": the prompt does not fit the window. detail: raw lines for the person.
+    kind "context_full": the prompt does not fit the window. kind "allowance": what may be
+    generated is used up. detail: raw lines for the person.
     """
 
     def __init__(
         self,
         text: str,
         *,
-        kind: Literal["unavailable", "failed", "context_full"] = "failed",
+        kind: Literal["unavailable", "failed", "context_full", "allowance"] = "failed",
         detail: str = "",
     ) -> None:
         super().__init__(text)

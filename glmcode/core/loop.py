@@ -19,6 +19,7 @@ from glmcode.core.transcript import Transcript
 
 MAX_REJECTED_STEPS = 3
 MAX_GO_ON = 2
+_REASONS: dict[str, TurnReason] = {"context_full": "context_full", "allowance": "allowance"}
 
 
 @dataclass(slots=True)
@@ -54,9 +55,8 @@ async def run_turn(
     except TurnStop as stop:
         return _finish(loop, counts, stop.reason, text, str(stop))
     except ModelError as error:
-        reason: TurnReason = "context_full" if error.kind == "context_full" else "error"
         end = TurnFinished(
-            reason=reason,
+            reason=_REASONS.get(error.kind, "error"),
             steps=counts.steps,
             text=text,
             detail=str(error),

@@ -61,6 +61,7 @@ class ChatProtocol:
     judge: Judge
     model: str
     reserve: int = 0
+    most: int | None = None
     thinking: Thinking = None
     dropped: set[str] = field(default_factory=set)
     states: WeakKeyDictionary[Transcript, _State] = field(default_factory=WeakKeyDictionary)
@@ -93,7 +94,7 @@ class ChatProtocol:
     ) -> AssistantMessage:
         """One answer to a question that is not part of the transcript; schema: as in Client.ask."""
         state = self._state(transcript)
-        asked = _Question(question, max_tokens, schema)
+        asked = _Question(question, min(max_tokens, self.most or max_tokens), schema)
         dialect = _Dialect(self, state, transcript, emit, asked)
         sink, clock = await self.exchange.reply(dialect, emit, lambda message: None)
         message = sink.message(clock)
@@ -149,6 +150,9 @@ class ChatProtocol:
             **self.endpoint.sampling,
             **({NO_THINKING: {"enable_thinking": False}} if self.thinking == 0 else {}),
         }
+        if self.most is not None:
+            asked = int(self.endpoint.sampling.get("max_tokens", self.most))
+            wanted["max_tokens"] = min(self.most, asked)
         return {name: value for name, value in wanted.items() if name not in self.dropped}
 
     def _state(self, transcript: Transcript) -> _State:
@@ -273,6 +277,7 @@ class _Dialect:
             optional[NO_THINKING] = "enable_thinking"
         if self._question is not None:
             optional |= {name: name for name in self._question.options()}
+        if self._question is not None or self._protocol.most is not None:
             optional["max_tokens"] = "max_completion_tokens"
         optional |= {name: name for name in self._protocol.endpoint.sampling}
         named = {

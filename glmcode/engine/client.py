@@ -21,6 +21,7 @@ from glmcode.core.messages import AssistantMessage, Message
 from glmcode.core.model import Emit, ModelError
 from glmcode.core.tool import ToolSpec
 from glmcode.core.transcript import Preamble, Transcript
+from glmcode.engine.allowance import Allowance
 from glmcode.engine.endpoint import Address, Endpoint, ProtocolName, address_of
 from glmcode.engine.exchange import Exchange
 from glmcode.engine.faults import Fault, Judge
@@ -62,7 +63,7 @@ class Client:
 
     protocol and protocol_reason: which of the two is spoken, and why. model: the served
     name. window: tokens of the context window; 0 when the server does not say. step_cap:
-    the most tokens of one answer.
+    the most tokens of one answer. allowance: of all answers.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Client:
         self.window = window
         self.step_cap = spoken.endpoint.step_cap
         self._spoken = spoken
+        self.allowance = Allowance(spoken)
         self._transport = transport
         self._turns = TurnEnds(spoken.exchange, spoken.address, spoken.endpoint)
 
@@ -112,7 +114,7 @@ class Client:
         self, transcript: Transcript, emit: Emit, keep: Callable[[AssistantMessage], None]
     ) -> AssistantMessage:
         """See core.model.Model."""
-        return await self._spoken.reply(transcript, emit, keep)
+        return await self.allowance.reply(transcript, emit, keep)
 
     def prompt_tokens(self, transcript: Transcript) -> int:
         """Tokens of the next prompt: exact in `tokens`, else the last usage and an estimate."""
@@ -138,7 +140,7 @@ class Client:
             if not isinstance(event, Delta | DeltasDiscarded):
                 emit(event)
 
-        return await self._spoken.ask(transcript, question, max_tokens, quiet, schema)
+        return await self.allowance.ask(transcript, question, max_tokens, quiet, schema)
 
     @property
     def warms(self) -> bool:

@@ -121,7 +121,8 @@ class TokenDialect:
         if self._left is not None:
             return self._left
         if self._form is not None:
-            return min(self._protocol.room(self._prompt, self._base), self._form.cap)
+            cap = min(self._form.cap, self._protocol.most or self._form.cap)
+            return min(self._protocol.room(self._prompt, self._base), cap)
         return self._protocol.max_tokens(self._prompt, self._base)
 
     def going_on(self, sink: TokenSink) -> TokenDialect | None:

@@ -87,6 +87,7 @@ class TokensProtocol:
     schemas: Mapping[str, Mapping[str, Any]]
     route: Literal["generate", "completions"] = "generate"
     reserve: int = 0
+    most: int | None = None
     thinking: Thinking = None
     dropped: set[str] = field(default_factory=set)
     states: WeakKeyDictionary[Transcript, _State] = field(default_factory=WeakKeyDictionary)
@@ -111,10 +112,10 @@ class TokensProtocol:
                 self, prompt, emit, step, base, segment=state.segment, budget=budget
             )
             sink, usage = await self._part(dialect, emit, keep, usage)
-            if sink.finish == "thought" and self.room(prompt, sink.closed()) > 0:
+            if sink.finish == "thought" and self._goes_on(prompt, sink.closed()):
                 base, budget = sink.closed(), None
                 continue
-            if sink.finish != "length" or sink.in_call or self.room(prompt, sink.ids) < 1:
+            if sink.finish != "length" or sink.in_call or not self._goes_on(prompt, sink.ids):
                 break
             if parts == MAX_GO_ON:
                 break
@@ -267,12 +268,17 @@ class TokensProtocol:
                 "is no room for an answer. Start a new session (/clear) or ask for less at once",
                 kind="context_full",
             )
-        return min(max(room - self.reserve, room // 2, 1), self.endpoint.step_cap)
+        left = [] if self.most is None else [max(1, self.most - len(base))]
+        return min(max(room - self.reserve, room // 2, 1), self.endpoint.step_cap, *left)
 
     def room(self, prompt: TokenPrompt, base: Sequence[int]) -> int:
         """Tokens left of the window; the step cap where it is not known."""
         held = prompt.request_count + len(base)
         return self.window - held if self.window else self.endpoint.step_cap
+
+    def _goes_on(self, prompt: TokenPrompt, ids: Sequence[int]) -> bool:
+        """Whether more may be generated after these ids of an answer."""
+        return self.room(prompt, ids) > 0 and (self.most is None or len(ids) < self.most)
 
     def _wanted(self, options: Mapping[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in options.items() if name not in self.dropped}

@@ -76,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _judging_options(parser: argparse.ArgumentParser) -> None:
-    from glmcode.cli_options import positive_float
+    from glmcode.option_types import positive_float
 
     which = parser.add_mutually_exclusive_group()
     which.add_argument(

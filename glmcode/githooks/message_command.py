@@ -51,7 +51,7 @@ def run_commit_message(argv: list[str]) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the words after `commit-message`."""
     from glmcode.arguments import Parser
-    from glmcode.cli_options import positive_float
+    from glmcode.option_types import positive_float
 
     parser = Parser(
         prog="glmcode commit-message",
