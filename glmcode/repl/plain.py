@@ -79,6 +79,12 @@ class Plain:
         """No escape is written here."""
         return False, osc52(text, {})[1]
 
+    def title(self, text: str) -> None:
+        """Nor here."""
+
+    def signal(self, sequence: str) -> None:
+        """Nor here."""
+
     def ctrl_c(self) -> None:
         """Stop what runs, else it is the conversation's."""
         self._typed = b""
@@ -120,6 +126,7 @@ class Plain:
         if not data:
             self._hands.leave(Exit.DONE)
             return
+        self._live.keyed = time.monotonic()
         *lines, self._typed = (self._typed + data).split(b"\n")
         for line in lines:
             self._shown = ""

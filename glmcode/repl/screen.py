@@ -7,6 +7,7 @@ must not talk to the agent.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -27,6 +28,7 @@ class Live:
 
     busy: a turn runs, so Esc and Ctrl-C stop it. queued: messages for when it has ended;
     steering: handed to it, and not yet read by the model. theme: in whose colours it is drawn.
+    keyed: when the person last pressed a key.
     """
 
     tail: Callable[[int], list[str]]
@@ -35,6 +37,7 @@ class Live:
     steering: list[str] = field(default_factory=list)
     question: Question | None = None
     busy: bool = False
+    keyed: float = field(default_factory=time.monotonic)
     theme: Theme = field(default_factory=lambda: theme_of("ansi", {}))
 
 
@@ -87,6 +90,12 @@ class Screen(Protocol):
 
     def copy(self, text: str) -> tuple[bool, str]:
         """Hand text to the terminal's clipboard: whether that was tried, and what to say of it."""
+
+    def title(self, text: str) -> None:
+        """Name the window, until `run` returns."""
+
+    def signal(self, sequence: str) -> None:
+        """Write what changes nothing on the screen: a bell, a notification."""
 
     def ctrl_c(self) -> None:
         """The interrupt signal came from outside: do as the key does."""

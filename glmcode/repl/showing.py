@@ -14,6 +14,7 @@ from glmcode.agent import Agent
 from glmcode.base.thinking import thinking_words
 from glmcode.core.events import Appended, Delta, Event, ToolOutput
 from glmcode.core.messages import AssistantMessage
+from glmcode.repl.attention import Attention
 from glmcode.repl.branch import branch_of
 from glmcode.repl.paint import Painter, Spans
 from glmcode.repl.screen import Live, Screen
@@ -65,6 +66,7 @@ class Showing:
         self._waits = Waits(eager=False, detail=True)
         self._unfolded = unfolded
         self._branch_read = 0.0
+        self.attention: Attention | None = None
         self.renew()
         status.unicode = painter.unicode
         live.status = self._status_spans
@@ -126,7 +128,7 @@ class Showing:
     def tick(self) -> None:
         """Nothing came for a while: seconds go on."""
         self.fit()
-        if self.status.state != "idle":
+        if self.status.state != "idle" or self.live.question is not None:
             self._edge.call(self.refresh)
 
     def refresh(self) -> None:
@@ -134,6 +136,8 @@ class Showing:
         self.live.queued = [*self.waiting]
         self.live.steering = [*self.view.steering]
         self.screen.refresh()
+        if self.attention is not None:
+            self.attention.look(time.monotonic())
 
     def measure(self) -> None:
         """Ask how full the window is."""

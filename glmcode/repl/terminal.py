@@ -30,6 +30,7 @@ from glmcode.repl.history import FileHistory
 from glmcode.repl.incoming import Incoming
 from glmcode.repl.keys import key_bindings
 from glmcode.repl.layout import LivePart, style_of
+from glmcode.repl.osc import GIVE_TITLE_BACK, KEEP_TITLE, reads_osc, title
 from glmcode.repl.screen import Hands, Live
 from glmcode.repl.theme import Depth
 
@@ -71,6 +72,7 @@ class Terminal:
         self.entry = Entry(live, hands, history, workspace, self.refresh)
         self._part = LivePart(live, self.entry, lambda: self.size, mark)
         self._menu_rows = 0
+        self._title = ""
         self._away = False
         self._withheld: list[str] = []
         self._keys = EditingMode.VI if vi else EditingMode.EMACS
@@ -88,6 +90,7 @@ class Terminal:
             self._app.remembers_width = True
             self._app.tells_after_s = TMUX_TELLS_AFTER_S
         self._app.ttimeoutlen = ESCAPE_S
+        self._app.key_processor.before_key_press += lambda _: self._pressed()
         self._app.after_render += lambda _: self._release()
 
     @property
@@ -105,6 +108,7 @@ class Terminal:
             self._hands.leave(Exit.TERMINATED)
         finally:
             self._release()
+            self._untitle()
 
     def commit(self, lines: Sequence[str]) -> None:
         """Print lines for good, above the live part, in the same write that draws it again."""
@@ -152,6 +156,26 @@ class Terminal:
             self._output.write_raw(sequence)
             self._output.flush()
         return bool(sequence), told
+
+    def title(self, text: str) -> None:
+        """Name the window; the name from before comes back when `run` returns."""
+        if text == self._title or self._away or not reads_osc(os.environ):
+            return
+        self.signal(("" if self._title else KEEP_TITLE) + title(text))
+        self._title = text
+
+    def signal(self, sequence: str) -> None:
+        """Write what changes nothing on the screen, where the screen is ours."""
+        if sequence and not self._away:
+            self._output.write_raw(sequence)
+            self._output.flush()
+
+    def _untitle(self) -> None:
+        """Another program, or none, has the window."""
+        if self._title:
+            self._title = ""
+            self._output.write_raw(GIVE_TITLE_BACK)
+            self._output.flush()
 
     def ctrl_c(self) -> None:
         """Stop what runs; else clear the input; else it is the conversation's."""
@@ -207,6 +231,7 @@ class Terminal:
 
     def suspend(self) -> None:
         """Ctrl-Z: to the shell's background, and draw again on return."""
+        self._untitle()
         self._app.suspend_to_background()
 
     def close(self) -> None:
@@ -218,6 +243,9 @@ class Terminal:
     def now(self) -> float:
         """The clock that questions are timed by."""
         return time.monotonic()
+
+    def _pressed(self) -> None:
+        self._live.keyed = self.now()
 
     def _release(self) -> None:
         self._output.held = False

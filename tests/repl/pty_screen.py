@@ -12,7 +12,8 @@ import re
 from prompt_toolkit.utils import get_cwidth
 
 _TOKEN = re.compile(
-    r"\x1b\[(?P<private>\??)(?P<numbers>[0-9;]*)(?P<final>[A-Za-z])"
+    r"\x1b\](?P<osc>[^\x07\x1b]*)(?:\x07|\x1b\\)"
+    r"|\x1b\[(?P<private>\??)(?P<numbers>[0-9;]*)(?P<final>[A-Za-z])"
     r"|(?P<control>[\x00-\x1f\x7f-\x9f])"
     r"|(?P<text>[^\x00-\x1f\x7f-\x9f]+)"
 )
@@ -56,6 +57,9 @@ class PtyScreen:
         self.foreign: list[str] = []
         self.styled: set[str] = set()
         self.modes: dict[str, bool] = {}
+        self.titles: list[str] = []
+        self.kept_titles: list[str] = [""]
+        self.notified: list[str] = []
         self.committed = Committed()
         self._held = ""
         self._pending_wrap = False
@@ -63,10 +67,12 @@ class PtyScreen:
     def feed(self, data: str) -> None:
         """Take what the program wrote; an unfinished sequence waits for its rest."""
         data = self._held + data
-        cut = re.search(r"\x1b(\[[?0-9;]*)?$", data)
+        cut = re.search(r"\x1b(\[[?0-9;]*|\][^\x07\x1b]*\x1b?)?$", data)
         self._held = data[cut.start() :] if cut else ""
         for token in _TOKEN.finditer(data[: cut.start()] if cut else data):
-            if token["final"]:
+            if token["osc"] is not None:
+                self._command(token["osc"])
+            elif token["final"]:
                 self._sequence(token["private"], token["numbers"], token["final"])
             elif token["control"]:
                 self._control(token["control"])
@@ -98,6 +104,15 @@ class PtyScreen:
         """Everything: what scrolled away and what is on the screen."""
         return "\n".join([*self.scrollback, *(self._text(line) for line in self.grid)]).rstrip()
 
+    def _command(self, text: str) -> None:
+        kind, _, rest = text.partition(";")
+        if kind == "2":
+            self.titles.append(rest)
+        elif kind in ("9", "777"):
+            self.notified.append(text)
+        else:
+            self.foreign.append(f"]{text}")
+
     def _sequence(self, private: str, numbers: str, final: str) -> None:
         count = int(numbers.split(";")[0] or 0)
         self._pending_wrap = self._pending_wrap and final == "m"
@@ -114,6 +129,10 @@ class PtyScreen:
                 self.x = min(self.columns - 1, self.x + max(1, count))
             case "", "D":
                 self.x = max(0, self.x - max(1, count))
+            case "", "t" if numbers == "22;2":
+                self.kept_titles.append(self.titles[-1] if self.titles else "")
+            case "", "t" if numbers == "23;2":
+                self.titles.append(self.kept_titles.pop())
             case "", "H" if not numbers:
                 self.x = self.y = 0
             case "", "J" if count in (0, 2):
@@ -140,6 +159,8 @@ class PtyScreen:
                 self._line_feed()
             case "\b":
                 self.x = max(0, self.x - 1)
+            case "\a":
+                self.notified.append("bell")
             case _:
                 self.foreign.append(char)
 

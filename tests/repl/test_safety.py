@@ -12,8 +12,11 @@ EVIL = (
     "\u202egnirts\u202c \x08\x08 bs \x1bc reset \x1b[?1049h \u2028 line \x00 nul"
 )
 PERMITTED = re.compile(
-    r"\x1b\[\??[0-9;]*[A-Za-z]|[^\x00-\x09\x0b-\x0c\x0e-\x1f\x7f-\x9f]", re.DOTALL
+    r"\x1b\]2;[^\x00-\x1f\x7f-\x9f]*\x07"
+    r"|\x1b\[\??[0-9;]*[A-Za-z]|[^\x00-\x09\x0b-\x0c\x0e-\x1f\x7f-\x9f]",
+    re.DOTALL,
 )
+TITLES = {"", "workspace · glmcode", "● workspace · glmcode", "? workspace · glmcode"}
 
 
 def test_no_text_of_model_file_command_or_person_reaches_the_terminal_as_a_command(
@@ -56,6 +59,8 @@ def test_no_text_of_model_file_command_or_person_reaches_the_terminal_as_a_comma
         session.type("\x04")
         session.wait_exit()
         assert session.screen.foreign == []
+        assert session.screen.notified == []
+        assert {*session.screen.titles} <= TITLES
         assert PERMITTED.sub("", session.raw) == ""
         for hidden in ("\u202e", "\u2028"):
             assert hidden not in session.raw
@@ -152,6 +157,8 @@ def test_twenty_columns_wide_characters_and_a_resize_while_it_streams(tmp_path: 
         session.wait_for("Over.")
         session.wait_for_visible("ready")
         assert session.screen.foreign == []
+        assert session.screen.notified == []
+        assert {*session.screen.titles} <= TITLES
         assert "Traceback" not in session.raw
         session.type("abc")
         session.wait_for_visible("❯ abc")
