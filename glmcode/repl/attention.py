@@ -15,11 +15,13 @@ import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+from glmcode.agent_options import AgentOptions
 from glmcode.base.settings import UiSettings
 from glmcode.repl.clean import one_line
 from glmcode.repl.osc import notification
+from glmcode.repl.paint import Spans
 from glmcode.repl.screen import Live, Screen
 
 PROGRAM_S = 10.0
@@ -92,6 +94,37 @@ class Attention:
         if not self._faulty:
             self._faulty = True
             self.tell(f"ui.notify_command {why}")
+
+
+class Host(Protocol):
+    """The conversation, as far as this needs it."""
+
+    options: AgentOptions
+    live: Live
+    screen: Screen
+    unicode: bool
+
+    def say(self, spans: Spans) -> None:
+        """Print a line of ours."""
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run it beside everything else."""
+
+
+def attention_of(host: Host, ui: UiSettings, waiting: Sequence[str]) -> Attention:
+    """The attention of a conversation; waiting: what was typed and is not begun."""
+    workspace = host.options.workspace
+    return Attention(
+        ui=ui,
+        live=host.live,
+        screen=host.screen,
+        folder=workspace.name or str(workspace),
+        environment=os.environ,
+        waiting=lambda: bool(waiting),
+        start=host.start,
+        tell=lambda text: host.say([("warning", text)]),
+        unicode=host.unicode,
+    )
 
 
 async def ran(words: Sequence[str], limit: float = PROGRAM_S) -> str:

@@ -9,7 +9,6 @@ caught by the edge in app.py. Must not draw, and must not decide permission.
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import time
 from collections.abc import Coroutine, Sequence
@@ -22,7 +21,7 @@ from glmcode.core.events import ApprovalAsked
 from glmcode.exits import Exit
 from glmcode.repl.agents import Agents
 from glmcode.repl.asking import Asker
-from glmcode.repl.attention import Attention
+from glmcode.repl.attention import attention_of
 from glmcode.repl.banner import greeting
 from glmcode.repl.commands import run_command
 from glmcode.repl.feed import Feed
@@ -82,17 +81,7 @@ class Conversation:
             unfolded=ui.reasoning == "shown",
         )
         self._inbox = self._shown.waiting
-        self._shown.attention = Attention(
-            ui,
-            live,
-            screen,
-            options.workspace.name or str(options.workspace),
-            os.environ,
-            lambda: bool(self._inbox),
-            self.start,
-            lambda text: self.say([("warning", text)]),
-            painter.unicode,
-        )
+        self._shown.attention = attention_of(self, ui, self._inbox)
         self.feed = Feed(self._shown.events, self._shown.tick)
         self._own = Own(self, self._shown, self.feed)
         self._agents = Agents(self, self._shown, self.feed, self._answer)
