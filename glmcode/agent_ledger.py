@@ -71,6 +71,7 @@ class AgentLedger:
             self.ledger = Ledger(earlier_line(line or {}, self._policy))
         else:
             self.ledger = Ledger(earlier_head(_read(self._path), self._head(request)))
+        self.ledger.totals.head = len(self._client.head_ids(self._transcript))
 
     @property
     def _path(self) -> Path:

@@ -1,4 +1,4 @@
-"""`glmcode batch`: many tasks one after another, each a run of its own, resumable after a kill.
+"""`glmcode batch`: many tasks, each a run of its own, resumable after a kill.
 
 Each task is a `glmcode -p` in a process of its own, so that nothing that happens to one reaches the
 next. That process holds the batch's lock as well, and is told to end when the batch is killed: a
@@ -8,32 +8,31 @@ worktrees are asked for.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
-import json
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glmcode.batch_progress import Progress, say
+from glmcode.batch_running import DiskFull, Running, Settings
+from glmcode.batch_summary import summary
 from glmcode.batch_tasks import BatchError, Output, Task, read_tasks
-from glmcode.batch_worktree import WorktreeError, base_commit, make, patch, remove
-from glmcode.exits import Exit
-from glmcode.repl.clean import one_line, visible
+from glmcode.batch_worktree import WorktreeError
+from glmcode.exits import Exit, fault_words
 
 if TYPE_CHECKING:
     import argparse
 
-LOCK_S = 20.0
+    from glmcode.base.settings import EngineSettings
+
+LOCK_S = 40.0
 """How long the last run of a batch that was killed may take to end."""
-END_S = 20.0
-"""How long a run may take to end after it was told to."""
-LATER = (Exit.UNAVAILABLE, Exit.INTERRUPTED, Exit.TERMINATED, -signal.SIGKILL)
-"""Codes of a run that says nothing about its task: it is not done, and --resume tries it again."""
+MOST_JOBS = 256
 
 
 def run_batch(argv: list[str]) -> int:
@@ -47,15 +46,19 @@ def run_batch(argv: list[str]) -> int:
     try:
         return _Batch(given, rest).run()
     except (BatchError, UsageError) as error:
-        return _say(f"{error}\ntry: glmcode batch --help", Exit.USAGE)
+        return _said(f"{error}\ntry: glmcode batch --help", Exit.USAGE)
     except WorktreeError as error:
-        return _say(str(error), Exit.ERROR)
+        return _said(str(error), Exit.ERROR)
+    except DiskFull as error:
+        return _said(f"{error}: free some; --resume goes on", Exit.ERROR)
     except OSError as error:
-        return _say(f"{error.filename or given.file}: {error.strerror or error}", Exit.ERROR)
+        return _said(_os_words(error, given.file), Exit.ERROR)
     except KeyboardInterrupt:
-        return _say("interrupted; --resume goes on", Exit.INTERRUPTED)
-    except _Terminated:
-        return _say("terminated; --resume goes on", Exit.TERMINATED)
+        return _said("interrupted; --resume goes on", Exit.INTERRUPTED)
+    except _Stopped as stopped:
+        if stopped.number == signal.SIGINT:
+            return _said("interrupted; --resume goes on", Exit.INTERRUPTED)
+        return _said("terminated; --resume goes on", Exit.TERMINATED)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -64,36 +67,46 @@ def build_parser() -> argparse.ArgumentParser:
 
     parser = Parser(
         prog="glmcode batch",
-        description="Many tasks one after another. FILE has one JSON object a line: prompt, and if "
-        "wanted id, cwd, permission_mode, allowed_tools, disallowed_tools, max_turns, "
-        "max_output_tokens, time_limit, model, system_prompt, append_system_prompt.",
+        description="Many tasks, each a run of its own. FILE has one JSON object a line: prompt, "
+        "and if wanted id, cwd, permission_mode, allowed_tools, disallowed_tools, max_turns, "
+        "max_output_tokens, time_limit, model, system_prompt, append_system_prompt; with "
+        "--worktrees also repo (a folder of another repository) and base (a commit).",
         epilog="Options of a run (--profile, --base-url, --permission-mode, --output-schema, ...) "
         "and -C are those of `glmcode --help`, for every task. Exit code 1: some task failed; 75: "
         "none did, but some could not be tried.",
         allow_abbrev=False,
     )
-    parser.add_argument("file", metavar="FILE", help="the tasks, as JSONL")
-    parser.add_argument(
-        "--output", metavar="DIR", help="where results go; else FILE's name and .out, beside it"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("file", metavar="FILE", help="the tasks, as JSONL")
+    add("--output", metavar="DIR", help="where results go; else FILE's name and .out, beside it")
+    add(
         "--worktrees",
         action="store_true",
         help="each task in a git worktree of its own, at the commit of HEAD; its changes become "
         "a patch, and nothing else stays",
     )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on: tasks that have a result are not run again"
+    add(
+        "--jobs",
+        metavar="N|auto",
+        default="auto",
+        help="so many tasks at once; auto (default): as many as the engine serves at once with "
+        "--worktrees, else one",
+    )
+    add("--resume", action="store_true", help="go on: tasks that have a result are not run again")
+    add(
+        "--retry-failed",
+        action="store_true",
+        help="with --resume: but those that failed are",
     )
     return parser
 
 
-class _Terminated(BaseException):
-    """SIGTERM or SIGHUP came."""
+class _Stopped(BaseException):
+    """A signal came."""
 
-
-def _terminated(number: int, frame: object) -> None:
-    raise _Terminated
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 class _Batch:
@@ -110,30 +123,30 @@ class _Batch:
             raise UsageError(f"one FILE, please (got {arguments.prompt!r} as well)")
         if arguments.resume or arguments.last_message_file or arguments.output_format != "text":
             raise UsageError("-c, -r, -o and --output-format are not for a batch")
+        if given.retry_failed and not given.resume:
+            raise UsageError("--retry-failed goes with --resume")
+        for task in self.tasks:
+            if not given.worktrees and (task.repo or task.base):
+                raise UsageError(f"the task {task.id} has a repo or a base: add --worktrees")
         self.workspace = arguments.workspace
-        self.output = Output(folder)
+        self.output = Output(folder.parent.resolve() / folder.name)
         self.worktrees: bool = given.worktrees
         self.resume: bool = given.resume
-        self.root, self.base = self.workspace, ""
+        self.again: bool = given.retry_failed
+        self.jobs = _jobs(given.jobs, arguments.engine, given.worktrees)
 
     def run(self) -> int:
         self.output.make()
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-                signal.signal(number, _terminated)
-        self.lock = self._locked()
+        lock = self._locked()
         try:
             if self.output.any_done() and not self.resume:
                 raise BatchError(
                     f"{self.output.folder} holds results: add --resume to go on, or give another "
                     "--output"
                 )
-            if self.worktrees:
-                self.root, now = base_commit(self.workspace)
-                self.base = self.output.base(now)
-            return self._all()
+            return self._all(lock)
         finally:
-            os.close(self.lock)
+            os.close(lock)
 
     def _locked(self) -> int:
         """The lock of the output folder, which a run of a batch that was killed may still hold."""
@@ -152,109 +165,85 @@ class _Batch:
                     ) from error
                 time.sleep(0.1)
 
-    def _all(self) -> int:
-        records: dict[str, Mapping[str, Any]] = {}
-        done = [task for task in self.tasks if self.output.done(task) is not None]
+    def _all(self, lock: int) -> int:
+        done = {task.id: one for task in self.tasks if (one := self._done(task)) is not None}
         if done:
-            _say(f"{len(done)} of {len(self.tasks)} tasks are done already", 0)
-        for number, task in enumerate(self.tasks, 1):
-            record = self.output.done(task)
-            if record is None:
-                where = f"[{number}/{len(self.tasks)}] {task.id}"
-                _say(f"{where}: {one_line(task.prompt, 70)}", 0)
-                record = self._one(task)
-                _say(f"{where}: {_told(record)}", 0)
-            records[task.id] = record
-        return self._summary(records)
-
-    def _one(self, task: Task) -> Mapping[str, Any]:
-        """Run one task and keep what came of it. Raises OSError, WorktreeError."""
-        place = self.output.folder / "worktrees" / task.id
-        try:
-            if self.worktrees:
-                make(self.root, self.base, place)
-            result = self._ran(task, self._folder(task, place))
-        except (WorktreeError, BatchError) as error:
-            result = {"exit_code": int(Exit.ERROR), "is_error": True, "error": str(error)}
-        record: dict[str, Any] = {"v": 1, "id": task.id, "task": task.digest, "result": result}
-        if result["exit_code"] in LATER:
-            return record
-        if self.worktrees and place.is_dir():
-            try:
-                self.output.keep(f"patches/{task.id}.patch", patch(place, self.base))
-                record |= {"base": self.base, "patch": f"patches/{task.id}.patch"}
-            except WorktreeError as error:
-                result |= {"exit_code": int(Exit.ERROR), "is_error": True, "error": str(error)}
-        self.output.keep_json(f"results/{task.id}.json", record)
-        if self.worktrees:
-            remove(self.root, place)
-        return record
-
-    def _folder(self, task: Task, place: Path) -> Path:
-        """Where a task works. Raises BatchError."""
-        inner = self.workspace.relative_to(self.root) if self.worktrees else Path()
-        start = place / inner if self.worktrees else self.workspace
-        folder = (start / task.cwd).resolve()
-        if not folder.is_dir():
-            raise BatchError(f"its folder {task.cwd} is not there")
-        if self.worktrees and not folder.is_relative_to(place.resolve()):
-            raise BatchError(f"its folder {task.cwd} lies outside of the worktree")
-        return folder
-
-    def _ran(self, task: Task, folder: Path) -> dict[str, Any]:
-        """The result of the run. Raises OSError, and what a signal raises."""
-        words = ["-p", "--output-format", "json", *self.rest, *task.words, "--cd", str(folder)]
-        command = [sys.executable, "-m", "glmcode", *words, "--", task.prompt]
-        began = time.monotonic()
-        log = self.output.folder / "logs" / f"{task.id}.log"
-        with log.open("wb") as file:
-            child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=file,
-                cwd=self.workspace,
-                pass_fds=(self.lock,),
-                preexec_fn=_ends_with_us(),
-            )
-            try:
-                told, _ = child.communicate()
-            except BaseException:
-                _end(child)
-                raise
-        try:
-            result = json.loads(told)
-            if isinstance(result, dict) and isinstance(result.get("exit_code"), int):
-                return result
-        except ValueError:
-            pass
-        return {
-            "exit_code": child.returncode or int(Exit.ERROR),
-            "is_error": True,
-            "error": f"the run ended without a result; {log} tells what it said",
-            "duration_ms": round((time.monotonic() - began) * 1000),
-        }
-
-    def _summary(self, records: Mapping[str, Mapping[str, Any]]) -> int:
-        codes = Counter(int(one["result"]["exit_code"]) for one in records.values())
-        later = sum(codes[code] for code in LATER)
-        good = codes[Exit.DONE] + codes[Exit.UNANSWERED]
-        failed = len(records) - good - later
-        code = Exit.ERROR if failed else Exit.UNAVAILABLE if later else Exit.DONE
-        tasks = {
-            name: {key: one["result"].get(key) for key in ("exit_code", "subtype", "error")}
-            for name, one in records.items()
-        }
-        counted = {str(one): number for one, number in sorted(codes.items())}
-        self.output.keep_json(
-            "summary.json",
-            {"v": 1, "exit_code": int(code), "exit_codes": counted, "tasks": tasks},
+            say(f"{len(done)} of {len(self.tasks)} tasks are done already")
+        jobs = max(1, min(self.jobs, len(self.tasks) - len(done)))
+        if jobs > 1:
+            say(f"{jobs} tasks at once")
+        settings = Settings(
+            words=self.rest,
+            workspace=self.workspace,
+            worktrees=self.worktrees,
+            jobs=jobs,
+            lock=lock,
         )
-        parts = ", ".join(f"exit code {one}: {number}" for one, number in counted.items())
-        open_ = f"; {later} could not be tried: --resume does" if later else ""
-        text = f"{good} of {len(records)} tasks done, {failed} failed ({parts}){open_}\n"
-        sys.stdout.write(f"{text}{self.output.folder}\n")
+        progress = Progress(len(self.tasks), jobs)
+        running = Running(self.tasks, self.output, settings, progress)
+        asyncio.run(_until_told(running, done))
+        code, text = summary(self.tasks, running.records, self.output)
+        sys.stdout.write(text)
         return code
+
+    def _done(self, task: Task) -> Mapping[str, Any] | None:
+        record = self.output.done(task)
+        failed = record is not None and record["result"]["exit_code"] not in (0, Exit.UNANSWERED)
+        return None if failed and self.again else record
+
+
+async def _until_told(running: Running, done: Mapping[str, Mapping[str, Any]]) -> None:
+    """Run until all is done, or a signal comes. Raises _Stopped, and what `all` does."""
+    loop = asyncio.get_running_loop()
+    work = asyncio.ensure_future(running.all(done))
+    told: list[int] = []
+
+    def stop(number: int) -> None:
+        if not told:  # the runs are being ended: a second signal would leave them alone
+            told.append(number)
+            work.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            loop.add_signal_handler(number, stop, number)
+    try:
+        await work
+    except asyncio.CancelledError:
+        if told:
+            raise _Stopped(told[0]) from None
+        raise
+
+
+def _jobs(given: str, engine: EngineSettings, worktrees: bool) -> int:
+    """How many tasks at once. Raises UsageError."""
+    from glmcode.cli_options import UsageError
+
+    if given == "auto":
+        return _seats(engine) if worktrees else 1
+    if not given.isdecimal() or not 1 <= int(given) <= MOST_JOBS:
+        raise UsageError(f"--jobs {given}: a number from 1 to {MOST_JOBS}, or auto")
+    return int(given)
+
+
+def _seats(engine: EngineSettings) -> int:
+    """How many requests the engine serves at once: as it runs, or as its profile says; 1 where
+    nobody knows."""
+    from glmcode.engine.attach import EngineUnavailable, engine_status
+    from glmcode.engine.default import machine_profile
+    from glmcode.engine.profile import ProfileError, load_profile
+
+    name = engine.profile or machine_profile()
+    if engine.base_url or name is None:
+        return 1
+    try:
+        profile = load_profile(name)
+        if not profile.base_url:
+            status = engine_status(profile)
+            if status.up:
+                return min(status.seats, MOST_JOBS)
+        return min(profile.seats, MOST_JOBS)
+    except (ProfileError, EngineUnavailable):
+        return 1  # each task says what is wrong
 
 
 def _absolute(rest: Sequence[str]) -> list[str]:
@@ -270,43 +259,13 @@ def _absolute(rest: Sequence[str]) -> list[str]:
     return words
 
 
-def _told(record: Mapping[str, Any]) -> str:
-    result = record["result"]
-    code = result["exit_code"]
-    if code not in (Exit.DONE, Exit.UNANSWERED):
-        return f"exit code {code}: {one_line(str(result.get('error', '')), 200)}"
-    usage = result.get("usage", {})
-    cached = usage.get("cache_read_input_tokens", 0)
-    prompt = cached + usage.get("input_tokens", 0)
-    share = f", {100 * cached / prompt:.0f} % of {prompt:,} prompt tokens cached" if prompt else ""
-    seconds = result.get("duration_ms", 0) / 1000
-    denied = ", something was not allowed" if code == Exit.UNANSWERED else ""
-    return f"done in {result.get('num_turns', 0)} steps, {seconds:.1f} s{share}{denied}"
+def _os_words(error: OSError, file: str) -> str:
+    words = fault_words(error)
+    if words.startswith("a fault in"):
+        return f"{error.filename or file}: {error.strerror or error}"
+    return f"{error.filename or file}: {words}; --resume goes on"
 
 
-def _ends_with_us() -> Any:
-    """What a run does before it begins: it will be told to end when this process is killed."""
-    if not sys.platform.startswith("linux"):
-        return None
-    import ctypes
-
-    tell = ctypes.CDLL(None).prctl
-    return lambda: tell(1, signal.SIGTERM)
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Tell a run to end, and see that it does; its result is not wanted any more."""
-    child.terminate()
-    try:
-        child.communicate(timeout=END_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.communicate()
-
-
-def _say(text: str, code: int) -> int:
-    try:
-        os.write(2, f"glmcode: {visible(text)}\n".encode("utf-8", "replace"))
-    except OSError:
-        pass
+def _said(text: str, code: int) -> int:
+    say(text)
     return code

@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ _FLAGS = {
     "time_limit": "--time-limit",
 }
 _RULES = {"allowed_tools": "--allowed-tools", "disallowed_tools": "--disallowed-tools"}
-KEYS = ("id", "prompt", "cwd", *_FLAGS, *_RULES)
+KEYS = ("id", "prompt", "cwd", "repo", "base", *_FLAGS, *_RULES)
 
 
 class BatchError(Exception):
@@ -40,12 +41,15 @@ class BatchError(Exception):
 class Task:
     """One line of the file. cwd: relative to the workspace. words: its own options of a run.
 
-    digest: of the line's values; a result holds it, so that a line that changed is noticed.
+    repo and base: another repository and commit for its worktree, "" for the batch's. digest: of
+    the line's values; a result holds it, so that a line that changed is noticed.
     """
 
     id: str
     prompt: str
     cwd: str
+    repo: str
+    base: str
     words: tuple[str, ...]
     digest: str
 
@@ -67,9 +71,10 @@ def read_tasks(path: Path) -> list[Task]:
             task = _task(json.loads(line), f"{number:04}")
         except (ValueError, RecursionError) as error:
             raise BatchError(f"{where}: {error}") from error
-        if task.id in tasks:
+        name = task.id.casefold()  # not every disk tells them apart
+        if name in tasks:
             raise BatchError(f"{where}: the id {task.id} is there twice")
-        tasks[task.id] = task
+        tasks[name] = task
     if not tasks:
         raise BatchError(f"{path} holds no task")
     return list(tasks.values())
@@ -81,13 +86,14 @@ def _task(value: Any, number: str) -> Task:
         raise ValueError('a task is an object, such as {"id": "a", "prompt": "..."}')
     if unknown := sorted(value.keys() - set(KEYS)):
         raise ValueError(f"unknown key {unknown[0]!r} (a task has: {', '.join(KEYS)})")
-    name, prompt, cwd = value.get("id", number), value.get("prompt"), value.get("cwd", "")
+    name, prompt = value.get("id", number), value.get("prompt")
     if not isinstance(name, str) or not _ID.fullmatch(name):
         raise ValueError(f"the id {name!r:.60} is no name of a file: letters, digits, . _ -")
     if not isinstance(prompt, str) or not prompt.strip():
         raise ValueError("a task needs a prompt")
-    if not isinstance(cwd, str):
-        raise ValueError("cwd is the name of a folder")
+    for key in ("cwd", "repo", "base"):
+        if not isinstance(value.get(key, ""), str) or "\0" in value.get(key, ""):
+            raise ValueError(f"{key} is the name of a {'commit' if key == 'base' else 'folder'}")
     words = [f"{flag}={value[key]}" for key, flag in _FLAGS.items() if key in value]
     for key, flag in _RULES.items():
         rules = value.get(key, [])
@@ -96,7 +102,14 @@ def _task(value: Any, number: str) -> Task:
         words += [f"{flag}={rule}" for rule in rules]
     whole = json.dumps({**value, "id": name}, sort_keys=True)
     digest = hashlib.sha256(whole.encode("utf-8", "replace")).hexdigest()
-    return Task(id=name, prompt=prompt, cwd=cwd, words=tuple(words), digest=digest)
+    cwd, repo, base = (value.get(key, "") for key in ("cwd", "repo", "base"))
+    return Task(
+        id=name, prompt=prompt, cwd=cwd, repo=repo, base=base, words=tuple(words), digest=digest
+    )
+
+
+def _is_result(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("exit_code"), int)
 
 
 class Output:
@@ -112,7 +125,8 @@ class Output:
         (self.folder / ".gitignore").write_bytes(b"*\n")
 
     def done(self, task: Task) -> Mapping[str, Any] | None:
-        """The task's record, where it is done. Raises BatchError where it was another task."""
+        """The task's record, where it is done. Raises BatchError where it was another task, or
+        the record is none."""
         path = self.folder / "results" / f"{task.id}.json"
         try:
             record = json.loads(load(path, MOST_BYTES).data)
@@ -120,24 +134,32 @@ class Output:
             return None
         except ValueError as error:
             raise BatchError(f"{path} is no record of a batch: remove it") from error
-        if not isinstance(record, dict) or record.get("task") != task.digest:
+        if not isinstance(record, dict) or not _is_result(record.get("result")):
+            raise BatchError(f"{path} is no record of a batch: remove it")
+        if record.get("task") != task.digest:
             raise BatchError(
                 f"the task {task.id} is not the one that was done (in {path}): give it another "
                 "id, or remove that record"
             )
         return record
 
-    def base(self, now: str) -> str:
-        """The commit at which the batch began, kept from its first run on. Raises OSError."""
+    def base(self, root: Path, now: str) -> str:
+        """The commit of a repository at which the batch began, kept from its first run on.
+
+        Raises BatchError, OSError.
+        """
         path = self.folder / "batch.json"
+        kept: dict[str, str] = {}
         try:
-            kept = json.loads(load(path, MOST_BYTES).data)["base"]
+            kept = dict(json.loads(load(path, MOST_BYTES).data)["bases"])
         except FileFault:
-            self.keep_json("batch.json", {"v": 1, "base": now})
-            return now
+            pass
         except (ValueError, LookupError, TypeError) as error:
             raise BatchError(f"{path} is none of a batch: remove it") from error
-        return str(kept)
+        if str(root) not in kept:
+            kept[str(root)] = now
+            self.keep_json("batch.json", {"v": 1, "bases": kept})
+        return str(kept[str(root)])
 
     def any_done(self) -> bool:
         """Whether some batch left results here."""
@@ -147,11 +169,16 @@ class Output:
         """Write a file so that it is whole or not there, also after a power cut. Raises OSError."""
         path = self.folder / name
         temporary = path.with_name(f".{path.name}.new")
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
         descriptor = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -13,8 +13,8 @@ usage:
   glmcode hook install|uninstall|list|run [NAME...]
                                         hooks of git: review of commits and pushes, messages
   glmcode commit-message                a message for what is staged
-  glmcode batch FILE.jsonl [--output DIR] [--worktrees] [--resume]
-                                        many tasks one after another, each with its own result
+  glmcode batch FILE.jsonl [--output DIR] [--worktrees] [--jobs N|auto] [--resume]
+                                        many tasks, each a run with its own result and patch
   glmcode sessions list|show|export|rm  the conversations that were had
   glmcode undo [N] [--list|--to ID|--redo] [--dry-run] [--yes] [--force]
                                         take back what the last turns changed in this folder

@@ -3,62 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.batch_kit import Batch, git
 from tests.fake_engine import FakeEngine, Reply
 
 WRITE = {"name": "Write", "arguments": {"file_path": "new.bin", "content": "new\n"}}
 ADD = [Reply(calls=[WRITE]), Reply(text="Written.")]
-
-
-def git(folder: Path, *words: str) -> str:
-    command = ["git", "-c", "user.name=t", "-c", "user.email=t@t", *words]
-    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
-
-
-class Batch:
-    def __init__(self, tmp_path: Path) -> None:
-        self.work = tmp_path / "work"
-        self.work.mkdir()
-        (self.work / "a.py").write_bytes(b"x = 1\n")
-        git(self.work, "init", "-q")
-        git(self.work, "add", "-A")
-        git(self.work, "commit", "-qm", "first")
-        self.file = tmp_path / "tasks.jsonl"
-        self.out = tmp_path / "tasks.out"
-        self.environment = {**os.environ, "GLMCODE_HOME": str(tmp_path / "home")}
-
-    def tasks(self, *tasks: dict[str, Any]) -> None:
-        self.file.write_text("".join(json.dumps(task) + "\n" for task in tasks))
-
-    def start(self, engine: FakeEngine, *words: str) -> subprocess.Popen[str]:
-        server = ["--base-url", engine.base_url, "--protocol", "chat", "-m", "glm"]
-        return subprocess.Popen(
-            [sys.executable, "-m", "glmcode", "batch", str(self.file), *server, *words],
-            cwd=self.work,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, engine: FakeEngine, *words: str) -> tuple[int, str, str]:
-        ran = self.start(engine, *words)
-        stdout, stderr = ran.communicate(timeout=120)
-        return ran.returncode, stdout, stderr
-
-    def record(self, name: str) -> dict[str, Any]:
-        value: dict[str, Any] = json.loads((self.out / "results" / f"{name}.json").read_text())
-        return value
 
 
 @pytest.fixture
@@ -80,7 +36,7 @@ def test_a_task_in_a_worktree_becomes_a_patch_and_leaves_nothing_else(batch: Bat
         code, stdout, stderr = batch.run(engine, "--worktrees", "-y")
     assert code == 0, stderr
     assert stdout.startswith("2 of 2 tasks done, 0 failed (exit code 0: 2)\n")
-    assert "[2/2] two: done in 1 steps" in stderr
+    assert "[2/2] two: done in 1 steps" in stderr and "left" in stderr
     assert (batch.work / ".git" / "index").read_bytes() == index
     assert {path.name for path in batch.work.iterdir()} == {".git", "a.py"}
     assert git(batch.work, "worktree", "list").count("\n") == 1
@@ -178,6 +134,9 @@ def test_a_task_whose_engine_was_not_there_is_not_done_and_a_changed_one_is_refu
         ('{"prompt": " "}', "needs a prompt"),
         ('{"prompt": "x", "promt": "y"}', "unknown key 'promt'"),
         ('{"id": "a", "prompt": "x"}\n{"id": "a", "prompt": "x"}', "line 2: the id a is there"),
+        ('{"id": "a", "prompt": "x"}\n{"id": "A", "prompt": "x"}', "line 2: the id A is there"),
+        ('{"prompt": "x"}\n{"prompt": "x", "base": 1}', "line 2: base is the name of a commit"),
+        ('{"prompt": "x", "repo": "a\\u0000b"}', "repo is the name of a folder"),
     ],
 )
 def test_a_file_that_is_wrong_is_a_usage_error_before_anything_runs(

@@ -139,10 +139,14 @@ def _common(one: Sequence[int], other: Sequence[int]) -> int:
 class Totals:
     """Sums over requests. causes: cause -> [requests, tokens computed again].
 
-    again_s: an estimate, None where no speed is known.
+    again_s: an estimate, None where no speed is known. head: tokens of the preamble (0 where
+    they are not known, in `chat`), and head_cached those of them that the first request found in
+    the cache (None: not reported).
     """
 
     requests: int = 0
+    head: int = 0
+    head_cached: int | None = None
     prompt: int = 0
     cached: int = 0
     expected: int = 0
@@ -159,6 +163,7 @@ class Totals:
             "expected_tokens": self.expected,
             "again_tokens": self.again,
             "again_s": None if self.again_s is None else round(self.again_s, 3),
+            "preamble": {"tokens": self.head, "cached_tokens": self.head_cached},
             "causes": [
                 {"cause": cause, "requests": requests, "again_tokens": tokens}
                 for cause, (requests, tokens) in self.causes.items()
@@ -244,6 +249,8 @@ class Ledger:
     def _add(self, request: RequestFinished) -> None:
         totals = self.totals
         totals.requests += 1
+        if totals.requests == 1 and request.cached_tokens is not None:
+            totals.head_cached = min(request.cached_tokens, totals.head)
         totals.prompt += request.prompt_tokens
         totals.cached += request.cached_tokens or 0
         totals.expected += request.expected

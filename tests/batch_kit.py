@@ -1,0 +1,62 @@
+"""A batch over a small repository against a scripted server, as tests start it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.fake_engine import FakeEngine
+
+
+def git(folder: Path, *words: str) -> str:
+    command = ["git", "-c", "user.name=t", "-c", "user.email=t@t", *words]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+class Batch:
+    def __init__(self, tmp_path: Path) -> None:
+        self.work = tmp_path / "work"
+        self.work.mkdir()
+        (self.work / "a.py").write_bytes(b"x = 1\n")
+        git(self.work, "init", "-q")
+        git(self.work, "add", "-A")
+        git(self.work, "commit", "-qm", "first")
+        self.file = tmp_path / "tasks.jsonl"
+        self.out = tmp_path / "tasks.out"
+        self.environment = {**os.environ, "GLMCODE_HOME": str(tmp_path / "home")}
+
+    def tasks(self, *tasks: dict[str, Any]) -> None:
+        self.file.write_text("".join(json.dumps(task) + "\n" for task in tasks))
+
+    def start(
+        self, engine: FakeEngine | None, *words: str, safe: bool = False, **more: Any
+    ) -> subprocess.Popen[str]:
+        server: list[str] = []
+        if engine is not None:
+            server = ["--base-url", engine.base_url, "--protocol", "chat", "-m", "glm"]
+        command = [sys.executable, *(["-P"] if safe else []), "-m", "glmcode", "batch"]
+        return subprocess.Popen(
+            [*command, str(self.file), *server, *words],
+            cwd=self.work,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **more,
+        )
+
+    def run(
+        self, engine: FakeEngine | None, *words: str, safe: bool = False, **more: Any
+    ) -> tuple[int, str, str]:
+        ran = self.start(engine, *words, safe=safe, **more)
+        stdout, stderr = ran.communicate(timeout=120)
+        return ran.returncode, stdout, stderr
+
+    def record(self, name: str) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads((self.out / "results" / f"{name}.json").read_text())
+        return value
