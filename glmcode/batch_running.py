@@ -80,7 +80,8 @@ class Running:
             await asyncio.gather(*workers)
         finally:
             for one in (*workers, ticking):
-                one.cancel()
+                if not one.cancelling():  # a second time would break off the clearing up
+                    one.cancel()
             await asyncio.gather(*workers, ticking, return_exceptions=True)
             self.progress.close()
 

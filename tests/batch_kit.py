@@ -9,12 +9,32 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.fake_engine import FakeEngine
+from tests.fake_engine import FakeEngine, Reply, Seen
 
 
 def git(folder: Path, *words: str) -> str:
     command = ["git", "-c", "user.name=t", "-c", "user.email=t@t", *words]
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+class Diligent(FakeEngine):
+    """Answers each conversation by what it says: first a command, then the end.
+
+    The command appends the task's last line to a.py. delay: seconds of each answer.
+    """
+
+    def __init__(self, delay: float = 0.0) -> None:
+        super().__init__([])
+        self.delay = delay
+
+    def _step(self, seen: Seen) -> Reply:
+        messages = seen.json["messages"]
+        prompt = next(m for m in reversed(messages) if m["role"] == "user")["content"]
+        if messages[-1]["role"] == "tool":
+            return Reply(text=f"Done: {prompt.splitlines()[-1]}.", delay=self.delay)
+        command = f"echo '{prompt.splitlines()[-1]}' >> a.py"
+        call = {"name": "Bash", "arguments": {"command": command}}
+        return Reply(calls=[call], delay=self.delay)
 
 
 class Batch:

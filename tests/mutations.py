@@ -1222,10 +1222,45 @@ MUTATIONS = (
     ),
     Mutation(
         name="a task of a batch is not done twice",
-        file="glmcode/batch_command.py",
-        old="if record is None:",
-        new="if True:",
+        file="glmcode/batch_running.py",
+        old="if task.id in done:",
+        new="if False:",
         tests=("tests/test_batch.py",),
+    ),
+    Mutation(
+        name="the first task of a batch is answered alone",
+        file="glmcode/batch_running.py",
+        old="            await self._answered.wait()",
+        new="            pass",
+        tests=("tests/test_batch_jobs.py",),
+    ),
+    Mutation(
+        name="a patch does not go by what git is set to",
+        file="glmcode/batch_worktree.py",
+        old='"--src-prefix=a/", "--dst-prefix=b/", "--unified=3"',
+        new='"--unified=3"',
+        tests=("tests/test_batch_patches.py",),
+    ),
+    Mutation(
+        name="a patch is made against the first index, not what the task left",
+        file="glmcode/batch_worktree.py",
+        old='            "GIT_DIR": str(self._records[place]),\n',
+        new="",
+        tests=("tests/test_batch_patches.py",),
+    ),
+    Mutation(
+        name="what a killed batch left of a worktree goes when it is resumed",
+        file="glmcode/batch_worktree.py",
+        old="                if ours.fullmatch(record.name) and not _lives(record):",
+        new="                if False:",
+        tests=("tests/test_batch_kills.py",),
+    ),
+    Mutation(
+        name="nothing of the folder that a batch works on is imported",
+        file="glmcode/batch_process.py",
+        old='*(sys.executable, "-P", "-c"',
+        new='*(sys.executable, "-c"',
+        tests=("tests/test_batch_jobs.py",),
     ),
 )
 
