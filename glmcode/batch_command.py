@@ -33,6 +33,13 @@ if TYPE_CHECKING:
 LOCK_S = 40.0
 """How long the last run of a batch that was killed may take to end."""
 MOST_JOBS = 256
+_FILES = (
+    "--output-schema",
+    "--add-dir",
+    "--system-prompt-file",
+    "--append-system-prompt-file",
+)
+"""Options of a run that name a file or folder."""
 
 
 def run_batch(argv: list[str]) -> int:
@@ -251,9 +258,9 @@ def _absolute(rest: Sequence[str]) -> list[str]:
     words: list[str] = []
     for word in rest:
         flag, equals, value = word.partition("=")
-        if equals and flag in ("--output-schema", "--add-dir"):
+        if equals and flag in _FILES:
             word = f"{flag}={Path(value).expanduser().absolute()}"
-        elif words and words[-1] in ("--output-schema", "--add-dir"):
+        elif words and words[-1] in _FILES:
             word = str(Path(word).expanduser().absolute())
         words.append(word)
     return words
