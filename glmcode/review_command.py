@@ -24,7 +24,14 @@ from glmcode.review.diff import DiffError, parse_diff
 from glmcode.review.findings import Judged
 from glmcode.review.formats import FORMATS, Told, shown
 from glmcode.review.git import GitError
-from glmcode.review.judging import Judge, Review, keep_review, kept_review, review_key
+from glmcode.review.judging import (
+    Judge,
+    Review,
+    keep_review,
+    kept_review,
+    model_key,
+    review_key,
+)
 from glmcode.review.source import Asked, Source, get_diff
 
 if TYPE_CHECKING:
@@ -42,7 +49,11 @@ def run_review(argv: list[str]) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else Exit.USAGE
     try:
-        arguments = parse_arguments(["-p", *rest, "--", "review"])
+        arguments = parse_arguments(["-p", *rest])
+        if (named := arguments.prompt) is not None:
+            if given.staged or given.base or given.pr_file:
+                raise UsageError(f"{named}: one thing is reviewed at a time")
+            given.base = named
         return _run(given, arguments)
     except UsageError as error:
         return _say(f"{error}\ntry: glmcode review --help", Exit.USAGE)
@@ -66,16 +77,18 @@ def build_parser() -> argparse.ArgumentParser:
 
     parser = Parser(
         prog="glmcode review",
+        usage="%(prog)s [RANGE | --staged | --base REF | --pr-file FILE] [--format FORMAT] [...]",
         description="What is wrong with a change. Without an option: what is staged, else what is "
         "changed.",
-        epilog="Options of the engine (--profile, --base-url, -m, --set, ...) and -C are those of "
-        "`glmcode --help`. Exit code 4: the verdict is block.",
+        epilog="RANGE is A..B, A...B, or a revision as with --base. Options of the "
+        "engine (--profile, --base-url, -m, --set, ...) and -C are those of `glmcode --help`. Exit "
+        "code 4: the verdict is block.",
         allow_abbrev=False,
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--staged", action="store_true", help="what would be committed now")
     what.add_argument(
-        "--base", metavar="REF", help="what HEAD changed since it left REF; or a range A..B, A...B"
+        "--base", metavar="REF", help="what HEAD changed since it left REF; or a range"
     )
     what.add_argument("--pr-file", metavar="FILE", help="a diff in a file, as git or diff -u make")
     parser.add_argument("--format", choices=FORMATS, default="text", help="as what it is printed")
@@ -96,7 +109,7 @@ def _run(given: argparse.Namespace, arguments: Arguments) -> int:
     files = parse_diff(source.data)
     if not files and source.data.strip():
         raise DiffError(f"{source.what}: there is no diff in it")
-    key = review_key(source.data, model_key(arguments))
+    key = review_key(files, model_key(arguments.engine))
     kept = None if given.fresh or not files else kept_review(key)
     if kept is not None:
         review, known = Review(kept, len(files), 0, Usage()), True
@@ -105,7 +118,7 @@ def _run(given: argparse.Namespace, arguments: Arguments) -> int:
     else:
         deadline = began + given.deadline if given.deadline else None
         review, known = asyncio.run(_judge(arguments, source, deadline)), False
-        if not review.judged.left_out:
+        if review.judged.lasting:
             keep_review(key, review.judged)
     return _print(given.format, review, source, known=known, seconds=time.monotonic() - began)
 
@@ -120,21 +133,6 @@ async def _judge(arguments: Arguments, source: Source, deadline: float | None) -
         return await judge.review(parse_diff(source.data))
     finally:
         await client.close()
-
-
-def model_key(arguments: Arguments) -> str:
-    """Who judges, as far as it is known without asking."""
-    engine = arguments.engine
-    if engine.base_url:
-        return f"{engine.base_url} {engine.model}"
-    from glmcode.engine.default import machine_profile
-    from glmcode.engine.profile import ProfileError, load_profile
-
-    name = engine.profile or machine_profile() or ""
-    try:
-        return f"{name} {load_profile(name).digest()}" if name else ""
-    except ProfileError:
-        return name
 
 
 def _print(form: str, review: Review, source: Source, *, known: bool, seconds: float) -> int:

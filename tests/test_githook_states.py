@@ -655,6 +655,69 @@ def case_only_rename_and_gitattributes_binary(repo: Repository) -> Commit:
 
 
 @state
+def pathspecs_by_environment(repo: Repository) -> Commit:
+    changed(repo)
+    return Commit(environment={"GIT_LITERAL_PATHSPECS": "1", "GIT_ICASE_PATHSPECS": "0"})
+
+
+@state
+def worktree_with_settings_of_its_own(repo: Repository) -> Commit:
+    first(repo)
+    other = repo.folder / "tree"
+    repo.git("worktree", "add", "-q", str(other))
+    repo.git("config", "extensions.worktreeConfig", "true")
+    repo.git("config", "--worktree", "core.hooksPath", "own", cwd=other)
+    repo.git("config", "--worktree", "diff.external", program(repo), cwd=other)
+    (other / "b.py").write_text("y = 1\n")
+    repo.git("add", "b.py", cwd=other)
+    return Commit(cwd=other)
+
+
+@state
+def picked_and_not_committed(repo: Repository) -> Commit:
+    first(repo)
+    repo.git("checkout", "-q", "-b", "side")
+    repo.stage("b.py", "side = 1\n")
+    repo.git("commit", "-q", "-m", "side")
+    repo.git("checkout", "-q", "main")
+    repo.git("cherry-pick", "-n", "side")
+    return Commit()
+
+
+@state
+def mails_that_are_applied(repo: Repository) -> Commit:
+    first(repo)
+    repo.git("checkout", "-q", "-b", "side")
+    repo.stage("b.py", "side = 1\n")
+    repo.git("commit", "-q", "-m", "side")
+    tree = repo.head_tree()
+    mail = repo.folder / "mail"
+    mail.write_text(repo.git("format-patch", "-1", "--stdout").stdout)
+    repo.git("checkout", "-q", "main")
+    return Commit(("am", "-q", str(mail)), tree=tree, quiet=True, asked=0)
+
+
+@state
+def put_aside(repo: Repository) -> Commit:
+    changed(repo)
+    return Commit(("stash", "push", "-q"), tree=repo.head_tree(), quiet=True)
+
+
+@state
+def secrets_and_attributes_from_elsewhere(repo: Repository) -> Commit:
+    first(repo)
+    (repo.folder / "attributes").write_text("* diff=mine filter=mine\n")
+    for key, value in {
+        "core.attributesFile": str(repo.folder / "attributes"), "diff.mine.binary": "true",
+        "diff.mine.command": program(repo), "diff.mine.xfuncname": "^x",
+        "interactive.diffFilter": program(repo), "credential.helper": program(repo),
+    }.items():  # fmt: skip
+        repo.git("config", key, value)
+    repo.stage(".env", "TOKEN=not-a-real-one\n")
+    return Commit(asked=0)
+
+
+@state
 def deleted_file(repo: Repository) -> Commit:
     first(repo)
     repo.git("rm", "-q", "a.py")

@@ -28,7 +28,7 @@ def test_a_commit_that_is_judged_well_passes_with_one_line(repo: Repository) -> 
         ran = repo.git("commit", "-m", "first")
         assert len(engine.steps) == 1
     told = [line for line in ran.stderr.splitlines() if line.startswith("glmcode")]
-    assert told == ["glmcode pre-commit: pass: nothing was found in 1 file (what is staged)"]
+    assert told == ["glmcode: pre-commit: pass: nothing was found in 1 file (what is staged)"]
     assert repo.head_tree() == tree
     assert (repo.path / ".git" / "index").read_bytes()[:8] == index[:8]
 

@@ -19,16 +19,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from glmcode.agent_nested import state_outside
 from glmcode.agent_structured import ask_structured
 from glmcode.base.data import prompt_text
 from glmcode.base.nested import way_out
+from glmcode.core.faults import ModelError
 from glmcode.core.messages import UserMessage
-from glmcode.core.model import Emit, ModelError
+from glmcode.core.model import Emit
 from glmcode.core.transcript import Preamble, Transcript
-from glmcode.opening import OpenError, open_asker
-from glmcode.review.judging import Judge, Review, keep_value, kept_value
-from glmcode.review_command import model_key
+from glmcode.review.judging import Judge, Review, keep_value, kept_value, model_key
 
 if TYPE_CHECKING:
     from glmcode.cli_options import Arguments
@@ -58,19 +56,31 @@ class Asking:
         """Raises NoAnswer where no engine is up; starts one in the background if so told."""
         engine = self.arguments.engine
         if engine.base_url:
-            if not _answers(engine.base_url):
-                raise NoAnswer(f"nothing answers at {engine.base_url}")
-            return
+            return _reachable(engine.base_url)
         if way_out(os.environ):
+            from glmcode.agent_nested import state_outside
+
             if (state := asyncio.run(state_outside())) not in ("ready", "busy"):
                 raise NoAnswer(f"the engine of the run around this one is {state}")
-            return
-        from glmcode.engine.attach import EngineUnavailable, engine_status
+            return None
         from glmcode.engine.default import machine_profile
+        from glmcode.engine.profile import ProfileError, load_profile
 
         name = engine.profile or machine_profile()
         if not name:
             raise NoAnswer("no engine is configured")
+        try:
+            profile = load_profile(name)
+        except ProfileError as error:
+            raise NoAnswer(str(error)) from error
+        if profile.base_url:
+            return _reachable(profile.base_url)
+        return self._up(name)
+
+    def _up(self, name: str) -> None:
+        """Raises NoAnswer where this engine of ours can't be asked now."""
+        from glmcode.engine.attach import EngineUnavailable, engine_status
+
         try:
             state = engine_status(name).state
         except EngineUnavailable as error:
@@ -97,7 +107,9 @@ class Asking:
     def structured(self, system: str, text: str, schema: Mapping[str, Any]) -> Any:
         """The answer to one question, as an instance of a schema. Raises NoAnswer."""
         key = hashlib.sha256(
-            json.dumps([prompt_text(system), text, schema, model_key(self.arguments)]).encode()
+            json.dumps(
+                [prompt_text(system), text, schema, model_key(self.arguments.engine)]
+            ).encode()
         ).hexdigest()
         if (kept := kept_value(key)) is not None:
             return kept
@@ -111,6 +123,8 @@ class Asking:
         return value
 
     def _with_client(self, work: Any) -> Any:
+        from glmcode.opening import OpenError, open_asker
+
         async def run() -> Any:
             left = max(0.1, self.deadline - time.monotonic())
             async with asyncio.timeout(left):
@@ -157,8 +171,8 @@ def _shortened(client: Client, text: str, room: int) -> str:
     return text
 
 
-def _answers(url: str) -> bool:
-    """Whether something takes connections there, found out at once."""
+def _reachable(url: str) -> None:
+    """Raises NoAnswer where nothing takes connections there, found out at once."""
     from glmcode.engine.endpoint import Endpoint, address_of
 
     try:
@@ -173,9 +187,8 @@ def _answers(url: str) -> bool:
             parts = urlsplit(url)
             port = parts.port or (443 if parts.scheme == "https" else 80)
             socket.create_connection((parts.hostname or "", port), QUICK_S).close()
-    except (OSError, ValueError, ModelError):
-        return False
-    return True
+    except (OSError, ValueError, ModelError) as error:
+        raise NoAnswer(f"nothing answers at {url}") from error
 
 
 def _start(name: str) -> None:

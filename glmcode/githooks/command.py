@@ -53,8 +53,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="glmcode hook",
         description="Hooks of git that review what is committed and pushed.",
-        epilog="Without an engine that is up a hook passes with one line. Options of the engine "
-        "are those of `glmcode --help`.",
+        epilog="`install` and `run` take --fail-open (the default), --fail-closed, --deadline "
+        "SECONDS (60), --start-engine and --always (`glmcode hook install --help` says what they "
+        "do), and the options of the engine of `glmcode --help`. Without an engine that is up a "
+        "hook passes with one line. Hooks: " + ", ".join(NAMES) + ".",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
@@ -70,8 +72,15 @@ def build_parser() -> argparse.ArgumentParser:
     take.add_argument("name", nargs="*", choices=(*NAMES, []), metavar="NAME", help="default: all")
     add("list", _list, "the hooks of this repository")
     run = add("run", _run, "what git calls: NAME [OPTIONS] -- GIT'S OWN ARGUMENTS")
-    run.add_argument("name", choices=NAMES, metavar="NAME")
+    run.add_argument("name", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
     _judging_options(run)
+    run.add_argument(
+        "--block-code",
+        type=int,
+        default=int(Exit.ERROR),
+        metavar="CODE",
+        help="what it ends with to stop git (1); tells a block from a crash",
+    )
     return parser
 
 
@@ -138,16 +147,16 @@ def _list(given: argparse.Namespace, rest: list[str], git: list[str]) -> int:
 def _run(given: argparse.Namespace, rest: list[str], git: list[str]) -> int:
     from glmcode.githooks.running import HookRun, run_hook
 
-    arguments = _arguments(rest)
     return run_hook(
         HookRun(
             name=given.name,
             words=tuple(git),
-            arguments=arguments,
+            arguments=lambda: _arguments(rest),
             deadline_s=given.deadline,
             closed=given.fail_closed,
             start=given.start_engine,
             always=given.always,
+            block_code=given.block_code,
         )
     )
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import glmcode
+from glmcode.exits import Exit
 from glmcode.githooks.place import NAMES, HookError, Name, Place
 
 MARK = "# glmcode hook"
@@ -27,25 +28,25 @@ before="$0{suffix}"
 python={python}
 package={package}
 {body}"""
-_PLAIN = """\
-if [ -x "$before" ]; then "$before" "$@" || exit $?; fi
+_BODY = """\
+if [ -x "$before" ]; then {given}"$before" "$@" || exit $?; fi
 if [ ! -x "$python" ] || [ ! -e "$package" ]; then
   [ -x "$python" ] && python=$package
   echo "glmcode: $python is gone: {name} passed; \\`glmcode hook install\\` mends it" >&2
   exit 0
 fi
-exec "$python" -P -m glmcode hook run {name} {options}-- "$@"
+export GLMCODE_GIT=$PPID
+{given}"$python" -P -m glmcode hook run {name} --block-code {block} {options}-- "$@"
+code=$?
+case $code in 0) exit 0 ;; {block}) exit 1 ;; esac
+echo "glmcode: {name}: {otherwise}: it ended with code $code" >&2
+exit {last}
 """
-_WITH_STDIN = """\
+"""Only the verdict has a code of its own: Python ends with 1 of a fault, too, and a fault of ours
+must not look like one to git."""
+_STDIN = """\
 refs=$(cat)
-say() {{ if [ -n "$refs" ]; then printf '%s\\n' "$refs"; fi; }}
-if [ -x "$before" ]; then say | "$before" "$@" || exit $?; fi
-if [ ! -x "$python" ] || [ ! -e "$package" ]; then
-  [ -x "$python" ] && python=$package
-  echo "glmcode: $python is gone: {name} passed; \\`glmcode hook install\\` mends it" >&2
-  exit 0
-fi
-say | "$python" -P -m glmcode hook run {name} {options}-- "$@"
+say() { if [ -n "$refs" ]; then printf '%s\\n' "$refs"; fi; }
 """
 _MADE = re.compile(r"; folders made for it: (\d+)")
 
@@ -63,8 +64,16 @@ class Installed:
 
 def script(name: Name, options: list[str], *, made: int) -> str:
     """The hook's text. options: of `hook run`. made: how many folders were made for it."""
-    body = _WITH_STDIN if name == "pre-push" else _PLAIN
-    given = "".join(f"{shlex.quote(word)} " for word in options)
+    piped = name == "pre-push"  # git's lines there are for both
+    closed = "--fail-closed" in options and name != "prepare-commit-msg"
+    body = _BODY.format(
+        name=name,
+        given="say | " if piped else "",
+        block=int(Exit.BLOCK),
+        options="".join(f"{shlex.quote(word)} " for word in options),
+        otherwise="blocked, nothing was judged" if closed else "passed without a look",
+        last=int(closed),
+    )
     return _SCRIPT.format(
         mark=MARK,
         name=name,
@@ -72,7 +81,7 @@ def script(name: Name, options: list[str], *, made: int) -> str:
         suffix=BEFORE,
         python=shlex.quote(sys.executable),
         package=shlex.quote(glmcode.__file__),
-        body=body.format(name=name, options=given),
+        body=_STDIN + body if piped else body,
     )
 
 

@@ -8,12 +8,14 @@ replace what a person wrote.
 from __future__ import annotations
 
 import codecs
+import os
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from glmcode.repl.clean import visible
 from glmcode.review.diff import parse_diff
 from glmcode.review.git import GitError, ask_git, run_git
 from glmcode.review.showing import overview, show_file
@@ -22,6 +24,7 @@ from glmcode.review.source import staged_diff
 SUBJECTS = 15
 WIDTH = 72
 SCISSORS = ">8"
+AUTOMATIC = tuple("#;@!$%^&|:")
 CONVENTIONAL = re.compile(r"^[a-z]+(\([^)]*\))?!?: \S")
 SKIPPED = ("fixup! ", "squash! ", "amend! ", "Merge ", "Revert ")
 PROPOSAL: Mapping[str, Any] = {
@@ -58,40 +61,40 @@ def proposed(root: Path, asking: Asks) -> str:
     subject = " ".join(str(told["subject"]).split())
     paragraphs = [" ".join(one.split()) for one in str(told["body"]).split("\n\n")]
     body = "\n\n".join(textwrap.fill(one, WIDTH) for one in paragraphs if one)
-    return f"{subject}\n\n{body}\n" if body else f"{subject}\n"
+    return visible(f"{subject}\n\n{body}\n" if body else f"{subject}\n")
 
 
-def prepare(root: Path, words: Sequence[str], asking: Asks) -> int:
-    """prepare-commit-msg FILE [SOURCE [COMMIT]]: write a message where there is none. Always 0."""
+def prepare(root: Path, words: Sequence[str], asking: Asks) -> None:
+    """prepare-commit-msg FILE [SOURCE [COMMIT]]: write a message where there is none."""
     if not words or len(words) > 1:  # a message, a template, a merge, a squash or a commit is there
-        return 0
+        return
     file = root / words[0]
     held = file.read_bytes()
-    if written(held.decode("utf-8", "replace"), comment_char(root)).strip():
-        return 0
+    text = held.decode("utf-8", "replace")
+    if written(text, comment_char(root, text)).strip():
+        return
     message = proposed(root, asking)
     if message and file.read_bytes() == held:
         file.write_bytes(message.encode(_encoding(root), "replace") + held)
-    return 0
 
 
-def check(root: Path, words: Sequence[str], asking: Asks, say: Callable[[str], None]) -> int:
-    """commit-msg FILE: judge the message against what is staged; 1 blocks."""
+def check(root: Path, words: Sequence[str], asking: Asks, say: Callable[[str], None]) -> bool:
+    """commit-msg FILE: judge the message against what is staged; whether it is to be stopped."""
     if not words:
-        return 0
+        return False
     text = (root / words[0]).read_bytes().decode("utf-8", "replace")
-    message = written(text, comment_char(root)).strip()
+    message = text.strip() if _no_editor(root) else written(text, comment_char(root, text)).strip()
     files = parse_diff(staged_diff(root))
     if not message or not files or message.startswith(SKIPPED):
-        return 0
+        return False
     asked = f"{_style(root)}\nThe message:\n\n{message}\n\n{_diff(files)}"
     told = asking.structured("commit_check.md", asked, CHECK)
     reasons = [" ".join(str(one).split()) for one in told["reasons"]]
     verdict = told["verdict"] if reasons else "pass"  # nobody is stopped without being told why
     if verdict == "pass":
-        return 0
+        return False
     say(f"commit-msg: {verdict}: {'; '.join(reasons)}")
-    return 1 if verdict == "block" else 0
+    return bool(verdict == "block")
 
 
 def written(text: str, comment: str) -> str:
@@ -106,24 +109,35 @@ def written(text: str, comment: str) -> str:
     return "\n".join(lines)
 
 
-def comment_char(root: Path) -> str:
-    """What comments of a message begin with here."""
+def comment_char(root: Path, text: str) -> str:
+    """What comments of this message begin with."""
     for key in ("core.commentString", "core.commentChar"):
-        try:
-            found = ask_git(root, "config", "--get", key)
-        except GitError:
-            continue
-        if found and found != "auto":
+        found = _setting(root, key)
+        if found == "auto":  # git took one that no line began with; its own comments are the last
+            last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
+            return last[:1] if last[:1] in AUTOMATIC else "#"
+        if found:
             return found
     return "#"
+
+
+def _no_editor(root: Path) -> bool:
+    """Whether git opens none and keeps every line, as with -m: `#12 is mended` is no comment."""
+    return os.environ.get("GIT_EDITOR") == ":" and _setting(root, "commit.cleanup") != "strip"
+
+
+def _setting(root: Path, key: str) -> str:
+    try:
+        return ask_git(root, "config", "--get", key)
+    except GitError:
+        return ""
 
 
 def _encoding(root: Path) -> str:
     """What git takes the bytes of a message for."""
     try:
-        name = ask_git(root, "config", "--get", "i18n.commitEncoding")
-        return codecs.lookup(name).name
-    except (GitError, LookupError):
+        return codecs.lookup(_setting(root, "i18n.commitEncoding")).name
+    except LookupError:
         return "utf-8"
 
 

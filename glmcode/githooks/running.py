@@ -1,4 +1,4 @@
-"""What git calls: `glmcode hook run NAME`, which answers git with 0 or 1.
+"""What git calls: `glmcode hook run NAME`, which answers git with 0 or 1 (`--block-code`).
 
 It looks at what git is about to commit (the index that git names, never the working tree),
 asks an engine that is up, and says on stderr what was found. Whatever else happens (no engine,
@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,24 +23,35 @@ from glmcode.githooks.place import Name
 from glmcode.githooks.terminal import TooLate, no_longer_than, own_interrupts
 from glmcode.repl.clean import visible
 from glmcode.review.diff import DiffError, parse_diff
-from glmcode.review.findings import FURTHER, Judged, merge
+from glmcode.review.findings import Judged, merge
 from glmcode.review.formats import Told, shown
-from glmcode.review.git import GitError, ask_git, repository
-from glmcode.review.judging import Review, keep_review, kept_review, review_key
+from glmcode.review.git import GitError, ask_git, repository, run_git
+from glmcode.review.judging import (
+    Review,
+    keep_review,
+    keep_value,
+    kept_review,
+    kept_value,
+    model_key,
+    review_key,
+)
 from glmcode.review.source import empty_tree, range_diff, staged_diff
-from glmcode.review_command import model_key
 
 if TYPE_CHECKING:
     from glmcode.cli_options import Arguments
 
 RUNNING = "GLMCODE_HOOK"
 """Set for what a hook starts: a hook inside of a hook passes."""
+CALLER = "GLMCODE_GIT"
+"""The process of git, as an installed hook names it."""
+SAME_S = 600.0
 REPLAYS = (
     "rebase-merge", "rebase-apply", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "BISECT_LOG",
 )  # fmt: skip
 """Files of git's that stand while it replays or joins commits."""
 FAULTS = (
     ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError,
+    AssertionError, ImportError, EOFError,
 )  # fmt: skip
 _OBJECT = re.compile("[0-9a-f]{40,64}")
 GRACE_S = 0.3
@@ -50,28 +61,31 @@ BYPASS = "(git's --no-verify passes it)"
 
 @dataclass(frozen=True, slots=True)
 class HookRun:
-    """One call by git. words: git's own arguments. closed: what can't be judged blocks. always:
-    also while git replays commits."""
+    """One call by git. words: git's own arguments. arguments: the settings, whose faults are no
+    reason to stop git (raises GitError). closed: what can't be judged blocks. always: also while
+    git replays commits. block_code: what stops git."""
 
     name: Name
     words: tuple[str, ...]
-    arguments: Arguments
+    arguments: Callable[[], Arguments]
     deadline_s: float
     closed: bool = False
     start: bool = False
     always: bool = False
+    block_code: int = 1
 
 
 def run_hook(run: HookRun) -> int:
-    """Do what the hook is for; 0 lets git go on, 1 does not."""
+    """Do what the hook is for; 0 lets git go on, `block_code` does not."""
     if os.environ.get(RUNNING):
         return 0
     os.environ[RUNNING] = run.name
     with own_interrupts():
-        return _called(run)
+        return run.block_code if _called(run) else 0
 
 
-def _called(run: HookRun) -> int:
+def _called(run: HookRun) -> bool:
+    """Whether git is to be stopped."""
     began = time.monotonic()
     try:
         with no_longer_than(run.deadline_s + GRACE_S):
@@ -86,31 +100,47 @@ def _called(run: HookRun) -> int:
         return _unjudged(run, f"a fault in glmcode ({type(error).__name__}: {error})")
     except KeyboardInterrupt:
         say(f"{run.name}: interrupted: git goes on")
-        return 0
+        return False
 
 
-def _answered(run: HookRun, deadline: float) -> int:
+def _answered(run: HookRun, deadline: float) -> bool:
     root = repository(Path.cwd())
     if not run.always and run.name != "pre-push" and _replays(root):
-        return 0
-    asking = Asking(run.arguments, deadline, run.start)
+        return False
+    asking = Asking(run.arguments(), deadline, run.start)
     match run.name:
         case "pre-commit":
             return _review(run, asking, [("what is staged", staged_diff(root))])
         case "pre-push":
             return _review(run, asking, _pushed(root, sys.stdin.buffer.read()))
         case "prepare-commit-msg":
-            return messages.prepare(root, run.words, asking)
+            messages.prepare(root, run.words, asking)
+            return False
         case "commit-msg":
             return messages.check(root, run.words, asking, say)
 
 
-def _unjudged(run: HookRun, why: str) -> int:
+def _unjudged(run: HookRun, why: str) -> bool:
     if run.closed and run.name != "prepare-commit-msg":
         say(f"{run.name}: blocked, nothing was judged: {why} {BYPASS}")
-        return 1
-    say(f"{run.name}: passed without a look: {why}")
-    return 0
+        return True
+    if not _said_already(why):
+        say(f"{run.name}: passed without a look: {why}")
+    return False
+
+
+def _said_already(why: str) -> bool:
+    """Whether another hook of the same git command said the same: once is enough for a commit."""
+    git = os.environ.get(CALLER)
+    if not git:
+        return False
+    now, before = time.time(), kept_value(CALLER)
+    keep_value(CALLER, {"git": git, "why": why, "at": now})
+    match before:
+        case {"git": str(caller), "why": str(reason), "at": float(at)}:
+            return (caller, reason) == (git, why) and abs(now - at) < SAME_S
+        case _:
+            return False
 
 
 def _replays(root: Path) -> bool:
@@ -118,57 +148,56 @@ def _replays(root: Path) -> bool:
     return any((git_dir / name).exists() for name in REPLAYS)
 
 
-def _review(run: HookRun, asking: Asking, diffs: Sequence[tuple[str, bytes]]) -> int:
+def _review(run: HookRun, asking: Asking, diffs: Sequence[tuple[str, bytes]]) -> bool:
     began = time.monotonic()
     told: list[Judged] = []
     files = known = 0
     unjudged: list[str] = []
+    why = ""
     for what, data in diffs:
         changed = parse_diff(data)
         if not changed:
             continue
         files += len(changed)
-        key = review_key(data, model_key(run.arguments))
+        key = review_key(changed, model_key(asking.arguments.engine))
         kept = kept_review(key)
         if kept is None:
             try:
                 asking.check()
                 review: Review = asking.review(changed)
             except NoAnswer as error:
-                unjudged.append(f"{what} ({error})")
+                why = str(error)
+                unjudged.append(f"{what} ({why})")
                 continue
             kept = review.judged
-            if not _unlooked(kept):
+            if kept.lasting:
                 keep_review(key, kept)
         else:
             known += 1
         told.append(kept)
     if not told:
         if unjudged:
-            raise NoAnswer(", ".join(unjudged))
-        return 0
-    whole = merge([*told, Judged("pass", (), tuple(unjudged))])
+            raise NoAnswer(why if len(diffs) == 1 else ", ".join(unjudged))
+        return False
+    judged = merge([*told, Judged("pass", (), tuple(unjudged))])
     what = ", ".join(what for what, _ in diffs)
     seconds = time.monotonic() - began
-    text = shown(Told(whole, what, files, known == len(told), seconds, {}), "text")
-    say(text.rstrip("\n"), head=f"glmcode {run.name}: ")
-    if whole.verdict == "block":
+    text = shown(Told(judged, what, files, known == len(told), seconds, {}), "text")
+    say(f"{run.name}: {text.rstrip()}")
+    if judged.verdict == "block":
         say(f"{run.name}: blocked {BYPASS}")
-        return 1
-    if run.closed and _unlooked(whole):
+        return True
+    if run.closed and not judged.whole:
         say(f"{run.name}: blocked, not all was judged {BYPASS}")
-        return 1
-    return 0
-
-
-def _unlooked(judged: Judged) -> bool:
-    """Whether something was left out that could have been judged."""
-    return not all(name.endswith(("(binary)", FURTHER)) for name in judged.left_out)
+        return True
+    return False
 
 
 def _pushed(root: Path, refs: bytes) -> list[tuple[str, bytes]]:
     """The ranges that a push brings, from git's lines `local sha remote sha`."""
     found = []
+    if not refs and (named := _by_framework()):
+        refs = named.encode()
     for line in refs.decode("utf-8", "replace").splitlines():
         parts = line.split(" ")
         if len(parts) != 4 or not (_OBJECT.fullmatch(parts[1]) and _OBJECT.fullmatch(parts[3])):
@@ -176,21 +205,26 @@ def _pushed(root: Path, refs: bytes) -> list[tuple[str, bytes]]:
         if not parts[1].strip("0"):
             continue  # a deletion brings nothing
         name, new, old = parts[2].removeprefix("refs/heads/"), parts[1], parts[3]
-        base = old if old.strip("0") and _has(root, old) else _fork_point(root, new)
+        base = old if old.strip("0") and _is_before(root, old, new) else _fork_point(root, new)
         found.append((name, range_diff(root, base, new)))
     return found
 
 
-def _has(root: Path, commit: str) -> bool:
-    try:
-        ask_git(root, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}")
-    except GitError:
-        return False
-    return True
+def _by_framework() -> str:
+    """The same line of the pre-commit framework, which gives no lines but these names."""
+    old, new = (os.environ.get(f"PRE_COMMIT_{one}_REF", "") for one in ("FROM", "TO"))
+    name = os.environ.get("PRE_COMMIT_LOCAL_BRANCH", "") or "what is pushed"
+    return f"{name.replace(' ', '-')} {new} {name.replace(' ', '-')} {old}" if old and new else ""
+
+
+def _is_before(root: Path, old: str, new: str) -> bool:
+    """Whether a commit is here and `new` builds on it; after a rebase it does not."""
+    return run_git(root, ("merge-base", "--is-ancestor", old, new)).returncode == 0
 
 
 def _fork_point(root: Path, new: str) -> str:
-    """Of a new branch: the newest commit that some remote has, else the empty tree."""
+    """Of a branch that is new or was rewritten: the newest commit that some remote has, else the
+    empty tree."""
     try:
         listed = ask_git(root, "rev-list", "--topo-order", new, "--not", "--remotes")
     except GitError:
@@ -204,9 +238,9 @@ def _fork_point(root: Path, new: str) -> str:
         return empty_tree(root)
 
 
-def say(text: str, head: str = "glmcode: ") -> None:
+def say(text: str) -> None:
     """A line or more for the person, where git shows it."""
     try:
-        os.write(2, f"{head}{visible(text)}\n".encode("utf-8", "replace"))
+        os.write(2, f"glmcode: {visible(text)}\n".encode("utf-8", "replace"))
     except OSError:
         pass

@@ -97,7 +97,7 @@ async def _review(host: Host, agent: Agent, words: str) -> bool:
 async def _judged(host: Host, agent: Agent, source: Source) -> tuple[Review, bool]:
     """The review, and whether it was known already."""
     client, files = agent.client, parse_diff(source.data)
-    key = review_key(source.data, f"{agent.options.engine.base_url} {client.model}")
+    key = review_key(files, f"{agent.options.engine.base_url} {client.model}")
     if (kept := kept_review(key)) is not None:
         return Review(kept, len(files), 0, type(agent.usage)()), True
     await agent.bring_back(beside=True)
@@ -106,7 +106,7 @@ async def _judged(host: Host, agent: Agent, source: Source) -> tuple[Review, boo
     finally:
         client.turn_over()
     agent.usage = agent.usage.plus(review.usage)
-    if not review.judged.left_out:
+    if review.judged.lasting:
         keep_review(key, review.judged)
     return review, False
 

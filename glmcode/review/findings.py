@@ -1,16 +1,18 @@
 """What a review says, and to which line of which new file each of it belongs.
 
 A model names a line as it was shown; where it is off by a few, the text that it copied tells
-which one was meant, also where the file was renamed. What belongs to no file of the diff is
-kept without a place, never pinned to a wrong one. Pure values. Must not ask anybody.
+which one was meant, also where the file was renamed. What belongs to no line that was shown is
+of the file as a whole, what belongs to no file of the diff is kept without a place and says so:
+nothing is pinned to a place that was guessed. Pure values. Must not ask anybody.
 """
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from glmcode.review.diff import FileDiff, Line, one_name, readable
@@ -23,6 +25,10 @@ _SHOWN = re.compile(r"^\s*(?:\d+\s+)?[-+ ]?")
 MOST = 50
 MOST_CHARS = 1_000
 FURTHER = "further findings"
+BINARY = "(binary)"
+TOO_LARGE = "too large)"
+TOO_LONG = "(lines too long to be shown)"
+SHORTENED = "cut at 2,000 characters)"
 SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "properties": {
@@ -52,13 +58,15 @@ SCHEMA: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong. file: its name now; line: in the new file, None: of the file as a
-    whole, or of a place that is not known."""
+    """One thing that is wrong. file: its name now, "": of none that changed; line: in the new
+    file, None: of the file as a whole, or of a place that is not known. mark: the line's text as
+    a hash, since it may be a secret."""
 
     file: str
     line: int | None
     severity: Severity
     reason: str
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,18 @@ class Judged:
     verdict: Verdict
     findings: tuple[Finding, ...] = ()
     left_out: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether all was judged that has lines to be judged."""
+        return all(name.endswith((BINARY, FURTHER)) for name in self.left_out)
+
+    @property
+    def lasting(self) -> bool:
+        """Whether asking again would judge no more: nothing was left out for want of time or of
+        an answer."""
+        never = (BINARY, FURTHER, TOO_LARGE, TOO_LONG, SHORTENED)
+        return all(name.endswith(never) for name in self.left_out)
 
 
 def read_answer(value: Mapping[str, Any], files: Sequence[FileDiff]) -> Judged:
@@ -93,19 +113,28 @@ def merge(parts: Iterable[Judged]) -> Judged:
         left.append(f"{len(ordered) - MOST} {FURTHER}")
     if verdict == "block" and not any(one.severity == "error" for one in ordered):
         verdict = "warn"  # nobody is stopped without being told what for
+    if not ordered:
+        verdict = "pass"
     return Judged(verdict, tuple(ordered[:MOST]), tuple(left))
 
 
 def _placed(told: Mapping[str, Any], files: Sequence[FileDiff]) -> Finding:
     reason = " ".join(str(told["reason"]).split())[:MOST_CHARS]
     reason = reason.encode("utf-8", "replace").decode()  # a model may write half a character
-    finding = Finding(str(told["file"]), None, told["severity"], reason)
-    file = _file_of(finding.file, files)
+    name = str(told["file"])
+    file = _file_of(name, files)
     if file is None:
-        return finding
-    return replace(
-        finding, file=file.path, line=_line_of(file, int(told["line"]), str(told["code"]))
-    )
+        named = one_name(name).strip()[:MOST_CHARS].encode("utf-8", "replace").decode()
+        about = f"of {named}, which is not in the diff: " if named else ""
+        return Finding("", None, told["severity"], about + reason)
+    shown = _shown_lines(file)
+    line = _line_of(file, shown, int(told["line"]), str(told["code"]))
+    mark = "" if line is None else _mark(shown[line].text)
+    return Finding(file.path, line, told["severity"], reason, mark)
+
+
+def _mark(text: str) -> str:
+    return hashlib.sha256(" ".join(text.split()).encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def _file_of(name: str, files: Sequence[FileDiff]) -> FileDiff | None:
@@ -121,11 +150,14 @@ def _file_of(name: str, files: Sequence[FileDiff]) -> FileDiff | None:
     return named[0] if len(named) == 1 else None
 
 
-def _line_of(file: FileDiff, number: int, code: str) -> int | None:
-    """The line that was meant: the shown one whose text was copied, the nearest first."""
-    shown = {line.new: line for hunk in file.hunks for line in hunk.lines if line.new is not None}
-    if not shown:
-        return None
+def _shown_lines(file: FileDiff) -> dict[int, Line]:
+    """The lines of the new file that the diff shows, by their numbers."""
+    return {line.new: line for hunk in file.hunks for line in hunk.lines if line.new is not None}
+
+
+def _line_of(file: FileDiff, shown: Mapping[int, Line], number: int, code: str) -> int | None:
+    """The line that was meant: the shown one whose text was copied, the nearest first; where
+    no text was found the one with that number, if it was shown."""
     for wanted in _copies(code):
         same = _same(shown, wanted)
         if number in same:
@@ -136,9 +168,7 @@ def _line_of(file: FileDiff, number: int, code: str) -> int | None:
         gone = _gone(file, wanted)
         if gone is not None:
             return gone
-    if number in shown:
-        return number
-    return min(shown, key=lambda at: (abs(at - number), at))
+    return number if number in shown else None
 
 
 def _same(shown: Mapping[int, Line], wanted: str) -> list[int]:

@@ -6,9 +6,10 @@ in SARIF. Must not decide an exit code.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -26,6 +27,12 @@ ABOUT = {
     "warning": "Likely to bite later",
     "note": "Worth knowing",
 }
+
+HELP = "Look at the line. If it is right as it is, nothing has to be done."
+NO_REASON = "(no reason was given)"
+FINGERPRINT = "glmcodeLine/v1"
+"""The same line of the same file is the same finding, wherever it moved and whatever words it was
+given this time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,15 @@ def _place(one: Finding) -> str:
 def _json(told: Told) -> str:
     value = {
         "verdict": told.judged.verdict,
-        "findings": [asdict(one) | {"file": readable(one.file)} for one in told.judged.findings],
+        "findings": [
+            {
+                "file": readable(one.file),
+                "line": one.line,
+                "severity": one.severity,
+                "reason": one.reason,
+            }
+            for one in told.judged.findings
+        ],
         "left_out": [readable(name) for name in told.judged.left_out],
         "what": told.what,
         "files": told.files,
@@ -86,38 +101,48 @@ def _sarif(told: Told) -> str:
         {
             "id": name,
             "shortDescription": {"text": text},
+            "fullDescription": {"text": f"{text}, as a model judged it."},
+            "help": {"text": HELP},
             "defaultConfiguration": {"level": LEVELS[name]},
         }
         for name, text in ABOUT.items()
     ]
+    unplaced = [one for one in told.judged.findings if not one.file]
+    said = [_notification(LEVELS[one.severity], one.reason) for one in unplaced]
+    said += [
+        _notification("note", f"not judged: {readable(name)}") for name in told.judged.left_out
+    ]
     invocation: dict[str, Any] = {"executionSuccessful": True}
-    if told.judged.left_out:
-        invocation["toolExecutionNotifications"] = [
-            {"level": "note", "message": {"text": f"not judged: {readable(name)}"}}
-            for name in told.judged.left_out
-        ]
+    if said:
+        invocation["toolExecutionNotifications"] = said
     run = {
         "tool": {"driver": {"name": "glmcode", "version": __version__, "rules": rules}},
         "invocations": [invocation],
-        "results": [_result(one) for one in told.judged.findings],
+        "results": [_result(one) for one in told.judged.findings if one.file],
         "columnKind": "unicodeCodePoints",
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1) + "\n"
 
 
+def _notification(level: str, text: str) -> dict[str, Any]:
+    return {"level": level, "message": {"text": text or NO_REASON}}
+
+
 def _result(one: Finding) -> dict[str, Any]:
-    result: dict[str, Any] = {
+    """One finding with a place: code hosts refuse a whole upload for one result without file and
+    line, so what is of a file as a whole is at its first line and says so."""
+    reason = one.reason or NO_REASON
+    uri = quote(name_bytes(one.file).lstrip(b"/"))
+    place = {"artifactLocation": {"uri": uri}, "region": {"startLine": one.line or 1}}
+    same = "\0".join((uri, one.mark, one.severity))
+    return {
         "ruleId": one.severity,
         "ruleIndex": list(ABOUT).index(one.severity),
         "level": LEVELS[one.severity],
-        "message": {"text": one.reason or "(no reason was given)"},
+        "message": {"text": reason if one.line else f"Of the file as a whole: {reason}"},
+        "locations": [{"physicalLocation": place}],
+        "partialFingerprints": {FINGERPRINT: hashlib.sha256(same.encode()).hexdigest()},
     }
-    if one.file:
-        place: dict[str, Any] = {"artifactLocation": {"uri": quote(name_bytes(one.file))}}
-        if one.line is not None:
-            place["region"] = {"startLine": one.line}
-        result["locations"] = [{"physicalLocation": place}]
-    return result
 
 
 def _github(told: Told) -> str:

@@ -22,17 +22,19 @@ from typing import TYPE_CHECKING, Any
 from glmcode.agent_structured import ask_structured
 from glmcode.base.data import prompt_text
 from glmcode.base.paths import cache_folder, private_folder
+from glmcode.core.faults import ModelError
 from glmcode.core.messages import Usage, UserMessage
-from glmcode.core.model import Emit, ModelError
+from glmcode.core.model import Emit
 from glmcode.core.transcript import Preamble, Transcript
-from glmcode.review.diff import FileDiff
+from glmcode.review.diff import FileDiff, name_bytes
 from glmcode.review.findings import SCHEMA, Finding, Judged, merge, read_answer
-from glmcode.review.showing import LATE, Part, overview, pack
+from glmcode.review.showing import LATE, Part, overview, pack, show_file
 
 if TYPE_CHECKING:
+    from glmcode.base.settings import EngineSettings
     from glmcode.engine.client import Client
 
-VERSION = 1
+VERSION = 2
 MOST_KEPT = 500
 ANSWER_TOKENS = 1_536
 UNKNOWN_WINDOW = 16_384
@@ -147,10 +149,32 @@ def _preamble() -> Preamble:
     return Preamble(specs=(), system=prompt_text("review.md"))
 
 
-def review_key(data: bytes, model: str) -> str:
-    """What a judgement is kept under: the diff, what is asked, and who answers."""
-    asked = json.dumps([VERSION, prompt_text("review.md"), QUESTION, SCHEMA, model])
-    return hashlib.sha256(asked.encode() + b"\0" + data).hexdigest()
+def model_key(engine: EngineSettings) -> str:
+    """Who judges, as far as it is known without asking."""
+    if engine.base_url:
+        return f"{engine.base_url} {engine.model}"
+    from glmcode.engine.default import machine_profile
+    from glmcode.engine.profile import ProfileError, load_profile
+
+    name = engine.profile or machine_profile() or ""
+    try:
+        return f"{name} {load_profile(name).digest()}" if name else ""
+    except ProfileError:
+        return name
+
+
+def review_key(files: Sequence[FileDiff], model: str) -> str:
+    """What a judgement is kept under: what is shown of the diff, what is asked, and who answers.
+
+    The names of objects are no part of it: after a rebase the same change has others.
+    """
+    asked = [VERSION, prompt_text("review.md"), QUESTION, SCHEMA, model]
+    found = hashlib.sha256(json.dumps(asked).encode())
+    for file in files:
+        kind = [file.status, file.modes, file.binary, file.large]
+        names = [name_bytes(file.path).hex(), name_bytes(file.old_path).hex()]
+        found.update(json.dumps([kind, names]).encode() + show_file(file).encode())
+    return found.hexdigest()
 
 
 def kept_review(key: str) -> Judged | None:

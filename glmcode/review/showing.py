@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from glmcode.review.diff import FileDiff, Hunk, one_name
+from glmcode.review.findings import BINARY, SHORTENED, TOO_LARGE, TOO_LONG
 
 MOST_LINE = 2_000
 CUT = " […]"
@@ -61,28 +62,38 @@ def pack(
     size = 0
     for file in files:
         if file.large:
-            left.append(f"{file.shown_path} ({file.large} of its lines: too large)")
+            left.append(f"{file.shown_path} ({file.large} of its lines: {TOO_LARGE}")
         if file.binary:
-            left.append(f"{file.shown_path} (binary)")
+            left.append(f"{file.shown_path} {BINARY}")
             continue
         if not file.hunks:
             continue  # a name or a mode: the overview tells it
         if late():
             left.append(f"{file.shown_path} ({LATE})")
             continue
+        shortened = 0
         for piece in _pieces(file, count, limit):
             tokens = count(show_file(piece))
             if tokens > limit:
-                left.append(f"{piece.shown_path} (lines too long to be shown)")
+                left.append(f"{piece.shown_path} {TOO_LONG}")
                 continue
             if held and size + tokens > limit:
                 parts.append(_part(held))
                 held, size = [], 0
             held.append(piece)
             size += tokens
+            shortened += _shortened(piece)
+        if shortened:
+            left.append(f"{file.shown_path} ({shortened} of its lines: {SHORTENED}")
     if held:
         parts.append(_part(held))
     return parts, left
+
+
+def _shortened(file: FileDiff) -> int:
+    """How many of the lines that were added are not shown to their end."""
+    added = (line for hunk in file.hunks for line in hunk.lines if line.kind == "+")
+    return sum(len(line.text) > MOST_LINE for line in added)
 
 
 def _part(files: Sequence[FileDiff]) -> Part:

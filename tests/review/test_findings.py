@@ -55,7 +55,7 @@ def place(**more: Any) -> tuple[str, int | None]:
     [
         ("src/new.py", "src/new.py"), ("src/old.py", "src/new.py"), ("b/src/new.py", "src/new.py"),
         ("./src/new.py", "src/new.py"), ("new.py", "src/new.py"), (" src/new.py ", "src/new.py"),
-        ("other.py", "other.py"),
+        ("other.py", ""),
     ],
 )  # fmt: skip
 def test_a_file_is_found_by_its_names_and_never_mistaken(name: str, file: str) -> None:
@@ -71,22 +71,25 @@ def test_a_file_is_found_by_its_names_and_never_mistaken(name: str, file: str) -
         (999, "y = 2", 102),
         (12, "   c  =  b ", 12),
         (11, "", 11),
-        (9, "", 10),
-        (50, "no such line", 15),
+        (9, "", None),
+        (50, "no such line", None),
+        (12, "no such line", 12),
         (103, "", 103),
         (200, "y = 1", 102),
         (0, "a = 1", 10),
     ],
 )
-def test_a_line_is_the_one_whose_text_was_copied_else_the_nearest_shown(
-    line: int, code: str, expected: int
+def test_a_line_is_the_one_whose_text_was_copied_else_the_number_if_it_was_shown(
+    line: int, code: str, expected: int | None
 ) -> None:
     assert place(line=line, code=code) == ("src/new.py", expected)
 
 
 def test_a_file_without_lines_and_an_unknown_file_have_no_line() -> None:
     assert place(file="run.sh", line=3) == ("run.sh", None)
-    assert place(file="nowhere.c", line=3) == ("nowhere.c", None)
+    one = told(file="nowhere.c\n", line=11, code="b = a / 0")
+    (found,) = read_answer({"findings": [one], "verdict": "block"}, FILES).findings
+    assert found == Finding("", None, "error", "of nowhere.c⏎, which is not in the diff: x")
 
 
 def test_merging_says_each_thing_once_the_worst_first_and_blocks_only_with_a_reason() -> None:
@@ -96,7 +99,7 @@ def test_merging_says_each_thing_once_the_worst_first_and_blocks_only_with_a_rea
     whole = merge([Judged("pass", (other, note)), Judged("block", (error,), ("x",))])
     assert whole == Judged("block", (error, other), ("x",))
     assert merge([Judged("block", (other,))]).verdict == "warn"
-    assert merge([]) == Judged("pass")
+    assert merge([]) == merge([Judged("warn")]) == Judged("pass")
     many = merge([Judged("warn", tuple(Finding("a", n, "note", "r") for n in range(70)))])
     assert len(many.findings) == 50 and many.left_out == ("20 further findings",)
 

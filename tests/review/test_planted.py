@@ -144,11 +144,13 @@ SARIF: dict[str, Any] = {
         },
         "rule": {
             "type": "object",
-            "required": ["id"],
+            "required": ["id", "shortDescription", "fullDescription", "help"],
             "additionalProperties": False,
             "properties": {
                 "id": {"type": "string"},
                 "shortDescription": {"$ref": "#/$defs/text"},
+                "fullDescription": {"$ref": "#/$defs/text"},
+                "help": {"$ref": "#/$defs/text"},
                 "defaultConfiguration": {
                     "type": "object", "additionalProperties": False,
                     "properties": {"level": {"$ref": "#/$defs/level"}},
@@ -179,36 +181,43 @@ SARIF: dict[str, Any] = {
         },
         "result": {
             "type": "object",
-            "required": ["message"],
+            "required": ["message", "locations", "partialFingerprints"],
             "additionalProperties": False,
             "properties": {
+                "partialFingerprints": {
+                    "type": "object", "additionalProperties": {"type": "string"},
+                },
                 "ruleId": {"type": "string"},
                 "ruleIndex": {"type": "integer", "minimum": -1},
                 "level": {"$ref": "#/$defs/level"},
                 "message": {"$ref": "#/$defs/text"},
-                "locations": {"type": "array", "items": {"$ref": "#/$defs/location"}},
+                "locations": {
+                    "type": "array", "minItems": 1, "items": {"$ref": "#/$defs/location"},
+                },
             },
         },
         "location": {
             "type": "object",
+            "required": ["physicalLocation"],
             "additionalProperties": False,
             "properties": {
                 "physicalLocation": {
                     "type": "object",
-                    "required": ["artifactLocation"],
+                    "required": ["artifactLocation", "region"],
                     "additionalProperties": False,
                     "properties": {
                         "artifactLocation": {
-                            "type": "object", "additionalProperties": False,
+                            "type": "object", "additionalProperties": False, "required": ["uri"],
                             "properties": {
                                 "uri": {
                                     "type": "string",
-                                    "pattern": r"^(?:[A-Za-z0-9_.~/-]|%[0-9A-F]{2})+$",
+                                    "pattern": r"^(?!/)(?:[A-Za-z0-9_.~/-]|%[0-9A-F]{2})+$",
                                 }
                             },
                         },
                         "region": {
                             "type": "object", "additionalProperties": False,
+                            "required": ["startLine"],
                             "properties": {"startLine": {"type": "integer", "minimum": 1}},
                         },
                     },
@@ -217,11 +226,13 @@ SARIF: dict[str, Any] = {
         },
     },
 }  # fmt: skip
-"""What SARIF 2.1.0 asks of the parts that are used, and nothing else beside them."""
+"""What SARIF 2.1.0 and code hosts ask of the parts that are used, and nothing else beside them:
+hosts refuse a whole file for one result without a relative place and line, or a rule without
+help."""
 
 ODD = (
     "a b.py", "größe.py", "caf\udce9.py", "new\nline", "per%cent", "ha#sh?x=1", "c:/x", "\\back",
-    "\x1b]0;title\x07.py", "\ud800", "[x](1) {0}", "‮gnp.py", "\x9b31m",
+    "/abs/x", "\x1b]0;title\x07.py", "\ud800", "[x](1) {0}", "‮gnp.py", "\x9b31m",
 )  # fmt: skip
 
 
@@ -243,6 +254,12 @@ def test_sarif_is_what_the_standard_asks_whatever_the_names_are() -> None:
         "a%20b.py", "gr%C3%B6%C3%9Fe.py", "caf%E9.py", "new%0Aline", "per%25cent",
         "ha%23sh%3Fx%3D1", "c%3A/x", "%5Cback",
     ]  # fmt: skip
+    assert uris[8] == "abs/x" and len(run["results"]) == len(ODD) + 1
+    said = run["invocations"][0]["toolExecutionNotifications"]
+    assert len(said) == len(ODD) + 1, "what has no place is no result, yet it is said"
+    assert run["results"][-1]["message"]["text"] == "Of the file as a whole: x"
+    marks = [one["partialFingerprints"]["glmcodeLine/v1"] for one in run["results"]]
+    assert len(set(marks)) == len(marks)
     for one in run["results"]:
         assert run["tool"]["driver"]["rules"][one["ruleIndex"]]["id"] == one["ruleId"]
 

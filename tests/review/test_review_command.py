@@ -147,6 +147,21 @@ def test_a_base_and_ranges_are_what_was_committed_since(place: Place, what: str)
     with FakeEngine([answer(BLOCK)]) as engine:
         assert place.run(engine, "--base", what).returncode == 4
         assert "x = 1 / 0" in json.dumps(engine.steps[0].json)
+        ran = place.run(engine, what)
+        assert ran.returncode == 4 and len(engine.steps) == 1 and f"({what}), as" in ran.stdout
+
+
+def test_a_bare_repository_and_one_without_a_common_commit(place: Place, tmp_path: Path) -> None:
+    git(place.repo, "branch", "-M", "main")
+    commit(place.repo)
+    git(place.repo, "checkout", "-q", "--orphan", "alone")
+    git(place.repo, "commit", "-q", "-m", "alone")
+    ran = place.run(None, "main...alone")
+    assert ran.returncode == 1 and "no commit in common" in ran.stderr
+    git(place.repo, "clone", "-q", "--bare", str(place.repo), str(tmp_path / "bare"))
+    place.repo = tmp_path / "bare"
+    with FakeEngine([answer(BLOCK)]) as engine:
+        assert place.run(engine, "main~1..main").returncode == 4
 
 
 def test_a_diff_in_a_file_needs_no_repository(tmp_path: Path, place: Place) -> None:
@@ -169,6 +184,9 @@ def test_a_diff_in_a_file_needs_no_repository(tmp_path: Path, place: Place) -> N
         (("--format", "xml"), 2, "xml"),
         (("--deadline", "0"), 2, "0"),
         (("--nonsense",), 2, "nonsense"),
+        (("HEAD..nowhere",), 1, "'nowhere' is no commit"),
+        (("HEAD", "--staged"), 2, "one thing"),
+        (("--staged", "HEAD"), 2, "HEAD"),
     ],
 )
 def test_what_cannot_be_is_said(place: Place, words: tuple[str, ...], code: int, said: str) -> None:

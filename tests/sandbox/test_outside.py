@@ -196,11 +196,12 @@ def test_it_fails_outside_as_well_and_that_is_not_asked_about_again(base: Path) 
 
 
 def test_the_second_run_begins_in_the_folder_of_the_first(base: Path) -> None:
-    (base / "work" / "sub").mkdir()
-    asked = Asked(base, f"cd sub && pwd && echo x >> {base}/outside", YES)
-    assert asked.run().startswith(f"{base}/work/sub\n[run outside")
+    inner = base / "work" / "inner"
+    inner.mkdir()
+    asked = Asked(base, f"cd inner && pwd && echo x >> {base}/outside", YES)
+    assert asked.run().startswith(f"{inner}\n[run outside")
     assert (base / "outside").exists()
-    assert asked.agent.context.cwd == base / "work" / "sub"
+    assert asked.agent.context.cwd == inner
 
 
 def test_stopping_at_the_question_keeps_what_the_first_run_printed(base: Path) -> None:
