@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -145,12 +146,15 @@ class _Session:
 
     def _conversation(self, options: AgentOptions) -> Conversation:
         from glmcode.repl.conversation import Conversation
+        from glmcode.repl.links import Links, links_wanted
         from glmcode.repl.paint import Painter
 
         painter = Painter(
             80, colour=not self._plain, unicode=_writes_unicode(), theme=self._live.theme
         )
         painter.unfolds = "" if self._plain else "Ctrl-O shows all"
+        if not self._plain and links_wanted(self._ui.links, os.environ):
+            painter.links = Links(socket.gethostname(), self._workspace)
         return Conversation(
             options,
             painter,

@@ -65,6 +65,7 @@ class _Known:
     bodies: list[str] = field(default_factory=list)
     refused: bool = False
     todos: Todos = ()
+    file: str = ""
 
 
 class Calls:
@@ -83,6 +84,8 @@ class Calls:
         """The calls that a message holds; rejected ones are said now."""
         self._known = {call.id: _Known(call.name, _subject(call)) for call in message.calls}
         for call in message.calls:
+            if isinstance(path := call.arguments.get("file_path"), str):
+                self._known[call.id].file = path
             if call.name == TOOL:
                 self._known[call.id].todos = read_todos(call.arguments)
         self._running, self._last_header = {}, ""
@@ -185,7 +188,8 @@ class Calls:
             ("bullet", f"{self._painter.marks[0]} "),
             ("bold", number),
             ("tool", known.name or "call"),
-            ("", f" {self._short(known.subject)}"),
+            ("", " "),
+            ("", self._painter.file(self._short(known.subject), known.file)),
         ]
         return self._painter.spans(spans, hang=2)
 

@@ -59,7 +59,7 @@ async def show_changes(host: Host, agent: Agent, text: str) -> bool:
     for path, what, body in shown:
         added, removed = counts(read_diff(body))
         many = f" +{added} -{removed}" if added or removed else ""
-        host.say([("bold", path), ("dim", f"  {what}{many}")])
+        host.say([("bold", host.painter.file(path, path)), ("dim", f"  {what}{many}")])
         host.commit(host.painter.diff(body, path, limit=None if wanted else LINES) if body else [])
     if len(shown) > 1:
         host.say([("dim", f"{len(shown)} files; /undo takes turns back, /diff FILE shows one")])

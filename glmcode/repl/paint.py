@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from glmcode.repl.clean import plain_output, visible
+from glmcode.repl.links import Linked, Links
 from glmcode.repl.prose import prose
 from glmcode.repl.theme import Depth, Theme, theme_of
 
@@ -61,7 +62,8 @@ _TRAILING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$")
 class Painter:
     """Paints for one terminal. `width` is in columns and may be changed at any time.
 
-    unfolds: which key shows what was left out, in words; "" where none does.
+    unfolds: which key shows what was left out, in words; "" where none does. links: where paths
+    lead; None: nowhere.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Painter:
         self.colour = colour
         self.unicode = unicode
         self.unfolds = ""
+        self.links: Links | None = None
         self.marks = ("●", "└", "…", "✗") if unicode else ("*", "'-", "...", "x")
         self._console: Console | None = None
         self._theme = theme or theme_of("auto", os.environ)
@@ -94,15 +97,24 @@ class Painter:
 
     def spans(self, spans: Spans, *, indent: int = 0, hang: int | None = None) -> list[str]:
         """Styled text, wrapped; later lines are indented by `hang` (default: as the first)."""
+        from rich.style import Style
         from rich.text import Text
 
         text, styles = Text(no_wrap=False, overflow="fold"), self._theme.styles
         for style, part in spans:
-            text.append(visible(part).expandtabs(4), styles[style])
+            shown = visible(part).expandtabs(4)
+            if self.links is not None and isinstance(part, Linked) and part.address:
+                text.append(shown, Style.parse(styles[style]) + Style(link=part.address))
+            else:
+                text.append(shown, styles[style])
         hang = indent if hang is None else hang
         width = max(MIN_WIDTH, self.width)
         lines = self._lines(text, max(MIN_WIDTH // 2, width - max(indent, hang)))
         return [" " * (hang if number else indent) + line for number, line in enumerate(lines)]
+
+    def file(self, text: str, path: str) -> str:
+        """A text that leads to a file, where links are wanted."""
+        return self.links.file(text, path) if self.links is not None else text
 
     def output(self, text: str, *, indent: int = 2, style: str = "dim") -> list[str]:
         """What a command printed, without its own escapes, one wrapped line after the other."""

@@ -60,6 +60,7 @@ class PtyScreen:
         self.titles: list[str] = []
         self.kept_titles: list[str] = [""]
         self.notified: list[str] = []
+        self.links: list[str] = []
         self.committed = Committed()
         self._held = ""
         self._pending_wrap = False
@@ -108,6 +109,8 @@ class PtyScreen:
         kind, _, rest = text.partition(";")
         if kind == "2":
             self.titles.append(rest)
+        elif kind == "8":
+            self.links.append(rest.partition(";")[2])
         elif kind in ("9", "777"):
             self.notified.append(text)
         else:

@@ -33,6 +33,8 @@ from glmcode.core.tool import Preview
 from glmcode.demo_view import DemoView
 from glmcode.notes import Notes
 from glmcode.repl.clean import escaped
+from glmcode.repl.columns import columns
+from glmcode.repl.links import Links
 from glmcode.repl.paint import Painter
 from glmcode.repl.view import View
 from glmcode.session_text import plain_lines
@@ -80,6 +82,7 @@ HOSTILE = st.one_of(
 )
 """Bytes as a command may print them and a model may spell them, cut anywhere."""
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+LINKED = re.compile(r"\x1b\[[0-9;]*m|\x1b\]8;(?:id=\d*;file://here/[A-Za-z0-9%/._~-]*|;)\x1b\\")
 ACTING = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
     "\ud800-\udfff\U000e0000-\U000e007f]"
@@ -168,6 +171,25 @@ def test_a_diff_in_colours_holds_no_escape_but_those(
         for line in Painter(width).diff(f"{body}\n{after}", name, limit=limit):
             only_own_escapes(line)
             assert "\n" not in line and "\r" not in line
+
+
+@settings(max_examples=150, deadline=None)
+@given(HOSTILE, SPLITS, st.integers(10, 120))
+@example(b"a\x07\x1b]8;;http://x\x1b\\;b", [1, 2, 3], 80)
+def test_a_path_that_can_be_clicked_holds_nothing_but_an_address(
+    data: bytes, cuts: list[int], width: int
+) -> None:
+    painter = Painter(width)
+    painter.links = Links("here", Path("/work"))
+    seen = View(painter, clock=lambda: 5.0)
+    text = "".join(pieces(data, cuts))
+    call = ToolCall(id="c", name="Write", arguments={"file_path": text, "content": text})
+    lines = seen.event(Appended(message=AssistantMessage(calls=(call,))))
+    preview = Preview(kind="text", title=text)
+    lines += seen.event(ApprovalAsked(call_id="c", name="Write", subject=text, preview=preview))
+    for line in [*lines, *seen.tail(8)]:
+        only_own_escapes(line, LINKED)
+        assert columns(LINKED.sub("", line)) <= max(width, 10)
 
 
 def written(write: Callable[[], None]) -> str:
