@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from glmcode.agent_approval import Approvals
 from glmcode.agent_compaction import Window, settled
 from glmcode.agent_guide import Room, guided
-from glmcode.agent_head import Ahead, Head, build_head, denial
+from glmcode.agent_head import Ahead, Head, build_head, denial, preamble_of
 from glmcode.agent_ledger import AgentLedger
 from glmcode.agent_mentions import expand
-from glmcode.agent_options import AgentOptions, Answer, Approval, nobody
+from glmcode.agent_options import AgentOptions, Answer, Approval, Reached, nobody
 from glmcode.agent_outside import Outside
 from glmcode.agent_own import all_tools
 from glmcode.agent_prefix import Prefix
@@ -44,7 +44,7 @@ from glmcode.core.loop import run_turn
 from glmcode.core.messages import AssistantMessage, Usage
 from glmcode.core.model import Emit
 from glmcode.core.tool import Tool
-from glmcode.core.transcript import Preamble, Transcript
+from glmcode.core.transcript import Transcript
 from glmcode.engine.client import Client
 from glmcode.permissions import Policy
 from glmcode.sessions import StoredSession
@@ -106,7 +106,7 @@ class Agent:
         if options.context.instructions:
             self.tools = guided(self.tools, self._guide, self._room)
         self.approvals.tools = self.tools
-        start = begin(options, client, self.context, lambda: _preamble(head), INTERRUPTED)
+        start = begin(options, client, self.context, lambda: preamble_of(head), INTERRUPTED)
         self._begin(start)
         for text in (*(head.notices if head else ()), *start.notices):
             emit(Notice(text=text))
@@ -294,28 +294,24 @@ class Agent:
         self._interrupted = self.marks.go_back(mark, self.journal)
         self._remember_folders()
 
-    async def renewed(self, stored: StoredSession | None = None) -> Agent:
-        """A new session (or a stored one) on the same engine, with mode and lasting rules kept.
+    async def renewed(
+        self, stored: StoredSession | None = None, on: Reached | None = None
+    ) -> Agent:
+        """A new session (or a stored one), with mode and lasting rules kept. on: another engine.
 
         Raises JournalError, SessionError. This agent stays open: close it with keep_client.
         """
+        on = on or Reached(options=self.options, client=self.client, ready=self._ready)
         options = replace(
-            self.options,
+            on.options,
             session_id=None,
             stored=stored,
             mode=self.policy.mode,
             allow=(*self.options.allow, *self.approvals.kept),
         )
         ahead = Ahead(options)
-        agent = Agent(
-            options,
-            self.client,
-            self._emit,
-            self._answer,
-            self._ready,
-            None if stored else await ahead.head(self.client, self._emit),
-            ahead.block,
-        )
+        head = None if stored else await ahead.head(on.client, self._emit)
+        agent = Agent(options, on.client, self._emit, self._answer, on.ready, head, ahead.block)
         agent._check_engine = True
         carry(self.context, agent.context)
         return agent
@@ -392,8 +388,3 @@ class Agent:
         except TurnStop:
             pass  # the turn already told that the journal cannot be written
         self.client.turn_over()
-
-
-def _preamble(head: Head | None) -> Preamble:
-    assert head is not None, "only a stored session has no head"
-    return head.preamble

@@ -133,3 +133,9 @@ class Ahead:
 
 def _started(read: Callable[[], T]) -> asyncio.Future[T]:
     return asyncio.get_running_loop().run_in_executor(None, read)
+
+
+def preamble_of(head: Head | None) -> Preamble:
+    """That of a new session."""
+    assert head is not None, "only a stored session has no head"
+    return head.preamble

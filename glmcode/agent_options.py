@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from glmcode.base.settings import ContextSettings, EngineSettings, Mode, SandboxMode
 from glmcode.core.events import ApprovalAsked
@@ -17,6 +18,9 @@ from glmcode.engine.lane import Lane
 from glmcode.engine.lease import Lease
 from glmcode.permissions import Rule
 from glmcode.sessions import StoredSession
+
+if TYPE_CHECKING:
+    from glmcode.engine.client import Client
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,3 +101,12 @@ class AgentOptions:
 async def nobody(asked: ApprovalAsked) -> Approval | None:
     """The answer of a front end without a person."""
     return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """An engine that answers, and the options as it bounds them. ready: brings it back."""
+
+    options: AgentOptions
+    client: Client
+    ready: Callable[[], Awaitable[None]] | None

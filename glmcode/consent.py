@@ -47,7 +47,7 @@ def refused(found: Mapping[str, EngineStatus | None], doing: Doing, *, yes: bool
     if yes or not used:
         return None
     for status in used.values():
-        for line in _lines(status, doing):
+        for line in cost_lines(status, doing):
             print(visible(line), file=sys.stderr)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         print(f"glmcode: nothing was done: say --yes to {doing} it all the same", file=sys.stderr)
@@ -65,12 +65,14 @@ def users(status: EngineStatus) -> Sequence[Mapping[str, Any]]:
     return list((found | {str(one.get("run")): one for one in status.attached}).values())
 
 
-def _lines(status: EngineStatus, doing: Doing) -> list[str]:
+def cost_lines(status: EngineStatus, doing: Doing) -> list[str]:
+    """Who uses an engine, and what doing this to it costs."""
     people = users(status)
     now = time.time()
     served = {one.get("run") for one in status.running}
     queued = {one.get("run") for one in status.waiting}
-    lines = [f"{status.profile}: {len(people)} use this engine:"]
+    use = "uses" if len(people) == 1 else "use"
+    lines = [f"{status.profile}: {len(people)} {use} this engine:"] if people else []
     for one in people:
         does = "waits for it"
         if one.get("run") in served:

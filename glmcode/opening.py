@@ -25,6 +25,7 @@ from glmcode.agent_nested import (
     said,
     taking_over,
 )
+from glmcode.agent_options import Reached
 from glmcode.agent_own import all_specs
 from glmcode.base.nested import way_out
 from glmcode.base.paths import state_folder
@@ -62,30 +63,36 @@ async def open_agent(options: AgentOptions, emit: Emit, answer: Answer = nobody)
         emit(Notice(text=said(nested)))
     ahead = Ahead(options) if options.stored is None else None
     try:
-        client, ready, profile = await (
-            open_client(options.engine, emit, options.context, options.lane, options.own_tools)
-            if nested is None
-            else _nested_client(nested, options, emit)
-        )
+        on = await reach_engine(options, emit, nested)
     except BaseException:
         if ahead is not None:
             ahead.stop()
         raise
+    try:
+        if ahead is None:
+            return Agent(on.options, on.client, emit, answer, on.ready)
+        mapped = on.options.context.map != "off"
+        head = await ahead.head(on.client, emit, mapped=mapped)
+        return Agent(on.options, on.client, emit, answer, on.ready, head, ahead.block)
+    except BaseException:
+        if ahead is not None:
+            ahead.stop()
+        await on.client.close()
+        raise
+
+
+async def reach_engine(options: AgentOptions, emit: Emit, nested: Nested | None = None) -> Reached:
+    """The engine that the options name, started if need be. Raises OpenError, ModelError."""
+    client, ready, profile = await (
+        open_client(options.engine, emit, options.context, options.lane, options.own_tools)
+        if nested is None
+        else _nested_client(nested, options, emit)
+    )
     options = _fitted(options, profile)
     client.allowance.limit = options.max_output_tokens
     if client.supervisor is not None and profile is not None:
         options = replace(options, lease=lease(options, client.supervisor, profile))
-    try:
-        if ahead is None:
-            return Agent(options, client, emit, answer, ready)
-        mapped = options.context.map != "off"
-        head = await ahead.head(client, emit, mapped=mapped)
-        return Agent(options, client, emit, answer, ready, head, ahead.block)
-    except BaseException:
-        if ahead is not None:
-            ahead.stop()
-        await client.close()
-        raise
+    return Reached(options=options, client=client, ready=ready)
 
 
 def _fitted(options: AgentOptions, profile: Profile | None) -> AgentOptions:

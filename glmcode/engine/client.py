@@ -9,7 +9,6 @@ know goes out as events or as ModelError.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,12 +27,12 @@ from glmcode.engine.faults import Fault, Judge
 from glmcode.engine.http import Transport
 from glmcode.engine.introduce import Introduction
 from glmcode.engine.pace import Pace
+from glmcode.engine.same_ids import SameIds, Unfit
 from glmcode.engine.served import (
     cached_tokenizer,
     parsed,
     served_models,
     served_window,
-    token_count,
 )
 from glmcode.engine.speeds import known_pace
 from glmcode.engine.turns import TurnEnds
@@ -46,11 +45,6 @@ if TYPE_CHECKING:
     from glmcode.glm.tokenizer import GlmTokenizer
 
 __all__ = ["Client", "Endpoint", "cached_tokenizer", "connect"]
-
-PROBE = (
-    "<|user|>\ndef naïve(x):\n\treturn {'π': [1, 22, 333]}  # 😀\n\n<think></think>\n<tool_call>"
-)
-"""Text with and without tags; a server with the same tokenizer gives the same ids for it."""
 
 BYTES_PER_TOKEN = 3
 """Of code and prose, on the safe side, where no tokenizer is at hand."""
@@ -180,6 +174,21 @@ class Client:
         """The ids of its preamble; none in `chat`."""
         return self._spoken.head_ids(transcript)
 
+    async def models(self) -> Sequence[str]:
+        """The names of the models that the server lists. Raises ModelError."""
+        exchange, address = self._spoken.exchange, self._spoken.address
+        try:
+            body = await exchange.get(f"{address.api}/models", lambda event: None)
+            return [str(entry["id"]) for entry in served_models(parsed(body))]
+        except Fault as fault:
+            raise fault.error from fault
+        except ValueError as error:
+            raise ModelError(f"{address.shown} does not list its models") from error
+
+    def prefill_seconds(self, tokens: int) -> float | None:
+        """What a prompt of which nothing is cached should take there; None: it is not known."""
+        return self._spoken.exchange.pace.seconds(0, tokens)
+
     def turn_over(self) -> None:
         """Nothing is asked now until a person says something; others need not wait for it."""
         self._turns.tell()
@@ -284,9 +293,10 @@ class _Opening:
             try:
                 tokenizer = await loading
             except TokenizerError as error:
-                raise _Unfit(str(error)) from error
-            probed = await self._probe(exchange, tokenizer, model, asked=asked)
-        except _Unfit as unfit:
+                raise Unfit(str(error)) from error
+            same = SameIds(exchange, self._address, self._emit)
+            probed = await same.probe(tokenizer, model, asked=asked)
+        except Unfit as unfit:
             await transport.close()
             if asked:
                 raise ModelError(f"{unfit}; use --protocol chat") from unfit
@@ -359,40 +369,3 @@ class _Opening:
         if not entries:
             raise ModelError(no_list)
         return entries[0]
-
-    async def _probe(
-        self, exchange: Exchange, tokenizer: GlmTokenizer, model: str, *, asked: bool
-    ) -> _Probed:
-        """Whether the server encodes as we do. Raises _Unfit when it does not."""
-        if self._address.ours and asked:
-            return _Probed("the engine is our own and runs with this tokenizer")
-        from glmcode.glm.pieces import text_pieces
-
-        request = {"model": model, "prompt": PROBE, "add_special_tokens": False}
-        body = json.dumps(request).encode()
-        try:
-            answer = parsed(await exchange.post(f"{self._address.root}/tokenize", body, self._emit))
-            theirs, window = answer["tokens"], answer.get("max_model_len")
-        except Fault as fault:
-            if fault.error.kind == "unavailable" or fault.status == 401:
-                raise fault.error from fault
-            theirs, window = None, None
-        except (ValueError, TypeError, LookupError):
-            theirs, window = None, None
-        if theirs is None and asked:
-            return _Probed("it was asked for (the server has no /tokenize to check the ids with)")
-        if theirs is None:
-            raise _Unfit("the server has no /tokenize to check token ids with")
-        if theirs != tokenizer.encode(text_pieces(PROBE, tokenizer.control_names)):
-            raise _Unfit("the server's tokenizer gives other ids than the one on this machine")
-        return _Probed("the server's tokenizer gives the same ids", token_count(window))
-
-
-class _Unfit(Exception):
-    """`tokens` cannot be spoken here; the text says why."""
-
-
-class _Probed:
-    def __init__(self, reason: str, window: int = 0) -> None:
-        self.reason = reason
-        self.window = window

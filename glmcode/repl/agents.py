@@ -1,7 +1,8 @@
-"""Which agent the session has: opens it, exchanges it for another session's, and closes it.
+"""Which agent the session has: opens it, moves it to another session or engine, and closes it.
 
-An agent is let go only when the other one is open, so nothing that fails costs the session.
-Must not run turns and must not draw.
+An agent is let go only when the other one is open, so nothing that fails costs the session. Where
+no engine answers, the session stands all the same: what is typed is kept, and the next message
+tries again. Must not run turns and must not draw.
 """
 
 from __future__ import annotations
@@ -10,16 +11,24 @@ from dataclasses import replace
 from typing import Protocol
 
 from glmcode.agent import Agent, AgentOptions, Answer
+from glmcode.agent_options import Reached
+from glmcode.base.settings import EngineSettings
 from glmcode.core.model import ModelError
+from glmcode.engine.default import machine_profile
 from glmcode.exits import Exit
-from glmcode.opening import OpenError, open_agent
+from glmcode.opening import OpenError, open_agent, reach_engine
 from glmcode.repl.banner import reached
 from glmcode.repl.clean import one_line
 from glmcode.repl.feed import Feed
 from glmcode.repl.paint import Spans
 from glmcode.repl.replay import going_on, replay
 from glmcode.repl.showing import Showing
-from glmcode.sessions import JournalError, SessionError, StoredSession
+from glmcode.sessions import JournalError, SessionError, StoredSession, open_session
+
+AWAY = (
+    "what you type is kept, and your next message tries again; /engine and /doctor tell more, "
+    "/profile and /model have another"
+)
 
 
 class Host(Protocol):
@@ -37,53 +46,147 @@ class Host(Protocol):
     def warm(self, agent: Agent) -> None:
         """The person has the word: the engine may compute what the next prompt begins with."""
 
+    def again(self) -> None:
+        """There is something to be taken up."""
+
     def leave(self, code: int) -> None:
         """End the session."""
 
 
 class Agents:
-    """Opens, exchanges and closes the agent of one conversation."""
+    """Opens, moves and closes the agent of one conversation. holds: no turn may begin."""
 
     def __init__(self, host: Host, shown: Showing, feed: Feed, answer: Answer) -> None:
         self._host = host
         self._shown = shown
         self._feed = feed
         self._answer = answer
+        self._tried = False
+        self._next: Reached | None = None
+        self.loading = ""
+        self.holds = False
+
+    @property
+    def moves(self) -> bool:
+        """Whether another engine is there, to be gone on with."""
+        return self._next is not None
 
     async def open(self) -> None:
-        """Reach the engine and begin, or say why not and leave."""
-        host = self._host
-        if host.options.stored is not None:
+        """Reach the engine and begin, or say why not; what nobody can mend here leaves."""
+        host, first = self._host, not self._tried
+        self._tried = True
+        stored = host.options.stored
+        if stored is not None and first:
             self._shown.fit()
-            self._shown.commit(replay(self._shown.view, host.options.stored.conversation))
+            self._shown.commit(replay(self._shown.view, stored.conversation))
         try:
             agent = await open_agent(host.options, self._feed.put, self._answer)
         except ModelError as error:
-            code = Exit.UNAVAILABLE if error.kind == "unavailable" else Exit.ERROR
-            self._cannot(str(error), code, error.detail)
+            nowhere = not (host.options.engine.base_url or host.options.engine.profile)
+            gone = first and nowhere and machine_profile() is None
+            self._cannot(str(error), Exit.UNAVAILABLE if gone else None, error.detail)
         except OpenError as error:
-            self._cannot(str(error), Exit.USAGE if error.usage else Exit.ERROR)
+            code = Exit.USAGE if error.usage else Exit.ERROR
+            self._cannot(str(error), code if first else None)
         except (JournalError, SessionError) as error:
             self._cannot(str(error), Exit.ERROR)
         else:
             self._feed.drain()
             host.begin(agent)
-            client = agent.client
-            self._shown.fit()
-            protocol = f"protocol {client.protocol}: {client.protocol_reason}"
-            width = self._shown.painter.width
-            host.say(reached(client.model, client.window or 0, protocol, width))
-            if host.options.stored is not None:
-                host.say([("dim", going_on(host.options.stored))])
+            self._tell(agent)
+            if stored is not None:
+                host.say([("dim", going_on(stored))])
                 host.warm(agent)
 
-    def _cannot(self, sentence: str, code: Exit, log: str = "") -> None:
+    def _tell(self, agent: Agent) -> None:
+        """The line about what answers."""
+        self._shown.fit()
+        client, width = agent.client, self._shown.painter.width
+        protocol = f"protocol {client.protocol}: {client.protocol_reason}"
+        self._host.say(reached(client.model, client.window or 0, protocol, width))
+
+    def _cannot(self, sentence: str, code: Exit | None, log: str = "") -> None:
+        """code None: the session stands without an engine."""
         self._feed.drain()
         self._host.say([("error", sentence)])
         self._shown.log(log)
-        for text in self._shown.waiting:
-            self._host.say([("dim", f"not sent: {one_line(text)}")])
-        self._host.leave(code)
+        if code is None:
+            self._host.say([("dim", AWAY)])
+        else:
+            self._host.leave(code)
+
+    async def reach(self, engine: EngineSettings) -> None:
+        """Have another engine, loaded if need be; until it is there all stays as it is."""
+        host, agent = self._host, self._host.agent
+        options = replace(host.options, engine=engine)
+        if agent is None:
+            host.options = options
+            host.again()
+            return
+        thinking = agent.client.thinking
+        words = "on" if thinking is None else str(thinking)
+        options = replace(options, engine=replace(engine, thinking=words))
+        self.loading = engine.model or engine.profile or engine.base_url
+        try:
+            self._next = await reach_engine(options, self._feed.put)
+        except (ModelError, OpenError) as error:
+            self._feed.drain()
+            host.say([("error", one_line(str(error), 1_000))])
+            self._shown.log(getattr(error, "detail", ""))
+            host.say([("warning", f"the session stays with {agent.client.model}")])
+        finally:
+            self.loading, self.holds = "", False
+            self._shown.status.progress = None
+            self._shown.refresh()
+            host.again()
+
+    async def move(self) -> None:
+        """Go on with the engine that was reached; nothing runs now."""
+        host, old, on = self._host, self._host.agent, self._next
+        self._next = None
+        if old is None or on is None:
+            return
+        fresh: Agent | None = None
+        if not len(old.transcript):
+            fresh = await old.renewed(on=on)
+            await old.close(keep_client=True)
+        else:
+            await old.close(keep_client=True)
+            fresh = await self._moved(old, on)
+        if fresh is None:
+            await on.client.close()
+            return
+        self._feed.drain()
+        host.options = replace(host.options, engine=on.options.engine, stored=None)
+        host.begin(fresh)
+        self._tell(fresh)
+        if old.options.lease is not None:
+            old.options.lease.close()
+        await old.client.close()
+        host.warm(fresh)
+
+    async def _moved(self, old: Agent, on: Reached) -> Agent | None:
+        """The same session on another engine; None: it goes on where it was."""
+        path = old.journal.path
+        try:
+            return await self._reopened(old, on)
+        except (JournalError, SessionError) as error:
+            self._host.say([("error", str(error))])
+        try:
+            self._host.begin(await self._reopened(old, None))
+        except (JournalError, SessionError) as error:
+            self._host.say([("error", f"the session lies in {path}: {error}")])
+            self._host.agent = None
+            self._host.leave(Exit.ERROR)
+        return None
+
+    async def _reopened(self, old: Agent, on: Reached | None) -> Agent:
+        stored = open_session(old.journal.path)
+        try:
+            return await old.renewed(stored, on)
+        except BaseException:
+            stored.journal.close()
+            raise
 
     async def clear(self, stored: StoredSession | None = None) -> None:
         """Another session (a new one, or a stored one) on the same engine.
@@ -115,9 +218,15 @@ class Agents:
         await old.close(keep_client=True)
 
     async def close(self) -> None:
-        """Say where the session lies, and let go of the agent."""
+        """Say where the session lies and what was not sent, and let go of the agent."""
         agent = self._host.agent
+        if self._next is not None:
+            await self._next.client.close()
         if agent is None:
+            for text in self._shown.waiting:
+                self._host.say([("dim", f"not sent: {one_line(text)}")])
+            if (stored := self._host.options.stored) is not None:
+                stored.journal.close()
             return
         if len(agent.transcript):
             where = f"session {agent.session_id}: {agent.journal.path}"

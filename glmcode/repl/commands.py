@@ -11,17 +11,22 @@ from collections.abc import Callable, Coroutine, Sequence
 from threading import Event
 from typing import Any, Protocol
 
-from glmcode.agent import Agent, AgentOptions
+from glmcode.agent import Agent, AgentOptions, Approval
 from glmcode.agent_context import holdings
 from glmcode.base.config import ConfigError
+from glmcode.core.events import ApprovalAsked
 from glmcode.exits import Exit
 from glmcode.repl import looking
+from glmcode.repl.agents import Agents
 from glmcode.repl.configuring import config_rows
 from glmcode.repl.context import context_rows
+from glmcode.repl.engines import engine
 from glmcode.repl.exporting import CannotExport, copy, export
+from glmcode.repl.feed import Feed
 from glmcode.repl.going import Host as GoingHost
 from glmcode.repl.going import rename, show_sessions
 from glmcode.repl.modes import change_mode, change_thinking
+from glmcode.repl.paint import Painter
 from glmcode.repl.permitting import permissions
 from glmcode.repl.screen import Live
 from glmcode.repl.slash import argument, cache_rows, help_rows, status_rows
@@ -29,6 +34,7 @@ from glmcode.repl.slash_table import COMMANDS
 from glmcode.repl.theming import Host as ThemingHost
 from glmcode.repl.theming import change_theme
 
+AWAY = "no engine answers: your next message tries again; /profile and /model have another"
 OPENING = "not while the engine is being reached"
 RUNNING = "not while a turn runs: Esc stops it"
 
@@ -40,9 +46,25 @@ class Host(GoingHost, ThemingHost, Protocol):
     agent: Agent | None
     live: Live
     unicode: bool
+    opening: bool
+    agents: Agents
+    painter: Painter
+    feed: Feed
 
     def leave(self, code: int) -> None:
         """End the session."""
+
+    def commit(self, lines: Sequence[str]) -> None:
+        """Print finished lines."""
+
+    def again(self) -> None:
+        """There is something to be taken up."""
+
+    def quiet(self) -> None:
+        """No engine is being started any more."""
+
+    async def confirm(self, asked: ApprovalAsked) -> Approval | None:
+        """Show an action and ask a yes or no about it."""
 
     def queue(self, text: str) -> None:
         """Take it up as soon as nothing else runs."""
@@ -57,7 +79,7 @@ def run_command(host: Host, name: str, text: str) -> None:
         case "now":
             _now(host, name, text)
         case _ if host.agent is None:
-            host.say([("warning", OPENING)])
+            host.say([("warning", OPENING if host.opening else AWAY)])
         case "open":
             _open(host, host.agent, name, text)
         case "idle" if host.live.busy:
@@ -79,12 +101,10 @@ def _now(host: Host, name: str, text: str) -> None:
             host.rows(status_rows(options, agent))
         case "/cache":
             host.rows(cache_rows(agent))
-        case "/model":
-            host.rows(looking.model_rows(options, agent))
-        case "/profile":
-            host.start(_found(host, lambda: looking.profile_rows(options, agent)))
+        case "/model" | "/profile":
+            host.start(_switching(host, name, text))
         case "/engine":
-            host.start(_found(host, lambda: looking.engine_rows(options)))
+            host.start(engine(host, text))
         case "/doctor":
             host.start(_doctor(host))
         case "/config":
@@ -121,6 +141,15 @@ def _open(host: Host, agent: Agent, name: str, text: str) -> None:
             copy(host, agent)
         case "/memory":
             host.start(_found(host, lambda: looking.memory_rows(agent.options)))
+
+
+def _switching(host: Host, name: str, text: str) -> Coroutine[Any, Any, None]:
+    """Import what it takes only now."""
+    from glmcode.repl import switching
+
+    if argument(text):
+        return switching.change(host, f"{name} {argument(text)}")
+    return switching.show_models(host) if name == "/model" else switching.show_profiles(host)
 
 
 async def _doctor(host: Host) -> None:

@@ -58,6 +58,7 @@ class Conversation:
         self.unicode = painter.unicode
         self.painter = painter
         self.agent: Agent | None = None
+        self.opening = True
         self.left = left
         self.live = live
         self.screen = screen
@@ -84,7 +85,7 @@ class Conversation:
         self._shown.attention = attention_of(self, ui, self._inbox)
         self.feed = Feed(self._shown.events, self._shown.tick)
         self._own = Own(self, self._shown, self.feed)
-        self._agents = Agents(self, self._shown, self.feed, self._answer)
+        self.agents = Agents(self, self._shown, self.feed, self._answer)
 
     # What the person does (screen.Hands)
 
@@ -151,7 +152,7 @@ class Conversation:
     def interrupt(self) -> None:
         """Ctrl-C on an empty input: leaves at once while opening, else at the second time."""
         now = time.monotonic()
-        if self.agent is None:
+        if self.agent is None and self.opening:
             self.leave(Exit.INTERRUPTED)
         elif now - self._interrupted_at < TWICE_S:
             self.leave(Exit.DONE)
@@ -189,11 +190,14 @@ class Conversation:
 
     async def work(self) -> None:
         """Open the agent, then run one turn after the other until cancelled."""
-        if not await self._edge.run(self._agents.open()):
-            self.leave(Exit.ERROR)
+        while self.agent is None:
+            await self._open()
         while self.agent is not None:
             await self._arrived.wait()
-            if not self._inbox:
+            if self.agents.moves:
+                await self._edge.run(self.agents.move())
+                continue
+            if not self._inbox or self.agents.holds:
                 self._arrived.clear()
                 continue
             text = self._inbox.pop(0)
@@ -204,9 +208,31 @@ class Conversation:
             if command in ("/compact", "/rewind", *GOES):
                 self.warm(self.agent)
 
+    async def _open(self) -> None:
+        """Try to reach the engine; in vain, wait until something is said that may change it."""
+        self.opening = True
+        self._status.enter("opening", time.monotonic())
+        if not await self._edge.run(self.agents.open()):
+            self.leave(Exit.ERROR)
+        self.opening = False
+        if self.agent is None:
+            self._status.enter("away", time.monotonic())
+            self._shown.refresh()
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    def again(self) -> None:
+        """There is something to be taken up (agents.Host)."""
+        self._arrived.set()
+
+    def quiet(self) -> None:
+        """No engine is being started any more (engines.Host)."""
+        self._status.progress = None
+        self._shown.refresh()
+
     async def close(self) -> None:
         """Say where the session lies, and let go of the agent."""
-        await self._agents.close()
+        await self.agents.close()
 
     def say(self, spans: Spans) -> None:
         """Print a line of ours."""
@@ -329,7 +355,7 @@ class Conversation:
 
     async def clear(self, stored: StoredSession | None = None) -> None:
         """Another session on the same engine (commands.Host)."""
-        await self._agents.clear(stored)
+        await self.agents.clear(stored)
 
     def _forget_hint(self, text: str) -> None:
         if self._status.hint == text:

@@ -14,6 +14,7 @@ from threading import Event
 from glmcode import __version__
 from glmcode.agent import Agent, AgentOptions
 from glmcode.agent_head import found_instructions
+from glmcode.base.thinking import thinking_words
 
 Rows = list[tuple[str, str]]
 
@@ -42,28 +43,23 @@ def memory_rows(options: AgentOptions) -> Rows:
 
 def model_rows(options: AgentOptions, agent: Agent | None) -> Rows:
     """Which model answers."""
-    rows = [("engine", _where(options))]
-    if agent is not None:
-        client = agent.client
-        rows = [("model", client.model), *rows]
-        rows.append(("protocol", f"{client.protocol}: {client.protocol_reason}"))
-        rows.append(("window", f"{client.window:,} tokens" if client.window else "not known"))
-        rows.append(("another", f"glmcode -r {agent.session_id} with {_HOW}"))
-    else:
-        rows.append(("another", f"start glmcode with {_HOW}"))
-    return [*rows, _GOOD]
+    if agent is None:
+        return [("engine", f"{where(options)} (not reached)"), *_HOW]
+    client = agent.client
+    return [
+        ("model", client.model),
+        ("engine", where(options)),
+        ("protocol", f"{client.protocol}: {client.protocol_reason}"),
+        ("window", f"{client.window:,} tokens" if client.window else "not known"),
+        ("thinking", thinking_words(client.thinking)),
+        *_HOW,
+    ]
 
 
-_HOW = "--profile NAME, or --base-url URL -m MODEL"
-_GOOD = ("for good", "/config engine.profile NAME")
-
-
-def profile_rows(options: AgentOptions, agent: Agent | None) -> Rows:
-    """Which profile answers, and which there are. Blocks."""
-    from glmcode.engine.profile import list_profiles
-
-    how = model_rows(options, agent)[-2:]
-    return [("engine", _where(options)), ("profiles", ", ".join(list_profiles())), *how]
+_HOW = (
+    ("another", "/model NAME or /profile NAME goes on with it in this session"),
+    ("for good", "/config engine.profile NAME"),
+)
 
 
 def engine_rows(options: AgentOptions) -> Rows:
@@ -106,7 +102,7 @@ def feedback_rows(options: AgentOptions, agent: Agent | None) -> Rows:
         ("glmcode", __version__),
         ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         ("terminal", os.environ.get("TERM_PROGRAM") or os.environ.get("TERM") or "unknown"),
-        ("engine", _where(options)),
+        ("engine", where(options)),
         ("model", model),
     ]
     if agent is not None:
@@ -114,7 +110,8 @@ def feedback_rows(options: AgentOptions, agent: Agent | None) -> Rows:
     return [*rows, ("also", "glmcode doctor --json; /export for the conversation")]
 
 
-def _where(options: AgentOptions) -> str:
+def where(options: AgentOptions) -> str:
+    """Which engine is meant."""
     engine = options.engine
     return engine.base_url or f"profile {engine.profile or 'of this machine'}"
 

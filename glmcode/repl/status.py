@@ -31,7 +31,7 @@ from glmcode.core.events import (
 from glmcode.engine.lane import ordinal
 from glmcode.repl.clean import one_line, visible
 
-State: TypeAlias = Literal["opening", "idle", "working", "stopping"]
+State: TypeAlias = Literal["opening", "away", "idle", "working", "stopping"]
 WAITING_SHOWN_S = 2.0
 RATE_AFTER_S = 0.5
 """A speed measured over less says nothing."""
@@ -169,6 +169,8 @@ class Status:
         seconds = f"{max(0.0, now - self.since):.0f} s"
         if self.state == "opening":
             return f"connecting {seconds}"
+        if self.state == "away":
+            return "no engine"
         if self.state == "idle":
             return warming_text(self.warming) if self.warming else "ready"
         if self.queued is not None:

@@ -98,18 +98,6 @@ def test_an_interrupt_signal_from_outside_does_as_the_key_does(tmp_path: Path) -
         ready(session)
 
 
-def test_an_unreachable_server_is_told_in_a_sentence_with_code_75(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
-        with glmcode(tmp_path, "--base-url", url, "read this later") as session:
-            assert session.wait_exit() == 75
-            assert "not sent: read this later" in session.screen.text
-            assert "Traceback" not in session.raw
-            assert session.terminal_is_restored()
-            assert url.split("//")[1].split("/")[0] in session.screen.text
-
-
 def test_an_unknown_profile_is_a_usage_error(tmp_path: Path) -> None:
     with glmcode(tmp_path, "--profile", "no-such-profile") as session:
         assert session.wait_exit() == 2

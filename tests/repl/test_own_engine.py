@@ -76,3 +76,30 @@ def test_a_start_is_shown_and_an_engine_that_dies_in_a_turn_is_told_and_started_
         assert session.terminal_is_restored()
     time.sleep(0.2)
     assert engine_process(home), "leaving the session leaves the engine"
+
+
+def test_an_engine_killed_while_it_loads_leaves_the_session_and_what_was_typed(
+    home: Path,
+) -> None:
+    (home / "script.json").write_text(json.dumps([{"text": "Answered.", "times": 9}]))
+    with glmcode(home, "--profile", "own", size=(150, 40)) as session:
+        session.type("an early task\r")
+        session.wait_for_visible("loading weights")
+        os.kill(engine_process(home), signal.SIGKILL)
+        session.wait_for("what you type is kept")
+        session.wait_for_visible("queued: an early task")
+        session.type("another\r")
+        session.wait_until(lambda: session.screen.text.count("Answered.") == 2, "both answers")
+        session.wait_for_visible("ready")
+        session.type("/engine log\r")
+        session.wait_for("the last words of the engine")
+        session.type("/engine stop\r")
+        session.wait_for_visible("Stop it?")
+        assert "1 uses this engine" in session.screen.text
+        session.read(0.4)
+        session.type("y")
+        session.wait_for("your next message starts it again")
+        session.type("once more\r")
+        session.wait_until(lambda: session.screen.text.count("Answered.") == 3, "the third")
+        session.type("\x04")
+        assert session.wait_exit() == 0
