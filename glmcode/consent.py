@@ -71,8 +71,7 @@ def cost_lines(status: EngineStatus, doing: Doing) -> list[str]:
     now = time.time()
     served = {one.get("run") for one in status.running}
     queued = {one.get("run") for one in status.waiting}
-    use = "uses" if len(people) == 1 else "use"
-    lines = [f"{status.profile}: {len(people)} {use} this engine:"] if people else []
+    lines = [f"{status.profile}: {len(people)} use this engine:"] if people else []
     for one in people:
         does = "waits for it"
         if one.get("run") in served:

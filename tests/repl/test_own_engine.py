@@ -95,7 +95,7 @@ def test_an_engine_killed_while_it_loads_leaves_the_session_and_what_was_typed(
         session.wait_for("the last words of the engine")
         session.type("/engine stop\r")
         session.wait_for_visible("Stop it?")
-        assert "1 uses this engine" in session.screen.text
+        assert "1 use this engine" in session.screen.text
         session.read(0.4)
         session.type("y")
         session.wait_for("your next message starts it again")
