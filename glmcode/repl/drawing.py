@@ -8,12 +8,14 @@ because asking a terminal leaks its answer into the next shell. Must not know wh
 from __future__ import annotations
 
 import os
+import signal
+import termios
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from prompt_toolkit.application import Application
+from prompt_toolkit.application import Application, run_in_terminal
 from prompt_toolkit.data_structures import Point
 from prompt_toolkit.layout.screen import Screen
 from prompt_toolkit.output.vt100 import Vt100_Output
@@ -21,6 +23,8 @@ from prompt_toolkit.utils import get_cwidth
 
 Pictures: TypeAlias = deque[tuple[float, tuple[Screen, Point] | None]]
 """When it was drawn, what, with the cursor where; None: something was printed."""
+Modes: TypeAlias = list[Any]
+"""What termios.tcgetattr gives."""
 TELLS_AFTER_S = 0.05
 TMUX_TELLS_AFTER_S = 0.3
 """tmux wraps at once and tells the program a quarter of a second later."""
@@ -63,6 +67,8 @@ class App(Application[None]):
     remembers_width = False
     """A row counts as wide as it ever was until it is erased whole, as in tmux."""
     _columns = 0
+    modes: Modes | None = None
+    """The terminal's, as they were before it was ours."""
 
     def erase(self, *, prints: bool) -> None:
         """Erase the live part; prints: something will be printed in its place."""
@@ -70,6 +76,34 @@ class App(Application[None]):
         if prints:
             self._pictures().append((time.monotonic(), None))
         self.renderer.erase()
+
+    def suspend_to_background(self, suspend_group: bool = True) -> None:
+        """Stop, with all of the terminal's modes as they were before it was ours; the base class
+        gives back only those that a line is edited with."""
+
+        def stop() -> None:
+            self.let_go()
+            ours = self.switch_modes(self.modes)
+            os.kill(0, signal.SIGTSTP)
+            self.switch_modes(ours)
+
+        run_in_terminal(stop)
+
+    def let_go(self) -> None:
+        """Write what is held, before the terminal is another program's."""
+        if isinstance(self.output, Output):
+            self.output.held = False
+        self.output.flush()
+
+    def switch_modes(self, wanted: Modes | None) -> Modes | None:
+        """Set them; those that were set until now. None: the terminal is gone."""
+        try:
+            now = termios.tcgetattr(self.input.fileno())
+            if wanted is not None:
+                termios.tcsetattr(self.input.fileno(), termios.TCSADRAIN, wanted)
+        except (termios.error, OSError):
+            return None
+        return now
 
     def _redraw(self, render_as_done: bool = False) -> None:
         self._settle()

@@ -72,6 +72,7 @@ class Entry:
         text = self.text
         question = self._live.question
         if question is not None and question.advising:
+            self.keep_draft()
             self.buffer.reset()
             question.advise(text.strip())
             self._refresh()
@@ -149,6 +150,14 @@ class Entry:
         """What stands there goes to the history."""
         if self.buffer.text.strip():
             self.buffer.append_to_history()
+
+    def keep_all(self) -> None:
+        """At the end: what stands there, and the draft that waits outside the input."""
+        if self._draft is None or not self._editing:
+            self.keep_draft()
+        if self._draft is not None:
+            self.buffer.set_document(self._draft, bypass_readonly=True)
+            self.keep_draft()
 
     def set_aside_draft(self) -> None:
         """While advice is typed or a rule edited, the draft waits outside the input."""

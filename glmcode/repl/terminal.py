@@ -85,6 +85,7 @@ class Terminal:
             erase_when_done=True,
             editing_mode=self._keys,
         )
+        self._app.modes = self._app.switch_modes(None)
         self._app.wraps = rewraps(os.environ)
         if "TMUX" in os.environ:
             self._app.remembers_width = True
@@ -219,6 +220,7 @@ class Terminal:
         text, told = self.entry.text, ""
         try:
             async with in_terminal():
+                self._app.let_go()
                 text, told = await edited(text, os.environ)
                 self._output.write_raw("\x1b[0m\r")
                 self._output.erase_down()
@@ -231,12 +233,13 @@ class Terminal:
 
     def suspend(self) -> None:
         """Ctrl-Z: to the shell's background, and draw again on return."""
-        self._untitle()
-        self._app.suspend_to_background()
+        if not self._away:
+            self._untitle()
+            self._app.suspend_to_background()
 
     def close(self) -> None:
         """Make `run` return; the live part is erased, an unsent draft is kept in the history."""
-        self.entry.keep_draft()
+        self.entry.keep_all()
         if self._app.is_running and not self._app.is_done:
             self._app.exit()
 

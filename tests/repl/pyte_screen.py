@@ -21,7 +21,21 @@ class _Screen(pyte.HistoryScreen):
             above = [_text(self.buffer[row], self.columns) for row in range(self.cursor.y)]
             gone = [_text(line, self.columns) for line in self.history.top]
             self.committed.now([*gone, *above])
+        elif how == 2:
+            self.committed.forget()  # Ctrl-L: a person wanted it gone
         super().erase_in_display(how, *args, **options)
+
+    def make_room(self, rows: int) -> None:
+        """As terminals do it where pyte drops rows: those above go to the history, with the
+        cursor where it was in the text."""
+        above = max(0, self.cursor.y - rows + 1)
+        for row in range(above):
+            self.history.top.append(self.buffer[row])
+        kept = {row - above: line for row, line in self.buffer.items() if row >= above}
+        self.buffer.clear()
+        self.buffer.update({row: line for row, line in kept.items() if row < rows})
+        self.cursor.y -= above
+        self.lines = min(self.lines, rows)
 
 
 class PyteScreen:
@@ -46,6 +60,7 @@ class PyteScreen:
 
     def resize(self, columns: int, rows: int) -> None:
         self.committed.forget()
+        self._screen.make_room(rows)
         self._screen.resize(rows, columns)
 
     @property
