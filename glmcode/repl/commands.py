@@ -112,7 +112,7 @@ def _now(host: Host, name: str, text: str) -> None:
         case "/theme":
             change_theme(host, text)
         case "/feedback":
-            host.rows(looking.feedback_rows(options, agent))
+            host.start(_found(host, lambda: _feedback(options, agent)))
         case "/exit":
             host.leave(Exit.DONE)
 
@@ -150,6 +150,15 @@ def _switching(host: Host, name: str, text: str) -> Coroutine[Any, Any, None]:
     if argument(text):
         return switching.change(host, f"{name} {argument(text)}")
     return switching.show_models(host) if name == "/model" else switching.show_profiles(host)
+
+
+def _feedback(options: AgentOptions, agent: Agent | None) -> Sequence[tuple[str, str]]:
+    from glmcode.repl.feedback import feedback_rows
+
+    try:
+        return feedback_rows(options, agent)
+    except OSError as error:
+        return [("not", f"the file cannot be written: {error}")]
 
 
 async def _doctor(host: Host) -> None:

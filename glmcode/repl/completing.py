@@ -1,9 +1,9 @@
-"""What can be typed next: commands after a `/`, paths after an `@`, and which one is chosen.
+"""What can be typed next: commands after a `/`, what follows them, paths after an `@`.
 
 A list below the input, looked up in a thread for the newest text alone: a keystroke never waits
 for it, and what comes too late is dropped. Nothing is chosen until a key says so, so
-Enter sends what stands there. Only typing opens it: a text from the history does not. Must
-not draw, and must not know the conversation.
+Enter sends what stands there; but of sessions, typing chooses the first that fits. Only typing
+opens it: a text from the history does not. Must not draw, and must not know the conversation.
 """
 
 from __future__ import annotations
@@ -23,25 +23,20 @@ from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.utils import get_cwidth
 
 from glmcode.repl.clean import one_line
+from glmcode.repl.offers import PICKERS, Facts, Item, Offers, command_of
 from glmcode.repl.paths import Paths
 from glmcode.repl.slash_table import ALIASES, COMMANDS
 
 MOST = 8
 _COMMAND = re.compile(r"/[\w?-]*")
+_ARGUMENT = re.compile(r"(/[\w?-]+) +([^\n]*)")
 _PATH = re.compile(r"(?:^|[\s(\[{,])@(?:\"([^\"\n]*)|([^\s\"]*))$")
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """text takes the place of what was typed; about: what it is, in a few words."""
-
-    text: str
-    about: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be completed: `typed` before the cursor, of which `query` counts."""
+    """What is to be completed: `typed` before the cursor, of which `query` counts. kind: "path",
+    "command", or the command whose argument it is."""
 
     kind: str
     typed: str
@@ -51,11 +46,13 @@ class Wanted:
 class Menu:
     """The list of one input. changed is called, in the loop, when there is another list."""
 
-    def __init__(self, buffer: Buffer, workspace: Path, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, buffer: Buffer, workspace: Path, changed: Callable[[], None], facts: Facts
+    ) -> None:
         self.items: list[Item] = []
         self.chosen: int | None = None
         self._buffer = buffer
-        self._workspace = workspace
+        self._offers = Offers(workspace, facts)
         self._changed = changed
         self._wanted: Wanted | None = None
         self._finder: Finder | None = None
@@ -76,7 +73,7 @@ class Menu:
         elif wanted != self._wanted:
             self._wanted, self.chosen = wanted, None
             if self._finder is None:
-                self._finder = Finder(self._workspace)
+                self._finder = Finder(self._offers)
             self._finder.ask(wanted, self._found)
 
     def close(self) -> None:
@@ -93,14 +90,15 @@ class Menu:
         else:
             self.chosen = (self.chosen + step) % len(self.items)
 
-    def take(self) -> None:
-        """Insert the chosen one, or the first."""
+    def take(self) -> bool:
+        """Insert the chosen one, or the first; whether the line is complete with it."""
         wanted, item = self._wanted, self.items[self.chosen or 0]
         self.close()
         if wanted is None:
-            return
+            return False
         self._buffer.delete_before_cursor(len(wanted.typed))
         self._buffer.insert_text(item.text)
+        return item.whole
 
     def shown(self, columns: int, rows: int) -> StyleAndTextTuples:
         """At most so many lines, the chosen one among them."""
@@ -111,7 +109,7 @@ class Menu:
         lines: StyleAndTextTuples = []
         for number, item in enumerate(self.items[first : first + count], first):
             chosen = number == self.chosen
-            text = _cut(item.text.strip(), columns - 3)
+            text = _cut(item.shown or item.text.strip(), columns - 3)
             lines.append(("class:key" if chosen else "", f"{'> ' if chosen else '  '}{text}"))
             room = columns - 6 - len(text)
             if item.about and room > 10:
@@ -126,14 +124,17 @@ class Menu:
     def _found(self, wanted: Wanted, items: list[Item]) -> None:
         if wanted == self._wanted == wanted_in(self._buffer.document):
             self.items, self.chosen = items, None
+            if items and wanted.kind in PICKERS and wanted.query:
+                self.chosen = 0
             self._changed()
 
 
 class Finder:
     """Looks up in one thread of its own, the newest question alone."""
 
-    def __init__(self, workspace: Path) -> None:
-        self._paths = Paths(workspace)
+    def __init__(self, offers: Offers) -> None:
+        self._offers = offers
+        self._paths = Paths(offers.workspace)
         self._asked: queue.SimpleQueue[tuple[Wanted, Callable[[list[Item]], None]]]
         self._asked = queue.SimpleQueue()
         threading.Thread(target=self._work, name="completion", daemon=True).start()
@@ -153,9 +154,18 @@ class Finder:
             wanted, answer = self._asked.get()
             while not self._asked.empty():
                 wanted, answer = self._asked.get()
-            items = commands(wanted.query) if wanted.kind == "command" else self._files(wanted)
+            items = self._found(wanted)
             if self._asked.empty():
                 answer(items)
+
+    def _found(self, wanted: Wanted) -> list[Item]:
+        match wanted.kind:
+            case "command":
+                return commands(wanted.query)
+            case "path":
+                return self._files(wanted)
+            case command:
+                return self._offers.find(command, wanted.query)
 
     def _files(self, wanted: Wanted) -> list[Item]:
         found = self._paths.find(wanted.query, MOST, lambda: not self._asked.empty())
@@ -169,10 +179,16 @@ def wanted_in(document: Document) -> Wanted | None:
         return Wanted("command", before, before[1:])
     match = _PATH.search(before)
     if match is None:
-        return None
+        return _argument(before, document)
     quoted, plain = match.groups()
     typed = f'@"{quoted}' if quoted is not None else f"@{plain}"
     return Wanted("path", typed, quoted if quoted is not None else plain)
+
+
+def _argument(before: str, document: Document) -> Wanted | None:
+    match = _ARGUMENT.fullmatch(before)
+    command = command_of(match[1]) if match is not None and not document.text_after_cursor else None
+    return Wanted(command, match[2], match[2]) if match is not None and command else None
 
 
 def commands(query: str) -> list[Item]:

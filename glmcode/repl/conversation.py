@@ -249,6 +249,9 @@ class Conversation:
     def begin(self, agent: Agent) -> None:
         """This agent is the session's from now on (agents.Host)."""
         self.agent = agent
+        facts = self.live.facts
+        facts.seconds, facts.session = agent.client.prefill_seconds, agent.journal.path
+        facts.profile, facts.models = self.options.engine.profile, ()
         self._shown.begin(agent)
 
     async def _turn(self, agent: Agent, text: str) -> None:

@@ -36,7 +36,7 @@ class Entry:
         """refresh: the live part has changed. workspace: whose paths are completed."""
         self.pastes = history.pastes
         self.buffer = Buffer(history=history, multiline=True)
-        self.menu = Menu(self.buffer, workspace, refresh)
+        self.menu = Menu(self.buffer, workspace, refresh, live.facts)
         self._live = live
         self._hands = hands
         self._refresh = refresh
@@ -62,6 +62,13 @@ class Entry:
             self._draft = document
         else:
             self.buffer.set_document(document, bypass_readonly=True)
+
+    def offer(self, text: str) -> bool:
+        """Begin a line whose rest is chosen from a list; False where a draft is in the way."""
+        if self.buffer.text or self._draft is not None:
+            return False
+        self.buffer.insert_text(text)
+        return True
 
     def replace(self, text: str) -> None:
         """Another text in place of what stands there."""

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from glmcode.agent import Agent
 from glmcode.cli_options import UsageError
 from glmcode.repl.clean import one_line
+from glmcode.repl.offers import sessions_here
 from glmcode.repl.paint import Spans
 from glmcode.repl.screen import Screen
 from glmcode.repl.slash import argument
@@ -24,13 +25,9 @@ from glmcode.sessions import (
     SessionBusy,
     SessionError,
     StoredSession,
-    Summary,
-    ago,
     find_session,
     fork_session,
-    list_sessions,
     open_session,
-    tokens_held,
 )
 
 LISTED = 20
@@ -54,40 +51,25 @@ class Host(Protocol):
 
 
 async def show_sessions(host: Host, agent: Agent, *, pick: bool) -> None:
-    """List the sessions of this folder, numbered; pick: a number is to be typed next."""
-    here = agent.journal.path
-    told, rows = await asyncio.to_thread(_listed, agent, here)
-    host.listed = [one.path for one in told]
-    if not rows:
+    """List the sessions of this folder, numbered; pick: one is chosen next, from a list below the
+    input where the screen has that."""
+    seconds = agent.client.prefill_seconds
+    told = await asyncio.to_thread(
+        sessions_here, agent.options.workspace, agent.journal.path, seconds
+    )
+    host.listed = [one.path for one, _ in told]
+    if not told:
         host.say([("dim", "no other session of this folder")])
         return
-    host.rows([*rows, ("", "/resume NUMBER goes on there, /fork NUMBER in a copy")])
-    if pick:
-        host.screen.put_back("/resume ")
-
-
-def _listed(agent: Agent, here: Path) -> tuple[list[Summary], list[tuple[str, str]]]:
-    told = [one for one in list_sessions(agent.options.workspace) if one.path != here]
+    if pick and host.screen.offer("/resume "):
+        return
     rows = [
-        (str(number), f"{one_line(one.title, TITLE)}  ({ago(one.used)}{_cost(agent, one)})")
-        for number, one in enumerate(told[:LISTED], 1)
+        (str(number), f"{one_line(one.title, TITLE)}  ({worth})")
+        for number, (one, worth) in enumerate(told[:LISTED], 1)
     ]
     if len(told) > LISTED:
         rows.append(("", f"and {len(told) - LISTED} older ones: glmcode sessions list"))
-    return told[:LISTED], rows
-
-
-def _cost(agent: Agent, one: Summary) -> str:
-    """Tokens, and the seconds to compute all of them where nothing is cached."""
-    tokens = tokens_held(one.path)
-    if not tokens:
-        return ""
-    usage = agent.usage
-    computed = usage.prompt_tokens - usage.cached_tokens
-    told = f", {tokens:,} tokens"
-    if usage.prefill_s > 0 and computed > 0:
-        told += f", at most {tokens * usage.prefill_s / computed:.0f} s to compute"
-    return told
+    host.rows([*rows, ("", "/resume NUMBER goes on there, /fork NUMBER in a copy")])
 
 
 async def go(host: Host, agent: Agent, text: str) -> bool:

@@ -128,9 +128,13 @@ def _menu_keys(terminal: Terminal, live: Live) -> KeyBindings:
     chosen = Condition(lambda: menu.chosen is not None)
 
     @keys.add("tab", filter=offered)
-    @keys.add("enter", filter=offered & chosen)
     def _take(event: KeyPressEvent) -> None:
         menu.take()
+
+    @keys.add("enter", filter=offered & chosen)
+    def _take_and_send(event: KeyPressEvent) -> None:
+        if menu.take():
+            terminal.entry.send()
 
     @keys.add("down", filter=offered)
     @keys.add("c-n", filter=offered)

@@ -1,4 +1,4 @@
-"""Slash commands that only tell: /todo, /memory, /model, /profile, /engine, /doctor, /feedback.
+"""Slash commands that only tell: /todo, /memory, /model, /profile, /engine and /doctor.
 
 Each gives (label, value) rows; what blocks says so and is called in a thread. Must not change
 anything, nor send anything anywhere.
@@ -6,12 +6,9 @@ anything, nor send anything anywhere.
 
 from __future__ import annotations
 
-import os
-import platform
 from pathlib import Path
 from threading import Event
 
-from glmcode import __version__
 from glmcode.agent import Agent, AgentOptions
 from glmcode.agent_head import found_instructions
 from glmcode.base.thinking import thinking_words
@@ -92,22 +89,6 @@ def doctor_rows(options: AgentOptions, stop: Event) -> Rows:
         if line.todo:
             rows.append(("", f"-> {line.todo}"))
     return rows
-
-
-def feedback_rows(options: AgentOptions, agent: Agent | None) -> Rows:
-    """What a report should say. Sends nothing."""
-    model = "none yet" if agent is None else f"{agent.client.model}, {agent.client.protocol}"
-    rows = [
-        ("where", "the issues of the repository that you have glmcode from; nothing is sent"),
-        ("glmcode", __version__),
-        ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
-        ("terminal", os.environ.get("TERM_PROGRAM") or os.environ.get("TERM") or "unknown"),
-        ("engine", where(options)),
-        ("model", model),
-    ]
-    if agent is not None:
-        rows.append(("session", f"{agent.journal.path} (holds what was said: look before sending)"))
-    return [*rows, ("also", "glmcode doctor --json; /export for the conversation")]
 
 
 def where(options: AgentOptions) -> str:

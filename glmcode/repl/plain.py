@@ -75,6 +75,10 @@ class Plain:
         """There is no input to put it back into: say it, so that it is not lost."""
         self.commit(["not sent:", *(f"  {line}" for line in visible(text).split("\n"))])
 
+    def offer(self, text: str) -> bool:
+        """There are no lists here to choose from."""
+        return False
+
     def copy(self, text: str) -> tuple[bool, str]:
         """No escape is written here."""
         return False, osc52(text, {})[1]

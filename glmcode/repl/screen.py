@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from glmcode.repl.offers import Facts
 from glmcode.repl.paint import Spans
 from glmcode.repl.theme import Theme, theme_of
 
@@ -28,6 +29,7 @@ class Live:
 
     busy: a turn runs, so Esc and Ctrl-C stop it. queued: messages for when it has ended;
     steering: handed to it, and not yet read by the model. theme: in whose colours it is drawn.
+    facts: what completions may tell.
     keyed: when the person last pressed a key.
     """
 
@@ -38,6 +40,7 @@ class Live:
     question: Question | None = None
     busy: bool = False
     keyed: float = field(default_factory=time.monotonic)
+    facts: Facts = field(default_factory=Facts)
     theme: Theme = field(default_factory=lambda: theme_of("ansi", {}))
 
 
@@ -87,6 +90,9 @@ class Screen(Protocol):
 
     def put_back(self, text: str) -> None:
         """Return text to the input, before what stands there."""
+
+    def offer(self, text: str) -> bool:
+        """Begin a line whose rest is chosen from a list; False where that can't be."""
 
     def copy(self, text: str) -> tuple[bool, str]:
         """Hand text to the terminal's clipboard: whether that was tried, and what to say of it."""

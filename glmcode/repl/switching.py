@@ -30,6 +30,7 @@ from glmcode.repl.agents import Agents
 from glmcode.repl.clean import one_line
 from glmcode.repl.looking import Rows, model_rows, where
 from glmcode.repl.paint import Spans
+from glmcode.repl.screen import Live
 from glmcode.repl.slash import argument
 
 NAMES_SHOWN = 30
@@ -41,6 +42,7 @@ class Host(Protocol):
     options: AgentOptions
     agent: Agent | None
     agents: Agents
+    live: Live
 
     def say(self, spans: Spans) -> None:
         """Print a line of ours."""
@@ -74,7 +76,7 @@ async def show_models(host: Host) -> None:
     rows = model_rows(host.options, agent)
     if agent is not None and _server(host.options.engine):
         try:
-            names = await agent.client.models()
+            names = host.live.facts.models = await agent.client.models()
             shown = ", ".join(names[:NAMES_SHOWN])
             more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
             rows.insert(1, ("there are", f"{shown}{more}"))

@@ -150,6 +150,10 @@ class Terminal:
         """Return text to the input, before the draft."""
         self.entry.put_back(text)
 
+    def offer(self, text: str) -> bool:
+        """Begin a line whose rest is chosen from a list."""
+        return self._live.question is None and self.entry.offer(text)
+
     def copy(self, text: str) -> tuple[bool, str]:
         """Hand text to the terminal's clipboard."""
         sequence, told = osc52(text, os.environ)
