@@ -10,27 +10,15 @@ that run, nor the screen.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from glmcode.core.events import Delta
 from glmcode.core.messages import AssistantMessage
 from glmcode.repl.blocks import BlockSplitter
-from glmcode.repl.clean import one_line, visible
+from glmcode.repl.clean import visible
+from glmcode.repl.growing import Growing
 from glmcode.repl.paint import Painter
 
 TAIL_CHARS = 2_048
-SUBJECT_CHARS = 500
-SHOWN_KEYS = ("file_path", "command", "pattern", "path", "task_id")
-
-
-@dataclass(slots=True)
-class _Growing:
-    """A call that is being written."""
-
-    index: int
-    name: str = ""
-    subject: str = ""
-    lines: int = 0
 
 
 class Reply:
@@ -54,7 +42,7 @@ class Reply:
         self._blank = True
         self._started = self._clock()
         self._folded = False
-        self._call: _Growing | None = None
+        self._call: Growing | None = None
         self.printed = False
 
     def delta(self, delta: Delta) -> list[list[str]]:
@@ -94,7 +82,7 @@ class Reply:
     def tail(self, height: int) -> list[str]:
         """What is provisional, at most `height` lines."""
         if self._call is not None:
-            return self._call_line(self._call)[:height]
+            return self._call.row(self._painter)[:height]
         if self.shows_text:
             return self._pending(height)[-height:]
         if self.thinking:
@@ -158,15 +146,5 @@ class Reply:
 
     def _grow(self, delta: Delta) -> None:
         if self._call is None or self._call.index != delta.call_index:
-            self._call = _Growing(delta.call_index)
-        call = self._call
-        call.name = delta.name or call.name
-        call.lines += delta.text.count("\n")
-        if delta.argument in SHOWN_KEYS:
-            call.subject = (call.subject + delta.text)[:SUBJECT_CHARS]
-
-    def _call_line(self, call: _Growing) -> list[str]:
-        lines = f" ({call.lines:,} lines so far)" if call.lines > 2 else ""
-        subject = f"{call.name} {one_line(call.subject, 120)}"
-        text = f"{self._painter.marks[2]} writing a call: {subject}{lines}"
-        return self._painter.spans([("dim", text)], indent=2)[:2]
+            self._call = Growing(delta.call_index)
+        self._call.feed(delta)

@@ -6,6 +6,7 @@ richest form that fits. Must not print, and must not hold more than the last of 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -30,11 +31,13 @@ from glmcode.core.events import (
 )
 from glmcode.engine.lane import ordinal
 from glmcode.repl.clean import one_line, visible
+from glmcode.repl.columns import columns, cut
 
 State: TypeAlias = Literal["opening", "away", "idle", "working", "stopping"]
 WAITING_SHOWN_S = 2.0
 RATE_AFTER_S = 0.5
 """A speed measured over less says nothing."""
+RISKY = ("bypassPermissions",)
 BAR = 10
 
 
@@ -132,64 +135,94 @@ class Status:
             self.rate = (request.output_tokens - 1) / request.decode_s
 
     def spans(self, now: float, width: int) -> list[tuple[str, str]]:
-        """The line as (style, text) pairs, at most `width` columns wide."""
-        state = self._state(now)
-        meter, percent = self._meter()
+        """The line as (style, text) pairs, at most `width` columns wide.
+
+        What gives way first: the branch, the model, the speed, the cache's share, words of the
+        meter, which key stops, the meter's tokens, the queue's details. What goes on gives way
+        last, and before it a mode in which other things are allowed than usual.
+        """
+        apart = " · " if self.unicode else " | "
+        for state, *more in self._forms(now):
+            kept = [part for part in more if part]
+            if sum(columns(apart + part) for part in kept) + columns(state) <= width:
+                break
+        else:
+            kept = []
+        style = "warning" if self.hint or self.state == "stopping" else "status"
+        spans = [(style, cut(state, width))]
+        for part in kept:
+            risky = part == self.mode and part in RISKY
+            spans += [("status", apart), ("warning" if risky else "status", part)]
+        return spans
+
+    def _forms(self, now: float) -> Iterator[tuple[str, ...]]:
+        """What could be shown, the state first, from the richest on."""
+        full, calm, least = self._states(now)
+        meter, short, percent = self._meter()
         mode = "" if self.mode == "default" else self.mode
-        model = self.model if len(self.model) <= 40 else self.model[:39] + "…"
+        model, branch = cut(one_line(self.model), 40), cut(one_line(self.branch), 30)
         cache = "" if self.cached is None else f"cache {int(self.cached)} %"
         digits = 0 if round(self.rate, 1) >= 10 else 1
         rate = f"{self.rate:,.{digits}f} tok/s" if self.rate else ""
-        branch = one_line(self.branch, 30)
-        forms = (
-            [state, model, self.mode, branch, meter, cache, rate],
-            [state, model, self.mode, meter, cache, rate],
-            [state, mode, meter, cache, rate],
-            [state, mode, meter, cache],
-            [state, mode, meter],
-            [state, mode, percent],
-            [state, percent],
-            [state],
-        )
-        for parts in forms:
-            kept = [part for part in parts if part]
-            if sum(map(len, kept)) + 3 * (len(kept) - 1) <= width:
-                break
-        style = "warning" if self.hint or self.state == "stopping" else "status"
-        rest = "".join(f" · {part}" for part in kept[1:])
-        return [(style, kept[0][:width]), ("status", rest)]
+        yield full, model, self.mode, branch, meter, cache, rate
+        yield full, model, self.mode, meter, cache, rate
+        yield full, mode, meter, cache, rate
+        yield full, mode, meter, cache
+        yield full, mode, short, cache
+        yield full, mode, short
+        for state in (calm, least):
+            yield state, mode, short
+            yield state, mode, percent
+        yield least, mode
+        yield (least,)
 
-    def _state(self, now: float) -> str:
+    def _states(self, now: float) -> tuple[str, str, str]:
+        """What goes on: with the key that stops it; without; and in the fewest words."""
+        said, least = self._state(now)
+        stops = " · Esc stops" if self.unicode else " | Esc stops"
+        busy = self.state == "working" and not self.hint and self.progress is None
+        return (said + stops if busy else said), said, least
+
+    def _state(self, now: float) -> tuple[str, str]:
+        """What goes on, and the same in the fewest words."""
         if self.hint:
-            return self.hint
+            return self.hint, self.hint
         if self.state == "stopping":
-            return "stopping"
+            return "stopping", "stopping"
         if self.progress is not None:
-            return progress_text(self.progress)
+            return progress_text(self.progress), phase_text(self.progress)
         seconds = f"{max(0.0, now - self.since):.0f} s"
         if self.state == "opening":
-            return f"connecting {seconds}"
+            return f"connecting {seconds}", f"connecting {seconds}"
         if self.state == "away":
-            return "no engine"
+            return "no engine", "no engine"
         if self.state == "idle":
-            return warming_text(self.warming) if self.warming else "ready"
+            return warming_text(self.warming) if self.warming else "ready", "ready"
         if self.queued is not None:
-            return f"{queue_text(self.queued)} · Esc stops"
+            return queue_text(self.queued), place_text(self.queued)
         if self.waiting is not None and self.waiting.seconds >= WAITING_SHOWN_S:
             bar = "" if self.waiting.percent is None else self._bar(self.waiting.percent)
-            return f"{waiting_text(self.waiting, bar)} · Esc stops"
-        return f"{self.doing or 'working'} {seconds} · Esc stops"
+            return waiting_text(self.waiting, bar), short_waiting_text(self.waiting)
+        said = f"{self.doing or 'working'} {seconds}"
+        return said, said
 
     def _bar(self, percent: float) -> str:
         full = min(BAR, max(0, int(BAR * percent / 100)))
         marks = "█░" if self.unicode else "#."
         return f"{marks[0] * full}{marks[1] * (BAR - full)} "
 
-    def _meter(self) -> tuple[str, str]:
+    def _meter(self) -> tuple[str, str, str]:
+        """How full the window is: in words, in numbers, in percent."""
         if not self.window:
-            return (f"{self.used:,} tokens" if self.used else ""), ""
-        percent = f"{100 * self.used / self.window:.0f} %"
-        return f"{self.used:,} of {self.window:,} tokens ({percent})", percent
+            tokens = f"{self.used:,} tokens" if self.used else ""
+            return tokens, tokens, ""
+        numbers, percent = f"{self.used:,} of {self.window:,}", f"{self._full()} %"
+        return f"{numbers} tokens ({percent})", f"{numbers} ({percent})", percent
+
+    def _full(self) -> int:
+        """Percent: 100 only where nothing is left, 0 only where nothing is held."""
+        share = 100 * self.used / self.window
+        return min(99, max(1, round(share))) if 0 < self.used < self.window else round(share)
 
 
 def progress_text(progress: EngineProgress) -> str:
@@ -218,8 +251,21 @@ def waiting_text(waiting: Waiting, bar: str = "") -> str:
     return f"prompt of {waiting.prompt_tokens:,} tokens:{said}"
 
 
+def short_waiting_text(waiting: Waiting) -> str:
+    """ "prompt ~43 %, about 40 s left"; without a share as waiting_text."""
+    if waiting.percent is None:
+        return waiting_text(waiting)
+    sign = "~" if waiting.estimated else ""
+    return f"prompt {sign}{waiting.percent:.0f} %{left(waiting.eta_s)}"
+
+
+def place_text(queued: Queued) -> str:
+    """ "queue: 2nd, about 40 s"."""
+    eta = about(queued.eta_s)
+    return f"queue: {ordinal(queued.position)}{f', {eta}' if eta else ''}"
+
+
 def queue_text(queued: Queued) -> str:
     """Where it stands: "queue: 2nd, about 40 s, after the scripted run in ~/proj"."""
-    eta = about(queued.eta_s)
     after = f", after the {visible(queued.ahead[0][1])}" if queued.ahead else ""
-    return f"queue: {ordinal(queued.position)}{f', {eta}' if eta else ''}{after}"
+    return f"{place_text(queued)}{after}"

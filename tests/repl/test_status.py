@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from glmcode.core.events import (
@@ -16,6 +18,7 @@ from glmcode.core.events import (
     Warming,
 )
 from glmcode.core.tool import Preview
+from glmcode.repl.columns import columns
 from glmcode.repl.status import Status
 
 
@@ -102,6 +105,84 @@ def test_a_narrow_line_drops_what_matters_least(width: int) -> None:
     assert len(text(status, width=width)) <= width
     if width == 20:
         assert text(status, width=width) == "ready · plan · 50 %"
+
+
+def working(**fields: object) -> Status:
+    known = {"model": "glm", "used": 2_101, "window": 16_384, "branch": "main", "cached": 99.0}
+    status = Status(**(known | fields))  # type: ignore[arg-type]
+    status.rate = 20.0
+    status.event(TurnStarted(), 7.0)
+    return status
+
+
+def test_what_gives_way_first_is_what_matters_least() -> None:
+    status = working(mode="acceptEdits")
+    status.event(Delta(kind="text", text="a"), 8.0)
+    tokens = "2,101 of 16,384 tokens (13 %)"
+    lines = [
+        f"answering 3 s · Esc stops · glm · acceptEdits · main · {tokens} · cache 99 % · 20 tok/s",
+        f"answering 3 s · Esc stops · glm · acceptEdits · {tokens} · cache 99 % · 20 tok/s",
+        f"answering 3 s · Esc stops · acceptEdits · {tokens} · cache 99 % · 20 tok/s",
+        f"answering 3 s · Esc stops · acceptEdits · {tokens} · cache 99 %",
+        "answering 3 s · Esc stops · acceptEdits · 2,101 of 16,384 (13 %) · cache 99 %",
+        "answering 3 s · Esc stops · acceptEdits · 2,101 of 16,384 (13 %)",
+        "answering 3 s · acceptEdits · 2,101 of 16,384 (13 %)",
+        "answering 3 s · acceptEdits · 13 %",
+        "answering 3 s · acceptEdits",
+        "answering 3 s",
+    ]
+    assert text(status, width=300) == lines[0]
+    for line, narrower in pairwise(lines):
+        assert text(status, width=len(line)) == line
+        assert text(status, width=len(line) - 1) == narrower
+    assert text(status, width=10) == "answering…"
+
+
+def test_in_forty_columns_the_exact_tokens_have_room() -> None:
+    status = working()
+    status.event(Delta(kind="text", text="a"), 8.0)
+    assert text(status, width=40) == "answering 3 s · 2,101 of 16,384 (13 %)"
+    status.event(Waiting(seconds=9.0, prompt_tokens=120_000, percent=43.2, eta_s=81.4), 9.0)
+    assert text(status, width=40) == "prompt 43 %, about 81 s left · 13 %"
+    ahead = (("scripted", "scripted run in ~/proj", 40.0, True),)
+    status.event(Queued(position=2, seconds=3.0, eta_s=12.4, ahead=ahead), 9.5)
+    assert text(status, width=40) == "queue: 2nd, about 12 s · 13 %"
+    assert text(status, width=80).startswith("queue: 2nd, about 12 s, after the scripted run")
+
+
+@pytest.mark.parametrize("width", [*range(1, 121), 150, 300])
+def test_no_line_is_wider_than_the_screen_whatever_it_holds(width: int) -> None:
+    ahead = (("scripted", "scripted run in ~/日本語", 40.0, True),)
+    for event in (
+        Delta(kind="reasoning", text="a"),
+        Waiting(seconds=9.0, prompt_tokens=120_000, percent=43.2, eta_s=81.4, estimated=True),
+        Queued(position=2, seconds=3.0, eta_s=12.4, ahead=ahead),
+        EngineProgress(phase="loading 重み", percent=43.2, eta_s=81.4),
+        Retrying(why="gone", attempt=1, wait_s=2.0),
+    ):
+        status = working(model="模型" * 30, branch="枝/" * 30, mode="bypassPermissions")
+        status.event(event, 8.0)
+        assert 0 < columns(text(status, width=width)) <= width
+    status.hint = "🙂" * 40
+    assert 0 < columns(text(status, width=width)) <= width
+
+
+def test_a_mode_in_which_all_runs_is_marked_and_stays_longer_than_the_numbers() -> None:
+    status = working(mode="bypassPermissions", state="idle")
+    status.event(TurnFinished(reason="done", steps=1), 9.0)
+    assert ("warning", "bypassPermissions") in status.spans(10.0, 100)
+    assert text(status, width=30) == "ready · bypassPermissions"
+
+
+def test_the_percent_says_full_only_where_nothing_is_left() -> None:
+    for used, percent in ((0, 0), (1, 1), (16_300, 99), (16_383, 99), (16_384, 100), (17_000, 104)):
+        assert f"({percent} %)" in text(Status(used=used, window=16_384))
+
+
+def test_without_unicode_the_line_is_ascii() -> None:
+    status = working(unicode=False)
+    status.event(Waiting(seconds=9.0, prompt_tokens=120_000, percent=43.2, eta_s=81.4), 9.0)
+    assert text(status).isascii() and " | glm | default | main | " in text(status)
 
 
 def request(**fields: object) -> RequestFinished:
