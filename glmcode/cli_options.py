@@ -136,6 +136,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--no-wait", action="store_true")
     add("--set", action="append", default=[], type=key_value, dest="settings")
     add("--verbose", action="store_true")
+    add("--plain", action="append_const", dest="settings", const=("ui.plain", "true"))
     return parser
 
 

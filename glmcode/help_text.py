@@ -95,6 +95,7 @@ options of the engine:
 
 others:
   --verbose                    tokens, cache hits and seconds per step
+  --plain                      lines in order, without cursor movement: for screen readers
   -v, --version                print the version
   -h, --help                   print this
 

@@ -160,6 +160,11 @@ class UiSettings:
         "`shown`",
         choices=SHOWN,
     )
+    plain: bool = _setting(
+        False,
+        "lines in order, without cursor movement, colour or a live part, as for screen readers; "
+        "always so where `TERM` is `dumb`",
+    )
     keys: str = _setting("emacs", "the keys that edit the input", choices=KEYS)
     theme: str = _setting(
         "auto",

@@ -67,7 +67,7 @@ class _Session:
         self._prompt = prompt
         self._ui = ui
         self._workspace = workspace
-        self._plain = os.environ.get("TERM", "dumb") in ("", "dumb", "unknown")
+        self._plain = ui.plain or os.environ.get("TERM", "dumb") in ("", "dumb", "unknown")
         self._left: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._door = Doorstep(self._left)
         self._drawn = asyncio.Event()

@@ -25,7 +25,7 @@ from glmcode.repl.exporting import CannotExport, copy, export
 from glmcode.repl.feed import Feed
 from glmcode.repl.going import Host as GoingHost
 from glmcode.repl.going import rename, show_sessions
-from glmcode.repl.modes import change_mode, change_thinking
+from glmcode.repl.modes import change_mode, change_thinking, switch_keys
 from glmcode.repl.paint import Painter
 from glmcode.repl.permitting import permissions
 from glmcode.repl.screen import Live
@@ -109,6 +109,10 @@ def _now(host: Host, name: str, text: str) -> None:
             host.start(_doctor(host))
         case "/config":
             host.start(_found(host, lambda: config_rows(options, argument(text))))
+        case "/editor":
+            host.screen.edit(argument(text))
+        case "/vim":
+            switch_keys(host)
         case "/theme":
             change_theme(host, text)
         case "/feedback":

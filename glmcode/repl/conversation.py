@@ -326,12 +326,15 @@ class Conversation:
         if steers and self.agent is not None and self.agent.running:
             self.agent.steer(text)
             self._shown.view.steering.append(text)
+            self._shown.line("steering: the model reads it after this step")
             self._shown.refresh()
         else:
             self.queue(text)
 
     def queue(self, text: str) -> None:
         """Take it up as soon as nothing else runs (commands.Host)."""
+        if self.live.busy or self.agent is None:
+            self._shown.line("queued: it is next" if self.live.busy else "queued until it is ready")
         self._inbox.append(text)
         self._arrived.set()
         self._shown.refresh()

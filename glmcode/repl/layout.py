@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
+from prompt_toolkit.application import get_app
+from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import ANSI, StyleAndTextTuples, to_formatted_text
+from prompt_toolkit.key_binding.vi_state import InputMode
 from prompt_toolkit.layout import (
     BufferControl,
     ConditionalContainer,
@@ -34,6 +37,13 @@ from glmcode.repl.theme import Theme, toolkit
 
 MAX_TAIL = 6
 MAX_QUEUED = 3
+MODE_FROM = 24
+"""Columns; on fewer the status line says nothing of vi."""
+_VI_MODES = {
+    InputMode.INSERT: "INSERT",
+    InputMode.INSERT_MULTIPLE: "INSERT",
+    InputMode.NAVIGATION: "NORMAL",
+}
 
 
 @lru_cache(maxsize=8)
@@ -124,4 +134,17 @@ class LivePart:
         )
 
     def _status(self) -> StyleAndTextTuples:
-        return fragments(self._live.status(self._size()[0]))
+        columns = self._size()[0]
+        mode = f"{_vi_mode()} · " if _vi_mode() and columns >= MODE_FROM else ""
+        rest = self._live.status(columns - len(mode))
+        return fragments([("key", mode), *rest] if mode else rest)
+
+
+def _vi_mode() -> str:
+    """What vi's keys do now; "" where they don't count."""
+    app = get_app()
+    if app.editing_mode is not EditingMode.VI:
+        return ""
+    if app.current_buffer.selection_state is not None:
+        return "VISUAL"
+    return _VI_MODES.get(app.vi_state.input_mode, "REPLACE")

@@ -1,4 +1,4 @@
-"""/mode, Shift-Tab and /thinking: how the session goes on from here, and changing it.
+"""/mode, Shift-Tab, /thinking and /vim: how the session goes on from here, and changing it.
 
 Only what a person types comes here; the model can't. The sandbox follows the mode unless a flag
 or a setting said which it is to be, and the line that says so is the agent's. Must not judge.
@@ -14,7 +14,7 @@ from glmcode.base.config import ConfigError, parse_mode
 from glmcode.base.settings import MODES, Mode
 from glmcode.base.thinking import parse_thinking, thinking_words
 from glmcode.repl.paint import Spans
-from glmcode.repl.screen import NEXT_MODE
+from glmcode.repl.screen import NEXT_MODE, Screen
 from glmcode.repl.slash import argument
 
 MEANS: dict[Mode, str] = {
@@ -30,6 +30,8 @@ ROUND: tuple[Mode, ...] = ("default", "acceptEdits", "plan")
 
 class Host(Protocol):
     """The conversation, as far as this needs it."""
+
+    screen: Screen
 
     def say(self, spans: Spans) -> None:
         """Print a line of ours."""
@@ -55,6 +57,18 @@ def change_mode(host: Host, agent: Agent, text: str) -> None:
     host.say([("warning" if mode == "bypassPermissions" else "good", line)])
     if told:
         host.say([("warning" if mode == "bypassPermissions" else "dim", told)])
+
+
+def switch_keys(host: Host) -> None:
+    """Do what `/vim` asks."""
+    match host.screen.switch_keys():
+        case "vi":
+            host.say([("good", "vi keys"), ("dim", "; Esc, then its commands; i types again. /vim "
+                       "ends it; for good: /config ui.keys vi")])  # fmt: skip
+        case "emacs":
+            host.say([("good", "emacs keys"), ("dim", "; for good: /config ui.keys emacs")])
+        case _:
+            host.say([("warning", "the lines are edited by the terminal here: set the keys there")])
 
 
 def change_thinking(host: Host, agent: Agent, text: str) -> None:

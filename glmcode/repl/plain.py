@@ -1,4 +1,4 @@
-"""The screen where nothing but lines can be had (TERM=dumb, an editor's shell window).
+"""The screen of lines alone: --plain (for screen readers), TERM=dumb, an editor's shell window.
 
 The terminal stays as it was: its own line editing, its own echo, Ctrl-C as a signal. Lines
 are printed in order; a question is answered by a line of its own, and a line that was typed
@@ -10,17 +10,21 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import termios
 import time
 from collections.abc import Sequence
 
 from glmcode.exits import Exit
 from glmcode.repl.clean import one_line, visible
 from glmcode.repl.clipboard import osc52
+from glmcode.repl.editor import edited
 from glmcode.repl.question import GRACE_S, Question
 from glmcode.repl.screen import Hands, Live
 
 BACK = "."
 CHUNK = 4_096
+CALM_S = 0.05
+"""So long after the last news the prompt is printed: it is read out, and should be so once."""
 
 
 class Plain:
@@ -35,6 +39,10 @@ class Plain:
         self._asked_at = 0.0
         self._shown = ""
         self._closed = asyncio.Event()
+        self._calm: asyncio.TimerHandle | None = None
+        self._away = False
+        self._withheld: list[str] = []
+        self._work: asyncio.Future[None] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -57,17 +65,32 @@ class Plain:
 
     def commit(self, lines: Sequence[str]) -> None:
         """Print lines."""
+        if self._away:
+            self._withheld += lines
+            return
         start = "\n" if self._shown else ""
         self._shown = ""
         self._write(start + "".join(f"{line}\n" for line in lines))
 
     def refresh(self) -> None:
         """Show the question or the prompt, when there is a new one."""
+        if self._away:
+            return
         question = self._live.question
         if question is not None and question is not self._asked:
             self._asked, self._asked_at = question, time.monotonic()
-        prompt = self._prompt(question)
-        if prompt != self._shown:
+        if question is not None or self._live.busy:
+            self._show()
+        elif self._calm is None:
+            self._calm = asyncio.get_running_loop().call_later(CALM_S, self._show)
+
+    def _show(self) -> None:
+        """What the last line is to be, once nothing is about to be printed after it."""
+        if self._calm is not None:
+            self._calm.cancel()
+            self._calm = None
+        prompt = self._prompt(self._live.question)
+        if prompt != self._shown and not self._away and not self._closed.is_set():
             self._write(("\n" if self._shown and prompt else "") + prompt)
             self._shown = prompt
 
@@ -89,8 +112,36 @@ class Plain:
     def signal(self, sequence: str) -> None:
         """Nor here."""
 
+    def edit(self, text: str = "") -> None:
+        """The editor on a message, which is sent when that ends well."""
+        if not self._away:
+            self._away = True
+            self._work = asyncio.ensure_future(self._edit(text))
+
+    async def _edit(self, text: str) -> None:
+        loop, modes = asyncio.get_running_loop(), termios.tcgetattr(0)
+        loop.remove_reader(0)
+        try:
+            text, told = await edited(text, os.environ)
+            termios.tcsetattr(0, termios.TCSADRAIN, modes)
+        finally:
+            self._away = False
+            if not self._closed.is_set():
+                loop.add_reader(0, self._read)
+        withheld, self._withheld = self._withheld, []
+        self.commit([*withheld, one_line(told)] if told else withheld)
+        if text.strip() and not told:
+            self._hands.submit(text)
+        self.refresh()
+
+    def switch_keys(self) -> str:
+        """The terminal edits the lines."""
+        return ""
+
     def ctrl_c(self) -> None:
         """Stop what runs, else it is the conversation's."""
+        if self._away:
+            return  # it was meant for the editor
         self._typed = b""
         if self._live.busy or self._live.question is not None:
             if not self._hands.stop():

@@ -1,6 +1,6 @@
 """What a screen is: prints lines for good, shows a live part, and hands over what a person does.
 
-Two screens serve it: terminal.py (prompt_toolkit) and plain.py (TERM=dumb). The live part is
+Two screens serve it: terminal.py (prompt_toolkit) and plain.py (lines alone). The live part is
 read from Live whenever it is drawn, so a screen keeps no state of the conversation. A screen
 must not talk to the agent.
 """
@@ -102,6 +102,12 @@ class Screen(Protocol):
 
     def signal(self, sequence: str) -> None:
         """Write what changes nothing on the screen: a bell, a notification."""
+
+    def edit(self, text: str = "") -> None:
+        """Open the person's editor on the draft, or on another text in its place."""
+
+    def switch_keys(self) -> str:
+        """Change between emacs' and vi's keys; the name of those that count now, "" for none."""
 
     def ctrl_c(self) -> None:
         """The interrupt signal came from outside: do as the key does."""

@@ -94,6 +94,11 @@ class Showing:
         self.fit()
         self.commit(self.view.note(spans))
 
+    def line(self, text: str) -> None:
+        """Say what the live part shows, where there is none."""
+        if self.plain:
+            self.say([("dim", text)])
+
     def rows(self, rows: Sequence[tuple[str, str]]) -> None:
         """Print labels and values."""
         self.fit()

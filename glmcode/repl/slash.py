@@ -60,7 +60,7 @@ def find_command(text: str) -> str | Unknown | None:
 
 def argument(text: str) -> str:
     """What follows the command's word."""
-    return text.strip().partition(" ")[2].strip()
+    return "".join(text.split(maxsplit=1)[1:]).strip()
 
 
 def asked_for(text: str) -> str:

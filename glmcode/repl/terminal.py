@@ -214,9 +214,13 @@ class Terminal:
         else:
             self._hands.hint("Esc again: back to before the last turn")
 
-    def edit(self) -> None:
+    def edit(self, text: str = "") -> None:
         """Ctrl-G: the person's editor has the terminal and the draft until it ends."""
-        if not self._away:
+        if self._live.question is not None:
+            self._hands.hint("the editor opens when the question is answered")
+        elif not self._away:
+            if text:
+                self.entry.replace(text)
             self._away = True
             self._app.create_background_task(self._edit())
 
@@ -234,6 +238,14 @@ class Terminal:
             withheld, self._withheld = self._withheld, []
             self.commit([*withheld, one_line(told)] if told else withheld)
         self.refresh()
+
+    def switch_keys(self) -> str:
+        """From emacs' keys to vi's, or back."""
+        vi = self._keys is EditingMode.VI
+        self._keys = EditingMode.EMACS if vi else EditingMode.VI
+        self._app.vi_state.reset()
+        self.refresh()
+        return "emacs" if vi else "vi"
 
     def suspend(self) -> None:
         """Ctrl-Z: to the shell's background, and draw again on return."""
