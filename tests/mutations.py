@@ -1262,6 +1262,48 @@ MUTATIONS = (
         new='*(sys.executable, "-c"',
         tests=("tests/test_batch_jobs.py",),
     ),
+    Mutation(
+        name="a person who has just typed is not notified",
+        file="glmcode/repl/attention.py",
+        old="gone = now - self.live.keyed >= self.ui.notify_after",
+        new="gone = True",
+        tests=("tests/repl/test_attention.py",),
+    ),
+    Mutation(
+        name="a repository names no program that notifies",
+        file="glmcode/base/config.py",
+        old='if table == "ui" and key == "notify_command":',
+        new="if False:",
+        tests=("tests/base/test_config.py",),
+    ),
+    Mutation(
+        name="the title from before comes back",
+        file="glmcode/repl/terminal.py",
+        old="self._output.write_raw(GIVE_TITLE_BACK)",
+        new="pass",
+        tests=("tests/repl/test_attention.py",),
+    ),
+    Mutation(
+        name="the path of a link is written as %XX",
+        file="glmcode/repl/links.py",
+        old="{quote(name)}",
+        new="{whole}",
+        tests=("tests/repl/test_links.py",),
+    ),
+    Mutation(
+        name="a todo list that says the same prints nothing",
+        file="glmcode/repl/todo.py",
+        old="if list(todos) == list(before):",
+        new="if False:",
+        tests=("tests/repl/test_todo.py",),
+    ),
+    Mutation(
+        name="no colours where none are wanted",
+        file="glmcode/repl/theme.py",
+        old='if environment.get("NO_COLOR") or term in',
+        new="if term in",
+        tests=("tests/repl/test_theme.py",),
+    ),
 )
 
 

@@ -54,8 +54,8 @@ class Links:
         if not path or path.startswith("~"):
             return ""
         whole = os.path.normpath(self.folder / path)
-        said = quote(whole.encode("utf-8", "surrogateescape" if _is_bytes(whole) else "replace"))
-        address = f"file://{quote(self.host, safe='')}{said}"
+        name = whole.encode("utf-8", "surrogateescape" if _is_bytes(whole) else "replace")
+        address = f"file://{quote(self.host, safe='')}{quote(name)}"
         return address if len(address) <= LONGEST else ""
 
 
