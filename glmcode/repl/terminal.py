@@ -86,6 +86,7 @@ class Terminal:
             editing_mode=self._keys,
         )
         self._app.modes = self._app.switch_modes(None)
+        self._app.gives = self._untitle
         self._app.wraps = rewraps(os.environ)
         if "TMUX" in os.environ:
             self._app.remembers_width = True
@@ -175,12 +176,14 @@ class Terminal:
             self._output.write_raw(sequence)
             self._output.flush()
 
-    def _untitle(self) -> None:
-        """Another program, or none, has the window."""
-        if self._title:
-            self._title = ""
-            self._output.write_raw(GIVE_TITLE_BACK)
-            self._output.flush()
+    def _untitle(self) -> Callable[[], None]:
+        """Another program, or none, has the window; the answer names it again."""
+        named, self._title = self._title, ""
+        if not named:
+            return lambda: None
+        self._output.write_raw(GIVE_TITLE_BACK)
+        self._output.flush()
+        return lambda: self.title(named)
 
     def ctrl_c(self) -> None:
         """Stop what runs; else clear the input; else it is the conversation's."""
@@ -250,7 +253,6 @@ class Terminal:
     def suspend(self) -> None:
         """Ctrl-Z: to the shell's background, and draw again on return."""
         if not self._away:
-            self._untitle()
             self._app.suspend_to_background()
 
     def close(self) -> None:
