@@ -1304,6 +1304,50 @@ MUTATIONS = (
         new="if term in",
         tests=("tests/repl/test_theme.py",),
     ),
+    Mutation(
+        name="a fault of glmcode's is no verdict of its hook",
+        file="glmcode/githooks/install.py",
+        old="case $code in 0) exit 0 ;; {block}) exit 1 ;; esac",
+        new="exit $code",
+        tests=("tests/test_githook_promises.py",),
+    ),
+    Mutation(
+        name="a branch that was rewritten is compared with what the remotes have",
+        file="glmcode/githooks/running.py",
+        old='if old.strip("0") and _is_before(root, old, new) else',
+        new='if old.strip("0") else',
+        tests=("tests/test_githook_promises.py",),
+    ),
+    Mutation(
+        name="a judgement is kept for its model and its prompt",
+        file="glmcode/review/judging.py",
+        old='asked = [VERSION, prompt_text("review.md"), QUESTION, SCHEMA, model]',
+        new="asked = [VERSION, QUESTION, SCHEMA]",
+        tests=("tests/test_githook_promises.py",),
+    ),
+    Mutation(
+        name="no finding is pinned to a guessed line",
+        file="glmcode/review/findings.py",
+        old="return number if number in shown else None",
+        new="return min(shown, key=lambda at: abs(at - number), default=None)",
+        tests=("tests/review/test_findings.py",),
+    ),
+    Mutation(
+        name="what a repository names for reading diffs is not run",
+        file="glmcode/review/source.py",
+        old='"--no-ext-diff", "--no-textconv", ',
+        new="",
+        tests=(
+            "tests/test_githook_states.py::test_in_any_state_hooks_change_nothing_and_end_in_time[external_diff]",
+        ),
+    ),
+    Mutation(
+        name="a hook that somebody wrote into is not removed",
+        file="glmcode/githooks/install.py",
+        old='hexdigest() in text else "changed"',
+        new='hexdigest() in text else "ours"',
+        tests=("tests/test_githooks.py",),
+    ),
 )
 
 

@@ -176,10 +176,24 @@ def test_a_hooks_folder_that_was_made_goes_with_the_last_hook(repo: Repository) 
 def test_a_hook_that_somebody_changed_or_put_there_is_left_alone(repo: Repository) -> None:
     repo.install("pre-commit")
     hook = repo.path / ".git" / "hooks" / "pre-commit"
-    hook.write_text("#!/bin/sh\n# mine now\n")
-    ran = repo.hook("uninstall", "pre-commit")
-    assert ran.returncode == 1 and "not glmcode's" in ran.stderr
-    assert hook.read_text() == "#!/bin/sh\n# mine now\n"
+    ours = hook.read_text()
+    first = "#!/bin/sh\n"
+    for text, why in (
+        (f"{first}# mine now\n", "is not glmcode's"),
+        (f"{ours}# mine\n", "was changed since"),
+        (ours.replace(first, f"{first}lint\n"), "was changed since"),
+    ):
+        hook.write_text(text)
+        ran = repo.hook("uninstall", "pre-commit")
+        assert ran.returncode == 1 and why in ran.stderr
+        assert hook.read_text() == text
+    repo.install("pre-push")
+    assert "glmcode's, changed since" in repo.hook("list").stdout
+    ran = repo.hook("uninstall")
+    assert ran.returncode == 1 and "was changed since" in ran.stderr
+    assert hook.exists() and not hook.with_name("pre-push").exists()
+    hook.write_text(ours)
+    assert repo.hook("uninstall", "pre-commit").returncode == 0 and not hook.exists()
 
 
 def test_an_interpreter_that_is_gone_lets_the_commit_pass(repo: Repository) -> None:
@@ -364,8 +378,8 @@ def test_husky_and_a_hooks_path_inside_are_honoured(repo: Repository) -> None:
     assert not (repo.path / "my hooks").exists()
     (repo.path / ".husky" / "_").mkdir(parents=True)
     repo.git("config", "core.hooksPath", ".husky/_")
-    repo.install("pre-commit")
-    assert (repo.path / ".husky" / "pre-commit").exists()
+    ran = repo.hook("install", "pre-commit")
+    assert (repo.path / ".husky" / "pre-commit").exists() and "working tree" in ran.stdout
 
 
 def test_worktrees_submodules_and_folders_below_find_their_hooks(repo: Repository) -> None:

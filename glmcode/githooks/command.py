@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from glmcode.cli_options import Arguments
 
 DEADLINE_S = 60.0
+_STATES = {
+    "ours": "glmcode's",
+    "changed": "glmcode's, changed since",
+    "other": "not glmcode's",
+    "none": "none",
+}
 
 
 def run_hook_command(argv: list[str]) -> int:
@@ -118,19 +124,26 @@ def _install(given: argparse.Namespace, rest: list[str], git: list[str]) -> int:
         made = install(place, name, options)
         after = ", after the one that was there" if made.chained else ""
         print(f"{name}: {one_line(str(made.path), 400)}{after}")
+    if place.tracked:
+        print(f"these lie in the working tree and name {sys.executable}: keep them out of commits")
     return Exit.DONE
 
 
 def _uninstall(given: argparse.Namespace, rest: list[str], git: list[str]) -> int:
     _none(rest)
     place = find_place(Path.cwd())
-    ours = [one.name for one in look(place) if one.state == "ours"]
+    found = look(place)
+    ours = [one.name for one in found if one.state in ("ours", "changed")]
+    code: int = Exit.DONE
     for name in given.name or ours:
-        gone = uninstall(place, name)
-        print(f"{name}: {'removed' if gone else 'there was none'}")
+        try:
+            gone = uninstall(place, name)
+            print(f"{name}: {'removed' if gone else 'there was none'}")
+        except HookError as error:
+            code = _say(str(error), Exit.ERROR)
     if not (given.name or ours):
         print("no hook of glmcode's is here")
-    return Exit.DONE
+    return code
 
 
 def _list(given: argparse.Namespace, rest: list[str], git: list[str]) -> int:
@@ -139,7 +152,12 @@ def _list(given: argparse.Namespace, rest: list[str], git: list[str]) -> int:
     manager = f" ({place.manager})" if place.manager else ""
     print(f"hooks of {one_line(str(place.root), 400)}{manager}: {one_line(str(place.hooks), 400)}")
     for one in look(place):
-        words = {"ours": "glmcode's", "other": "not glmcode's", "none": "none"}[one.state]
+        words = {
+            "ours": "glmcode's",
+            "changed": "glmcode's, changed since",
+            "other": "not glmcode's",
+            "none": "none",
+        }[one.state]
         print(f"  {one.name:<20} {words}{', after the one that was there' if one.chained else ''}")
     return Exit.DONE
 

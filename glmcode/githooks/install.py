@@ -8,6 +8,7 @@ hook that somebody changed after us.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
@@ -20,10 +21,12 @@ from glmcode.exits import Exit
 from glmcode.githooks.place import NAMES, HookError, Name, Place
 
 MARK = "# glmcode hook"
+SUM = "# sha256 "
 BEFORE = ".before-glmcode"
 _SCRIPT = """\
 #!/bin/sh
-{mark} {name}: `glmcode hook uninstall {name}` removes it{made}
+{mark} {name}: `glmcode hook uninstall {name}` removes it unless it was changed{made}
+{sum}{digest}
 before="$0{suffix}"
 python={python}
 package={package}
@@ -53,8 +56,8 @@ _MADE = re.compile(r"; folders made for it: (\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """A hook in a repository. state: "ours", "other" (somebody else's) or "none". chained: what
-    was there before runs first."""
+    """A hook in a repository. state: "ours", "changed" (ours, and somebody wrote into it), "other"
+    (somebody else's) or "none". chained: what was there before runs first."""
 
     name: Name
     path: Path
@@ -74,7 +77,7 @@ def script(name: Name, options: list[str], *, made: int) -> str:
         otherwise="blocked, nothing was judged" if closed else "passed without a look",
         last=int(closed),
     )
-    return _SCRIPT.format(
+    return _signed(
         mark=MARK,
         name=name,
         made=f"; folders made for it: {made}" if made else "",
@@ -83,6 +86,21 @@ def script(name: Name, options: list[str], *, made: int) -> str:
         package=shlex.quote(glmcode.__file__),
         body=_STDIN + body if piped else body,
     )
+
+
+def _signed(**parts: str) -> str:
+    """The script with its own checksum in it, so that what somebody writes into it is not lost."""
+    digest = hashlib.sha256(_SCRIPT.format(**parts, sum=SUM, digest="").encode()).hexdigest()
+    return _SCRIPT.format(**parts, sum=SUM, digest=digest)
+
+
+def _state(text: str, name: Name) -> str:
+    if f"{MARK} {name}:" not in text:
+        return "other"
+    unsigned, found = re.subn(rf"(?m)^({SUM}).*$", r"\1", text)
+    if not found:
+        return "ours"  # of a version that wrote none
+    return "ours" if hashlib.sha256(unsigned.encode()).hexdigest() in text else "changed"
 
 
 def look(place: Place) -> list[Installed]:
@@ -100,7 +118,7 @@ def install(place: Place, name: Name, options: list[str]) -> Installed:
     made = len(missing) or max(map(_made, look(place)))
     try:
         place.hooks.mkdir(parents=True, exist_ok=True)
-        if state == "other":
+        if state in ("other", "changed"):
             if os.path.lexists(before):
                 raise HookError(
                     f"{before} is there already, from an earlier install: look at both, and "
@@ -109,7 +127,7 @@ def install(place: Place, name: Name, options: list[str]) -> Installed:
             path.rename(before)
         _write(path, script(name, options, made=made))
     except OSError as error:
-        if state == "other" and not os.path.lexists(path) and os.path.lexists(before):
+        if state in ("other", "changed") and not os.path.lexists(path) and os.path.lexists(before):
             before.rename(path)
         raise HookError(f"{path} cannot be written: {error.strerror or error}") from error
     return _installed(place, name)
@@ -120,8 +138,10 @@ def uninstall(place: Place, name: Name) -> bool:
     found = _installed(place, name)
     if found.state == "none":
         return False
+    if found.state == "changed":
+        raise HookError(f"{found.path} was changed since glmcode put it there: it was left alone")
     if found.state == "other":
-        raise HookError(f"{found.path} is not glmcode's (or was changed): it was left alone")
+        raise HookError(f"{found.path} is not glmcode's: it was left alone")
     before = found.path.with_name(name + BEFORE)
     made = _made(found)
     try:
@@ -157,8 +177,8 @@ def _installed(place: Place, name: Name) -> Installed:
     chained = os.path.lexists(path.with_name(name + BEFORE))
     if not os.path.lexists(path):
         return Installed(name, path, "none", chained)
-    ours = not path.is_symlink() and f"{MARK} {name}:" in _text(path)
-    return Installed(name, path, "ours" if ours else "other", chained and ours)
+    state = "other" if path.is_symlink() else _state(_text(path), name)
+    return Installed(name, path, state, chained and state != "other")
 
 
 def _made(hook: Installed) -> int:
@@ -169,7 +189,7 @@ def _made(hook: Installed) -> int:
 def _text(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            return file.read(4_096).decode("utf-8", "replace")
+            return file.read(1 << 16).decode("utf-8", "replace")
     except OSError:
         return ""
 

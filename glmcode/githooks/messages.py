@@ -142,10 +142,8 @@ def _encoding(root: Path) -> str:
 
 
 def _style(root: Path) -> str:
-    done = run_git(
-        root,
-        ("log", f"--max-count={SUBJECTS}", "--no-merges", "--no-show-signature", "--format=%s"),
-    )
+    words = ("log", f"--max-count={SUBJECTS}", "--no-merges", "--no-show-signature")
+    done = run_git(root, (*words, "--encoding=UTF-8", "--format=%s"))
     subjects = done.stdout.decode("utf-8", "replace").splitlines() if not done.returncode else []
     if not subjects:
         return "This is the first commit of the repository.\n"

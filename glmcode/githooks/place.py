@@ -24,11 +24,12 @@ class HookError(GitError):
 class Place:
     """hooks: the folder (need not exist). manager: "", "husky", "lefthook" or "shared" (a folder
     outside of the repository, which all repositories use). root: of the working tree, or the
-    git folder of a bare repository."""
+    git folder of a bare repository. tracked: the folder lies among the files that are committed."""
 
     hooks: Path
     manager: str
     root: Path
+    tracked: bool
 
 
 def find_place(folder: Path) -> Place:
@@ -39,13 +40,16 @@ def find_place(folder: Path) -> Place:
     root = repository(folder)
     hooks = Path(ask_git(folder, "rev-parse", "--git-path", "hooks"))
     hooks = hooks if hooks.is_absolute() else folder.absolute() / hooks
+    own = (common.resolve(), git_dir.resolve())
+    manager = ""
     if hooks.name == "_" and hooks.parent.name == ".husky":
-        return Place(hooks.parent, "husky", root)
-    if any((root / name).exists() for name in _LEFTHOOK):
-        return Place(hooks, "lefthook", root)
-    ours = (root.resolve(), common.resolve(), git_dir.resolve())
-    shared = not any(hooks.resolve().is_relative_to(one) for one in ours)
-    return Place(hooks, "shared" if shared else "", root)
+        hooks, manager = hooks.parent, "husky"
+    elif any((root / name).exists() for name in _LEFTHOOK):
+        manager = "lefthook"
+    elif not any(hooks.resolve().is_relative_to(one) for one in (root.resolve(), *own)):
+        manager = "shared"
+    tracked = manager != "shared" and not any(hooks.resolve().is_relative_to(one) for one in own)
+    return Place(hooks, manager, root, tracked)
 
 
 _LEFTHOOK = ("lefthook.yml", "lefthook.yaml", ".lefthook.yml", "lefthook.toml", "lefthook.json")

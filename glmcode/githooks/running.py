@@ -152,8 +152,7 @@ def _review(run: HookRun, asking: Asking, diffs: Sequence[tuple[str, bytes]]) ->
     began = time.monotonic()
     told: list[Judged] = []
     files = known = 0
-    unjudged: list[str] = []
-    why = ""
+    unjudged: dict[str, str] = {}
     for what, data in diffs:
         changed = parse_diff(data)
         if not changed:
@@ -166,8 +165,7 @@ def _review(run: HookRun, asking: Asking, diffs: Sequence[tuple[str, bytes]]) ->
                 asking.check()
                 review: Review = asking.review(changed)
             except NoAnswer as error:
-                why = str(error)
-                unjudged.append(f"{what} ({why})")
+                unjudged[what] = str(error)
                 continue
             kept = review.judged
             if kept.lasting:
@@ -177,9 +175,10 @@ def _review(run: HookRun, asking: Asking, diffs: Sequence[tuple[str, bytes]]) ->
         told.append(kept)
     if not told:
         if unjudged:
-            raise NoAnswer(why if len(diffs) == 1 else ", ".join(unjudged))
+            raise NoAnswer("; ".join(dict.fromkeys(unjudged.values())))
         return False
-    judged = merge([*told, Judged("pass", (), tuple(unjudged))])
+    left = tuple(f"{what} ({why})" for what, why in unjudged.items())
+    judged = merge([*told, Judged("pass", (), left)])
     what = ", ".join(what for what, _ in diffs)
     seconds = time.monotonic() - began
     text = shown(Told(judged, what, files, known == len(told), seconds, {}), "text")
