@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from glmcode.agent_options import Approval
 from glmcode.core.events import ApprovalAsked
 from glmcode.stream_input import Answered
-from glmcode.stream_json import cancel_line, question_line
+from glmcode.stream_json import Withdrawn, cancel_line, question_line
 
 WAIT_S = 600.0
 """Seconds that an answer is waited for where the caller does not say."""
@@ -54,7 +54,7 @@ class Questions:
         self._open[request_id] = _Open(asked, answer)
         arguments = self.input_of(asked.call_id)
         self.tell(question_line(asked, arguments, request_id, self.session_id))
-        withdrawn = "interrupted"
+        withdrawn: Withdrawn | Literal[""] = "interrupted"
         try:
             async with asyncio.timeout(self.wait_s):
                 approval = await answer

@@ -17,6 +17,7 @@ TYPE_CHECKING = False  # importing typing for this would cost milliseconds
 if TYPE_CHECKING:
     from glmcode.agent import AgentOptions
     from glmcode.cli_options import Arguments
+    from glmcode.stream_json import Subtype
 
 STARTED = time.monotonic()
 COMMANDS = {
@@ -105,7 +106,7 @@ def _stopped_early(argv: list[str], number: int) -> int:
 
 
 def _unbegun(
-    argv: list[str], error: str, code: int, subtype: str = "error_during_execution"
+    argv: list[str], error: str, code: int, subtype: Subtype = "error_during_execution"
 ) -> int:
     """End a headless run that has not begun: the sentence, and the result where JSON was asked."""
     _say(error, code)
@@ -149,6 +150,10 @@ def _dispatch(argv: list[str]) -> int:
         return _print(f"glmcode {__version__}\n")
     if first == "help" and len(argv) == 2 and argv[1] in COMMANDS:
         return _command(argv[1], [argv[1], "--help"])
+    if argv[:2] == ["help", "stream-json"]:
+        from glmcode.help_topics import stream_json
+
+        return _print(stream_json(schema="--schema" in argv[2:]))
     if first in ("-h", "--help", "help") or "--help" in _before_dashes(argv):
         from glmcode.help_text import HELP
 

@@ -37,7 +37,7 @@ from glmcode.outcome import (
 from glmcode.output_stream import OutputStream
 from glmcode.repl.clean import for_terminal
 from glmcode.sessions import new_session_id
-from glmcode.stream_json import Result, as_line, init_line, result_line
+from glmcode.stream_json import Result, as_line, dropped_line, init_line, result_line
 from glmcode.tools.specs import ORDER
 
 Format = Literal["text", "json", "stream-json"]
@@ -90,7 +90,7 @@ class Run:
 
     async def main(self) -> int:
         loop = asyncio.get_running_loop()
-        self.out = OutputStream(1, lambda: self._soon(loop, "output"))
+        self.out = OutputStream(1, lambda: self._soon(loop, "output"), self._dropped)
         self.task = asyncio.ensure_future(self._turn())
         signals: dict[signal.Signals, StopReason] = {
             signal.SIGINT: "interrupted",
@@ -266,6 +266,9 @@ class Run:
             if told is not None:
                 self._json(told[0], droppable=told[1])
         self.notes.event(event)
+
+    def _dropped(self, count: int) -> str:
+        return as_line(dropped_line(count, self.options.session_id or ""))
 
     def _json(self, line: dict[str, object], *, droppable: bool = False) -> None:
         self.out.put(as_line(line), droppable=droppable)

@@ -31,6 +31,7 @@ usage:
   glmcode completion bash|zsh|fish      a script for your shell; its --help says where it goes
   glmcode debug parse|render|tokens     the GLM dialect, for looking closely
   glmcode help COMMAND                  what a command takes
+  glmcode help stream-json [--schema]   the lines of stream-json, and their JSON Schema
   glmcode -- PROMPT                     a prompt that looks like a command or an option
 
 in a prompt, @FILE, @FILE:10-40, @FOLDER and @"WITH SPACE" are read along. AGENTS.md files of
@@ -71,8 +72,9 @@ options of the conversation:
   --fork-session               with -c or -r: go on in a copy, under an id of its own
   --system-prompt TEXT         in place of glmcode's own system prompt
   --append-system-prompt TEXT  after it
-  --system-prompt-file FILE, --append-system-prompt-file FILE
-                               the same, with the text of FILE
+  --system-prompt-file FILE    as --system-prompt, with the text of FILE
+  --append-system-prompt-file FILE
+                               as --append-system-prompt, with the text of FILE
   --no-instructions            leave every AGENTS.md out
 
 options of the engine:

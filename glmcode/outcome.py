@@ -19,7 +19,14 @@ from glmcode.core.model import ModelError
 from glmcode.exits import Exit, fault_words
 from glmcode.opening import OpenError
 from glmcode.sessions import SessionError
-from glmcode.stream_json import Result, compacted_line, delta_line, message_line, queued_line
+from glmcode.stream_json import (
+    Result,
+    Subtype,
+    compacted_line,
+    delta_line,
+    message_line,
+    queued_line,
+)
 
 if TYPE_CHECKING:
     from glmcode.agent import Agent
@@ -31,7 +38,7 @@ class End:
     """The end of a run. value: the one answer where a schema was given, else empty."""
 
     code: Exit
-    subtype: str
+    subtype: Subtype
     error: str = ""
     log: str = ""
     text: str = ""
@@ -83,8 +90,8 @@ def fault_end(error: BaseException) -> End:
     failed = End(code=Exit.ERROR, subtype="error_during_execution")
     match error:
         case ModelError(kind="allowance"):
-            spent = "error_max_output_tokens"
-            return replace(failed, code=Exit.BUDGET, subtype=spent, error=str(error))
+            spent = replace(failed, code=Exit.BUDGET, subtype="error_max_output_tokens")
+            return replace(spent, error=str(error))
         case ModelError():
             code = Exit.UNAVAILABLE if error.kind == "unavailable" else Exit.ERROR
             return replace(failed, code=code, error=str(error), log=error.detail)

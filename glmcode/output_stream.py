@@ -1,8 +1,9 @@
 """Writes a headless run's output: a thread drains a queue, so that nobody waits for a reader.
 
-`put` neither blocks nor raises; deltas are dropped past a bound, facts never. When the reader
-has gone away (closed pipe) or the disk is full, `broken` says why and `on_broken` is called
-once, from the writer's thread. Must not format anything.
+`put` neither blocks nor raises; what may be dropped is, past a bound, and how much it was is told
+in its place; facts never are. When the reader has gone away (closed pipe) or the disk is full,
+`broken` says why and `on_broken` is called once, from the writer's thread. Must not format
+anything.
 """
 
 from __future__ import annotations
@@ -12,14 +13,25 @@ import queue
 import threading
 from collections.abc import Callable
 
-BACKLOG = 10_000
+BACKLOG = 32 << 20
+"""Bytes that may wait for a slow reader before progress is left out."""
 
 
 class OutputStream:
     """UTF-8 lines to a file descriptor, whatever the locale."""
 
-    def __init__(self, descriptor: int, on_broken: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        on_broken: Callable[[], None],
+        dropped: Callable[[int], str] = lambda count: "",
+    ) -> None:
+        """dropped: the text that stands for so many that were left out."""
         self.broken: str | None = None
+        self._told = dropped
+        self._dropped = 0
+        self._taken = 0
+        self._gone = 0
         self._descriptor = descriptor
         self._on_broken = on_broken
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -28,9 +40,14 @@ class OutputStream:
 
     def put(self, text: str, *, droppable: bool = False) -> None:
         """Queue text for writing."""
-        if droppable and self._queue.qsize() > BACKLOG:
+        if droppable and self._taken - self._gone > BACKLOG:
+            self._dropped += 1
             return
-        self._queue.put(text.encode("utf-8", "replace"))
+        if self._dropped:
+            text, self._dropped = self._told(self._dropped) + text, 0
+        data = text.encode("utf-8", "replace")
+        self._taken += len(data)
+        self._queue.put(data)
 
     def close(self, timeout_s: float) -> None:
         """Take nothing more, and wait a while until everything was written or cannot be."""
@@ -46,6 +63,7 @@ class OutputStream:
         while (data := self._queue.get()) is not None:
             if self.broken is not None:
                 continue
+            self._gone += len(data)
             try:
                 written = 0
                 while written < len(data):

@@ -11,11 +11,23 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from glmcode.core.events import ApprovalAsked, Compacted, Delta, Queued
 from glmcode.core.messages import AssistantMessage, Message, ToolMessage, Usage, UserMessage
 from glmcode.repl.clean import escaped
+
+Subtype = Literal[
+    "success",
+    "error_max_turns",
+    "error_max_output_tokens",
+    "error_time_limit",
+    "error_during_execution",
+    "interrupted",
+]
+"""How a turn ended, in the last line."""
+Withdrawn = Literal["interrupted", "timeout", "input_closed"]
+"""Why a question is not open any more."""
 
 
 def init_line(
@@ -117,6 +129,11 @@ def queued_line(event: Queued, session_id: str) -> dict[str, Any]:
     }
 
 
+def dropped_line(count: int, session_id: str) -> dict[str, Any]:
+    """Lines of progress were left out here, because nobody read fast enough."""
+    return {"type": "system", "subtype": "dropped", "session_id": session_id, "lines": count}
+
+
 def delta_line(delta: Delta, session_id: str) -> dict[str, Any]:
     """A partial message."""
     kinds = {"reasoning": "thinking_delta", "text": "text_delta", "call": "input_json_delta"}
@@ -155,7 +172,7 @@ def question_line(
     }
 
 
-def cancel_line(request_id: str, why: str, session_id: str) -> dict[str, Any]:
+def cancel_line(request_id: str, why: Withdrawn, session_id: str) -> dict[str, Any]:
     """A question is not open any more, for another reason than its answer."""
     return {
         "type": "control_cancel_request",
@@ -191,7 +208,7 @@ class Result:
     """How a run ended, for the last line. requests: the cache ledger's sums. value: the one
     answer where a schema was given. more: keys of a conversation."""
 
-    subtype: str
+    subtype: Subtype
     is_error: bool
     text: str
     error: str
@@ -241,7 +258,7 @@ def result_line(result: Result) -> dict[str, Any]:
 
 
 def unbegun_lines(
-    output_format: str, *, cwd: str, subtype: str, error: str, exit_code: int, duration_s: float
+    output_format: str, *, cwd: str, subtype: Subtype, error: str, exit_code: int, duration_s: float
 ) -> list[dict[str, Any]]:
     """The lines of a run that ended before a session began: in text none, in json the result."""
     if output_format not in ("json", "stream-json"):

@@ -10,10 +10,15 @@ from queue import Empty, Queue
 from types import TracebackType
 from typing import Any
 
+from jsonschema import Draft202012Validator
+
+from glmcode.stream_schema import schema
 from tests.fake_engine import FakeEngine
 from tests.test_headless import Headless
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
+OUTPUT = Draft202012Validator({**schema(), "anyOf": [{"$ref": "#/$defs/output"}]})
+INPUT = Draft202012Validator({**schema(), "anyOf": [{"$ref": "#/$defs/input"}]})
 Line = dict[str, Any]
 
 
@@ -67,7 +72,9 @@ class Caller:
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self._lines.put(json.loads(line))
+            told = json.loads(line)
+            OUTPUT.validate(told)  # a line that is wrong ends the reading, and so the test
+            self._lines.put(told)
         self._lines.put(None)
 
     def send(self, *lines: Line | bytes) -> None:

@@ -63,6 +63,7 @@ def test_a_wheel_carries_its_words_and_its_model(wheel: Path, tmp_path: Path) ->
     assert profiles <= {name.removeprefix("glmcode/engine/profiles/") for name in names}
     queries = {path.name for path in (ROOT / "glmcode" / "context" / "queries").iterdir()}
     assert "python.scm" in queries and "glmcode/py.typed" in names
+    assert "glmcode/_docs/stream-json.schema.json" in names
     assert queries <= {name.removeprefix("glmcode/context/queries/") for name in names}
 
 

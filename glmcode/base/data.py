@@ -1,6 +1,6 @@
 """Where the data that ships with glmcode lies: prompts/, tools/, models/.
 
-A wheel carries them inside the package (`_prompts`, `_tools`, `_models`); an editable
+A wheel carries them inside the package (`_prompts`, `_tools`, `_models`, `_docs`); an editable
 install and a checkout read the repository's own folders. Must not import anything heavy:
 `--version` passes here.
 """
@@ -17,7 +17,7 @@ class DataMissing(Exception):
 
 
 def data_folder(name: str) -> Path:
-    """The folder `prompts`, `tools`, `models` or `examples`. Raises DataMissing."""
+    """The folder `prompts`, `tools`, `models`, `docs` or `examples`. Raises DataMissing."""
     for folder in (_PACKAGE / f"_{name}", _PACKAGE.parent / name):
         if folder.is_dir():
             return folder
