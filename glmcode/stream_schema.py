@@ -27,6 +27,7 @@ TITLE = "Lines of glmcode -p --output-format stream-json, and of --input-format 
 STRING: Schema = {"type": "string"}
 BOOL: Schema = {"type": "boolean"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
+PERHAPS_COUNT: Schema = {"type": ["integer", "null"], "minimum": 0}
 SECONDS: Schema = {"type": "number", "minimum": 0}
 PERHAPS_SECONDS: Schema = {"type": ["number", "null"], "minimum": 0}
 ANY_OBJECT: Schema = {"type": "object"}
@@ -297,6 +298,7 @@ def _result() -> Schema:
     sums = {
         **dict.fromkeys(counts, COUNT),
         "again_s": PERHAPS_SECONDS,
+        "preamble": _object({"tokens": COUNT, "cached_tokens": PERHAPS_COUNT}),
         "causes": {"type": "array", "items": cause},
     }
     line = {

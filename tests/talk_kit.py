@@ -72,9 +72,7 @@ class Caller:
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            told = json.loads(line)
-            OUTPUT.validate(told)  # a line that is wrong ends the reading, and so the test
-            self._lines.put(told)
+            self._lines.put(json.loads(line))
         self._lines.put(None)
 
     def send(self, *lines: Line | bytes) -> None:
@@ -92,6 +90,7 @@ class Caller:
             except Empty:
                 raise AssertionError(f"{wanted} did not come after {self.said[-3:]}") from None
             assert line is not None, f"it ended before {wanted}: {self.said[-3:]} {self.errors()}"
+            OUTPUT.validate(line)
             self.said.append(line)
             if isinstance(wanted, str):
                 if wanted in (line["type"], line.get("subtype")):
@@ -114,6 +113,7 @@ class Caller:
     def wait(self) -> int:
         """Read all that comes, and give its exit code."""
         while (line := self._lines.get(timeout=PATIENCE_S)) is not None:
+            OUTPUT.validate(line)
             self.said.append(line)
         return self.process.wait(timeout=PATIENCE_S)
 

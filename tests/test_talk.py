@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +208,7 @@ def test_a_steering_message_is_read_by_the_running_turn(headless: Headless) -> N
             caller.send(user("go"))
             caller.until("init")
             while not engine.steps:
-                pass
+                time.sleep(0.01)
             caller.send(user("mind the gap", steer=True))
             assert caller.end() == 0
         assert "mind the gap" in engine.steps[1].json["messages"][-1]["content"]
@@ -220,7 +221,7 @@ def test_steering_that_comes_too_late_becomes_the_next_message(headless: Headles
             caller.send(user("go"))
             caller.until("init")
             while not engine.steps:
-                pass
+                time.sleep(0.01)
             caller.send(user("and then", steer=True), user("last"))
             assert caller.end() == 0
         said = [m["content"] for m in engine.steps[-1].json["messages"] if m["role"] == "user"]
