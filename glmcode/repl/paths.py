@@ -3,7 +3,9 @@
 Listed once, as Grep and git would list them (ignored files left out), and anew when the list is
 old; the old one serves meanwhile. A letter of the query must come after the one before it
 in the path; the better a name fits, the earlier it stands. Everything here takes its time and
-is called in a thread. Must not open a file.
+is called in a thread; but Python runs one thread at a time, so the search goes through pieces of
+text (one call of `re` for a thousand paths) and gives way between them, and a longer query looks
+only at what the shorter one had found. Must not open a file.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from glmcode.base.ignore import rules_for
 from glmcode.base.walk import Walk
@@ -23,7 +26,10 @@ from glmcode.repl.clean import visible
 MOST_LISTED = 200_000
 OLD_S = 20.0
 PIECE = 1_000
-"""Between so many paths the search looks whether it is still wanted."""
+"""Between so many paths the search gives way, and looks whether it is still wanted."""
+GIVES_WAY = 50
+"""Between so many files the listing does."""
+Stopped: TypeAlias = Callable[[], bool]
 
 
 class Paths:
@@ -35,10 +41,18 @@ class Paths:
         self._listed: list[str] | None = None
         self._at = 0.0
         self._refreshing: threading.Thread | None = None
+        self._narrowed: tuple[list[str], str, list[str]] = ([], "", [])
 
-    def find(self, query: str, most: int, stopped: Callable[[], bool] = lambda: False) -> list[str]:
+    def find(self, query: str, most: int, stopped: Stopped = lambda: False) -> list[str]:
         """The best `most` paths for a query, best first; none when stopped meanwhile."""
-        return best(query, self._list(), most, stopped)
+        everything = self._list()
+        of, shorter, found = self._narrowed
+        paths = found if of is everything and query.startswith(shorter) else everything
+        fits = fitting(query, paths, stopped)
+        if fits is None:
+            return []
+        self._narrowed = (everything, query, fits)
+        return _ranked(query, fits, most, stopped)
 
     def _list(self) -> list[str]:
         if self._listed is None:
@@ -63,6 +77,8 @@ def listed(root: str) -> list[str]:
     for path in Walk(root, rules_for(root, root), links=True).files():
         if len(files) >= MOST_LISTED:
             break
+        if not len(files) % GIVES_WAY:
+            time.sleep(0)
         if path != visible(path) or "\n" in path or '"' in path:
             continue
         files.append(path)
@@ -73,39 +89,61 @@ def listed(root: str) -> list[str]:
     return [*folders, *files]
 
 
-def best(
-    query: str, paths: Sequence[str], most: int, stopped: Callable[[], bool] = lambda: False
-) -> list[str]:
-    """The paths that fit a query, best first. A capital letter in the query means itself."""
+def fitting(query: str, paths: list[str], stopped: Stopped = lambda: False) -> list[str] | None:
+    """The paths that hold the letters of a query in their order, None when stopped. A capital
+    letter in the query means itself."""
     if not query:
-        near = [path for path in paths if "/" not in path.rstrip("/")]
-        return heapq.nsmallest(most, near)
-    fits = re.compile(
-        ".*?".join(map(re.escape, query)), 0 if query != query.lower() else re.IGNORECASE
+        return paths
+    return _search(f"^{_letters(query, '')}.*$", query, paths, stopped)
+
+
+def best(query: str, paths: list[str], most: int, stopped: Stopped = lambda: False) -> list[str]:
+    """The paths that fit a query, best first: the name itself, its beginning, that of the path, a
+    part of the name, of the path, letters of the name; none when stopped."""
+    fits = fitting(query, paths, stopped)
+    return [] if fits is None else _ranked(query, fits, most, stopped)
+
+
+def _ranked(query: str, paths: list[str], most: int, stopped: Stopped) -> list[str]:
+    """The best of paths that fit."""
+    if not query:
+        return heapq.nsmallest(most, (one for one in paths if "/" not in one.rstrip("/")))
+    text = re.escape(query)
+    whole = _search(f"^.*{text}.*$", query, paths, stopped)
+    forms = (
+        (f"^(?:.*/)?{text}/?$", whole),
+        (f"^(?:.*/)?{text}[^/\n]*/?$", whole),
+        (f"^{text}.*$", whole),
+        (f"^.*{text}[^/\n]*/?$", whole),
+        ("^.*$", whole),
+        (f"^(?:.*/)?{_letters(query, '/')}[^/\n]*/?$", paths),
+        ("^.*$", paths),
     )
-    found: list[tuple[int, int, str]] = []
+    found: dict[str, None] = {}
+    for form, among in forms:
+        fits = None if among is None else _search(form, query, among, stopped)
+        if fits is None:
+            return []
+        nearest = heapq.nsmallest(most + len(found), fits, key=lambda path: (len(path), path))
+        found |= dict.fromkeys(nearest)
+        if len(found) >= most:
+            break
+    return [*found][:most]
+
+
+def _letters(query: str, other: str) -> str:
+    """A pattern for these letters with anything but `other` between; it never tries twice."""
+    return "".join(f"[^{re.escape(letter)}{other}\n]*+{re.escape(letter)}" for letter in query)
+
+
+def _search(form: str, query: str, paths: list[str], stopped: Stopped) -> list[str] | None:
+    """The paths that a pattern fits, None when stopped."""
+    case = re.NOFLAG if query != query.lower() else re.IGNORECASE
+    fits = re.compile(form, case | re.MULTILINE).findall
+    found: list[str] = []
     for start in range(0, len(paths), PIECE):
         if stopped():
-            return []
-        piece = paths[start : start + PIECE]
-        fitting = [path for path in piece if fits.search(path)]
-        ranked = ((_rank(query.lower(), path), len(path), path) for path in fitting)
-        found = heapq.nsmallest(most, [*found, *ranked])
-    return [path for _, _, path in found]
-
-
-def _rank(query: str, path: str) -> int:
-    """How well it fits, 0 the best: the name itself, its beginning, a part, the path, letters."""
-    path = path.lower()
-    name = path.rstrip("/").rpartition("/")[2]
-    if name == query or path == query:
-        return 0
-    if name.startswith(query):
-        return 1
-    if path.startswith(query):
-        return 2
-    if query in name:
-        return 3
-    if query in path:
-        return 4
-    return 5 if re.search(".*?".join(map(re.escape, query)), name) else 6
+            return None
+        found += fits("\n".join(paths[start : start + PIECE]))
+        time.sleep(0)  # who waits for Python's lock has it now, not after its 5 ms
+    return found

@@ -167,3 +167,35 @@ def test_files_of_a_repository_that_are_not_tracked_yet_are_offered_too(tmp_path
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     subprocess.run(["git", "add", "tracked.py"], cwd=tmp_path, check=True)
     assert listed(str(tmp_path)) == [".gitignore", "fresh.py", "tracked.py"]
+
+
+def test_a_query_that_almost_fits_in_many_ways_takes_no_longer() -> None:
+    paths = ["a" * 80 + f"/{'ab' * 40}{n}.py" for n in range(200)]
+    began = time.process_time()
+    assert best("a" * 30 + "z", paths, 8) == []
+    assert best("ab" * 20 + "z", paths, 8) == []
+    assert time.process_time() - began < 1.0
+
+
+def test_letter_by_letter_the_same_is_found_as_at_once(tmp_path: Path) -> None:
+    make(tmp_path, "src/Model.py", "src/remodel.py", "lib/model/x.py", "m.o-d^e]l", "docs/m.md")
+    typed = Paths(tmp_path)
+    for query in (
+        "",
+        "m",
+        "mo",
+        "mod",
+        "mo",
+        "mod",
+        "mode",
+        "model",
+        "model.",
+        "M",
+        "Mo",
+        "m.",
+        "^]",
+    ):
+        assert typed.find(query, 8) == Paths(tmp_path).find(query, 8), query
+    assert typed.find("^]", 8) == ["m.o-d^e]l"]
+    assert typed.find("Mo", 8) == ["src/Model.py"]
+    assert typed.find("mo", 8)[0] == "lib/model/"
