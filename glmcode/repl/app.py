@@ -182,6 +182,8 @@ class _Session:
         finally:
             for number in handlers:
                 loop.remove_signal_handler(number)
+            # One Ctrl-C more, while Python ends, ends it at once and without a traceback.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _loaded(options: Callable[[], AgentOptions]) -> AgentOptions:

@@ -221,3 +221,17 @@ def test_ctrl_z_goes_to_the_shell_and_back_with_the_draft_in_place(tmp_path: Pat
         session.type(" goes on\r")
         session.wait_for("> a draft goes on")
         session.wait_for("Welcome back.")
+
+
+def test_ctrl_c_pressed_on_and_on_leaves_without_a_traceback(tmp_path: Path) -> None:
+    with FakeEngine([]) as engine, glmcode(tmp_path, *reach(engine)) as session:
+        ready(session)
+        session.type("\x03")
+        session.wait_for_visible("Ctrl-C again leaves")
+        while session.process.poll() is None:
+            session.type("\x03")
+            session.read(0.003)
+        session.read(0.1)
+        assert session.process.returncode in (0, -2)
+        assert "Traceback" not in session.raw
+        assert session.terminal_is_restored()
