@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import StyleAndTextTuples
@@ -23,6 +24,14 @@ def lines(content: Callable[[], StyleAndTextTuples], *, wrap: bool = False) -> A
     window = Window(control, wrap_lines=wrap, dont_extend_height=True, height=Dimension(min=0))
     filled = Condition(lambda: any(fragment[1] for fragment in content()))
     return ConditionalContainer(window, filled)
+
+
+def merged(fragments: StyleAndTextTuples) -> StyleAndTextTuples:
+    """The same with neighbours of one style as one: each of them costs at every drawing."""
+    made: StyleAndTextTuples = []
+    for style, group in groupby(fragments, key=lambda one: one[0]):
+        made.append((style, "".join(one[1] for one in group)))
+    return made
 
 
 def fragments(spans: Spans) -> StyleAndTextTuples:

@@ -28,7 +28,7 @@ from prompt_toolkit.styles import Style
 from prompt_toolkit.widgets import SearchToolbar
 
 from glmcode.repl.clean import one_line
-from glmcode.repl.content import fragments, lines
+from glmcode.repl.content import fragments, lines, merged
 from glmcode.repl.entry import Entry
 from glmcode.repl.pastes import FoldedPastes
 from glmcode.repl.question import fitted, question_spans
@@ -101,7 +101,7 @@ class LivePart:
         tail = self._live.tail(max(1, min(MAX_TAIL, self._tail_size[1] - 6)))
         if tail != self.tail:
             self.tail = tail
-            self._tail_text = to_formatted_text(ANSI("\n".join(tail)))
+            self._tail_text = merged(to_formatted_text(ANSI("\n".join(tail))))
 
     def _prefix(self, number: int, wrapped: int) -> StyleAndTextTuples:
         return [("class:person", f"{self._mark} " if number == 0 and wrapped == 0 else "  ")]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -74,7 +74,7 @@ class _Markdown(Markdown):
     }
 
     def __init__(self, block: str, colours: SyntaxTheme) -> None:
-        super().__init__("", hyperlinks=False)
+        vars(self).update(_blank())  # rich's own would make a parser each time
         self.colours = colours
         self.markup = block
         self.parsed = _parser().parse(block)
@@ -85,6 +85,12 @@ def as_renderable(block: str, width: int, theme: Theme) -> Markdown | Text:
     """The block as markdown, or as plain text where it does not fit `width` columns."""
     markdown = _Markdown(block, syntax_theme(theme))
     return markdown if _fits(markdown.parsed, width) else Text(block, overflow="fold")
+
+
+@lru_cache(maxsize=1)
+def _blank() -> dict[str, Any]:
+    """What rich's Markdown holds beside its text."""
+    return vars(Markdown("", hyperlinks=False))
 
 
 @lru_cache(maxsize=1)

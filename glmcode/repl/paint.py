@@ -11,9 +11,10 @@ import io
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from glmcode.repl.clean import plain_output, visible
+from glmcode.repl.fence import fence
 from glmcode.repl.links import Linked, Links
 from glmcode.repl.prose import prose
 from glmcode.repl.theme import Depth, Theme, theme_of
@@ -85,6 +86,7 @@ class Painter:
         self._theme = theme or theme_of("auto", os.environ)
         self._codes: dict[str, str] = {}
         self._around: dict[tuple[str, ...], tuple[str, str]] = {}
+        self._kinds: dict[Any, tuple[str, str]] = {}
 
     @property
     def theme(self) -> Theme:
@@ -93,7 +95,8 @@ class Painter:
 
     @theme.setter
     def theme(self, theme: Theme) -> None:
-        self._theme, self._console, self._codes, self._around = theme, None, {}, {}
+        self._theme, self._console = theme, None
+        self._codes, self._around, self._kinds = {}, {}, {}
 
     def spans(self, spans: Spans, *, indent: int = 0, hang: int | None = None) -> list[str]:
         """Styled text, wrapped; later lines are indented by `hang` (default: as the first)."""
@@ -127,6 +130,7 @@ class Painter:
         plain = None
         if not console.no_color:
             plain = prose(text, width, codes=self._codes)
+            plain = fence(text, width, self._around_code) if plain is None else plain
         return self.laid_out(text, width) if plain is None else plain
 
     def laid_out(self, block: str, width: int) -> list[str]:
@@ -139,6 +143,15 @@ class Painter:
         while lines and _is_blank(lines[0]):
             lines.pop(0)
         return lines
+
+    def _around_code(self, kind: Any) -> tuple[str, str]:
+        from glmcode.repl.highlight import style_of
+
+        known = self._kinds.get(kind)
+        if known is None:
+            name = style_of(kind)
+            known = self._kinds[kind] = self.codes(name) if name else ("", "")
+        return known
 
     def diff(
         self, body: str, name: str = "", *, limit: int | None = None, indent: int = 2

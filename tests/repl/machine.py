@@ -399,6 +399,7 @@ class Machine:
         self._check_faults()
         self._stop_engine()
         texts = self._stored_texts()
+        self.repeated |= self._rewound()
         for tag in self.said:
             count = sum(tag in text for text in texts)
             assert count <= 1 or tag in self.repeated, f"{tag} is in the sessions {count} times"
@@ -406,6 +407,15 @@ class Machine:
             kept = self.how == "kill" or tag in self.lost or count or tag in self._history()
             assert kept, f"{tag} is lost"
         self._check_resume()
+
+    def _rewound(self) -> set[str]:
+        """What a rewind may have given back, to be said again."""
+        before = ""
+        for path in self._sessions():
+            lines = path.read_text()
+            if '"t":"rewind"' in lines:
+                before += lines
+        return {tag for tag in self.said if tag in before}
 
     def _history(self) -> str:
         state = self.folder / "home" / "state"
