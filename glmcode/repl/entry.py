@@ -90,7 +90,7 @@ class Entry:
             self.buffer.delete_before_cursor()
             self.buffer.insert_text("\n")
         elif text.strip():
-            self.buffer.append_to_history()
+            self.keep_draft()
             self.buffer.reset()
             self.menu.close()
             (self._hands.submit_other if other else self._hands.submit)(text)
@@ -154,9 +154,16 @@ class Entry:
         self.menu.close()
 
     def keep_draft(self) -> None:
-        """What stands there goes to the history."""
+        """What stands there goes to the history; before it what was left for an older line."""
+        self._keep_left()
         if self.buffer.text.strip():
             self.buffer.append_to_history()
+
+    def _keep_left(self) -> None:
+        """A draft that was left to look at older lines is not forgotten when one is sent."""
+        lines = self.buffer._working_lines
+        if self.buffer.working_index < len(lines) - 1 and lines[-1].strip():
+            self.buffer.history.append_string(lines[-1])
 
     def keep_all(self) -> None:
         """At the end: what stands there, and the draft that waits outside the input."""
@@ -173,6 +180,7 @@ class Entry:
         aside = editing or (question is not None and question.advising)
         if aside and self._draft is None:
             self._draft = self.buffer.document
+            self._keep_left()
             self.buffer.reset()
             self._editing = editing
             if question is not None and editing:

@@ -104,3 +104,42 @@ def test_vi_keys_edit_and_an_answer_is_still_one_key(tmp_path: Path) -> None:
         session.type("y")
         session.wait_for("Made.")
         assert (tmp_path / "workspace" / "made").exists()
+
+
+def test_a_draft_that_was_left_for_an_older_line_is_in_the_history_when_that_is_sent(
+    tmp_path: Path,
+) -> None:
+    script = [Reply(text="one"), Reply(text="two")]
+    with FakeEngine(script) as engine, glmcode(tmp_path, *reach(engine)) as session:
+        ready(session)
+        session.type("an older line\r")
+        session.wait_for("one")
+        ready(session)
+        session.type("half a thought")
+        session.wait_for_visible("half a thought")
+        session.type("\x1b[A")
+        session.wait_gone("half a thought")
+        session.type("\r")
+        session.wait_for("two")
+        ready(session)
+        session.type("\x1b[A\x1b[A")
+        session.wait_for_visible("❯ half a thought")
+
+
+def test_advice_that_was_typed_is_in_the_history(tmp_path: Path) -> None:
+    script = [
+        Reply(calls=[{"name": "Bash", "arguments": {"command": "rm -rf build"}}]),
+        Reply(text="I leave it."),
+    ]
+    with FakeEngine(script) as engine, glmcode(tmp_path, *reach(engine)) as session:
+        ready(session)
+        session.type("clean up\r")
+        session.wait_for("Allow it?")
+        session.read(0.4)
+        session.type("4")
+        session.wait_for("What instead?")
+        session.type("keep build\r")
+        session.wait_for("I leave it.")
+        ready(session)
+        session.type("\x1b[A")
+        session.wait_for_visible("❯ keep build")
