@@ -7,7 +7,7 @@ what that place knows. Must not know what the commands are (completion.py reads 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from shlex import quote
 
 from glmcode.completion import Node, Option
@@ -61,6 +61,17 @@ def _walk(nodes: Sequence[Node], begin: str, words: str, step: str) -> list[str]
     ]
 
 
+def _values(nodes: Sequence[Node], put: Callable[[Sequence[str], str], str]) -> list[str]:
+    """Bash's and zsh's branches for the options that wait for their value."""
+    return [
+        f"    {_pattern(f'{_place(node)}/{name}' for name in one.names)}) "
+        f"{put(one.values, one.asks)} ;;"
+        for node in nodes
+        for one in node.options
+        if one.takes
+    ]
+
+
 def _offers(node: Node) -> list[tuple[str, str]]:
     """What can stand at a place: words and options, with what they are."""
     commands = list(node.commands.items())
@@ -76,11 +87,7 @@ def _bash(nodes: Sequence[Node]) -> str:
     lines = ["_glmcode() {", '  local cur="${COMP_WORDS[COMP_CWORD]}"']
     lines += _walk(nodes, "1", "COMP_WORDS", "COMP_CWORD")
     lines += ["  COMPREPLY=()", '  case "$at/$open" in']
-    for node in nodes:
-        for one in node.options:
-            if one.takes:
-                keys = _pattern(f"{_place(node)}/{name}" for name in one.names)
-                lines.append(f"    {keys}) {_bash_values(one.values, one.asks)} ;;")
+    lines += _values(nodes, _bash_values)
     lines += ["    */) ;;", "  esac", '  if [[ -n "$open" ]]; then return; fi', '  case "$at" in']
     for node in nodes:
         offered = " ".join(word for word, _ in _offers(node))
@@ -113,11 +120,7 @@ def _zsh(nodes: Sequence[Node]) -> str:
     lines = ["#compdef glmcode", "_glmcode() {"]
     lines += _walk(nodes, "2", "words", "CURRENT")
     lines += ["  local -a offered", '  case "$at/$open" in']
-    for node in nodes:
-        for one in node.options:
-            if one.takes:
-                keys = _pattern(f"{_place(node)}/{name}" for name in one.names)
-                lines.append(f"    {keys}) {_zsh_values(one.values, one.asks)} ;;")
+    lines += _values(nodes, _zsh_values)
     lines += ["  esac", '  if [[ -n "$open" ]]; then return; fi', '  case "$at" in']
     for node in nodes:
         offered = " ".join(quote(_zsh_item(*one)) for one in _offers(node))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from glmcode.base.config import ConfigError, fold_layers, parse_setting, settings_file
 from glmcode.base.config_file import SettingsFile, add_to_list, set_key, unset_key
 from glmcode.base.settings import Config, Definition, definitions
+from glmcode.edge import run_parsed
 from glmcode.exits import Exit
 from glmcode.repl.clean import for_terminal, one_line, visible
 
@@ -43,22 +44,9 @@ class Row:
 def run_config(argv: list[str]) -> int:
     """Run one config command; `argv` is what follows `config`. Returns the exit code."""
     try:
-        arguments = build_parser().parse_args(argv)
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else Exit.USAGE
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
-    try:
-        code: int = arguments.run(arguments)
-        sys.stdout.flush()
-        return code
+        return run_parsed(build_parser(), argv)
     except ConfigError as error:
         return _say(str(error), Exit.ERROR)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.ERROR
-    except KeyboardInterrupt:
-        return Exit.INTERRUPTED
 
 
 def build_parser() -> argparse.ArgumentParser:

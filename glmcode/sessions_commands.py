@@ -9,12 +9,12 @@ arguments and prints (session_text.py makes the texts).
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glmcode.edge import run_parsed
 from glmcode.exits import Exit
 from glmcode.repl.clean import for_terminal, one_line
 from glmcode.session_text import as_json, ledger_table, markdown_lines, plain_lines
@@ -44,27 +44,14 @@ class _Stop(Exception):
 def run_sessions(argv: list[str]) -> int:
     """Run one sessions command; returns the exit code."""
     try:
-        arguments = build_parser().parse_args(argv)
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else Exit.USAGE
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
-    try:
-        code: int = arguments.run(arguments)
-        sys.stdout.flush()
-        return code
+        return run_parsed(build_parser(), argv)
     except _Stop as stop:
         _say(str(stop))
         return stop.code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.ERROR
     except (SessionError, OSError) as error:
         sys.stdout.flush()
         _say(str(error))
         return Exit.ERROR
-    except KeyboardInterrupt:
-        return Exit.INTERRUPTED
 
 
 def build_parser() -> argparse.ArgumentParser:
