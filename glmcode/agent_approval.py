@@ -10,16 +10,17 @@ what it judges, and must not know how a person is asked.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from glmcode.agent_edited import Draft, EditFault, broken, draft_of, edited, told
 from glmcode.agent_options import AgentOptions, Answer, Approval, nobody
 from glmcode.agent_rules import first_policy, granted, judged, question
 from glmcode.agent_setup import runs_unasked
 from glmcode.base.grants import GrantFault, keep_rules
 from glmcode.core.calls import Verdict
-from glmcode.core.events import ApprovalAnswered, ApprovalAsked, Notice
+from glmcode.core.events import ApprovalAnswered, ApprovalAsked, Notice, ToolOutput
 from glmcode.core.messages import ToolCall
 from glmcode.core.model import Emit
 from glmcode.core.tool import Action, Effect, Tool, ToolSpec
@@ -50,6 +51,15 @@ class _Shown:
     given: tuple[str, ...]
 
 
+@dataclass(slots=True)
+class _Open:
+    """What a person is asked about now. proposed: as the model had it; action: as it is shown."""
+
+    call: ToolCall
+    proposed: Action
+    action: Action
+
+
 class Approvals:
     """One conversation's rules, and what was asked under them.
 
@@ -75,12 +85,13 @@ class Approvals:
         self._asking = asyncio.Lock()
         self._coming: Sequence[ToolCall] = ()
         self._ahead: dict[str, tuple[_Shown, Approval]] = {}
-        self._open: tuple[ToolCall, Action] | None = None
+        self._open: _Open | None = None
 
     def foresee(self, calls: Sequence[ToolCall]) -> None:
         """The calls of a message whose answering begins (calls.Loop)."""
         self._coming = calls if self._answer is not nobody else ()
         self._ahead.clear()
+        self._context.edited.clear()
 
     def fault(self, text: str) -> str:
         """Why rules that a person wrote do not allow what is asked now; "" when they do."""
@@ -88,8 +99,35 @@ class Approvals:
 
         if self._open is None:
             return "nothing is asked any more"
-        call, action = self._open
-        return fault_of(self.policy, call.name, action, text)
+        return fault_of(self.policy, self._open.call.name, self._open.action, text)
+
+    def draft(self) -> Draft | None:
+        """What is asked about now as a file that a person may edit; None: it can't be."""
+        return draft_of(self._open.action) if self._open is not None else None
+
+    async def revise(self, data: bytes) -> tuple[ApprovalAsked, str]:
+        """What is asked about now, as a person edited it, and a warning or "". The question then
+        is about that. Raises EditFault: it stays as it was."""
+        opened = self._open
+        if opened is None:
+            raise EditFault("nothing is asked any more")
+        call = opened.call
+
+        def denial(action: Action) -> str:
+            judgement = judged(self.policy, call.name, action)
+            return judgement.why if judgement.decision == "deny" else ""
+
+        fresh = await edited(
+            self._context, self.tools[call.name], call, data, self._output(call), denial
+        )
+        warning = await broken(self._context, opened.proposed, fresh)
+        opened.action = fresh
+        asked = question(self.policy, call, fresh)
+        self._emit(asked)
+        return asked, warning
+
+    def _output(self, call: ToolCall) -> Callable[[str], None]:
+        return lambda text: self._emit(ToolOutput(call_id=call.id, text=text))
 
     async def authorize(self, call: ToolCall, spec: ToolSpec, action: Action) -> Verdict:
         """Whether an action may be committed (calls.Loop). Raises TurnStop."""
@@ -126,12 +164,14 @@ class Approvals:
             self._emit(Notice(text=DIFFERENT.format(what=what)))
         others = await self._foreseen(call)
         asked = replace(asked, others=tuple(one.asked for one in others))
-        self._open = call, action
+        opened = self._open = _Open(call, action, action)
         self._emit(asked)
         try:
             approval = await self._answer(asked)
         finally:
             self._open = None
+        if opened.action is not action:
+            action = told(self._context, action, opened.action)
         judgement = judged(self.policy, call.name, action)
         if approval is None:
             return self._denied(call, NOBODY.format(why=judgement.why))
@@ -142,18 +182,22 @@ class Approvals:
             self._ahead |= {one.asked.call_id: (one, same) for one in others}
         if approval.singly:
             self._coming = ()
-        return await self._answered(call, action, approval)
+        return await self._answered(
+            call, action, approval, edited=opened.action is not opened.proposed
+        )
 
-    async def _answered(self, call: ToolCall, action: Action, approval: Approval) -> Verdict:
-        """What a person's answer means. Raises TurnStop."""
+    async def _answered(
+        self, call: ToolCall, action: Action, approval: Approval, *, edited: bool = False
+    ) -> Verdict:
+        """What a person's answer means; edited: the action is theirs. Raises TurnStop."""
         if not approval.allowed:
             advice = f": {approval.advice}" if approval.advice else ""
             self._tell(call, False, "a person")
             return Verdict(allowed=False, why=f"the user said no{advice}")
         await self._grant(approval)
-        self._tell(call, True, "a person")
+        self._tell(call, True, "a person, who edited it" if edited else "a person")
         self._intend(call, action)
-        return Verdict(allowed=True)
+        return Verdict(allowed=True, instead=action if edited else None)
 
     async def _foreseen(self, call: ToolCall) -> list[_Shown]:
         """What comes after a call in its message and would be asked about, as things are now."""

@@ -86,4 +86,5 @@ def question(policy: Policy, call: ToolCall, action: Action) -> ApprovalAsked:
         parts=offer.parts,
         rules=offer.rules,
         why=offer.why,
+        editable=action.draft is not None,
     )

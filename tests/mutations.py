@@ -31,6 +31,48 @@ class Mutation:
 
 MUTATIONS = (
     Mutation(
+        name="what a person edited is judged again",
+        file="glmcode/agent_edited.py",
+        old="if why := denial(fresh):",
+        new="if False and (why := denial(fresh)):",
+        tests=("tests/test_agent_edited.py",),
+    ),
+    Mutation(
+        name="an edit that will not do leaves the proposal as it was",
+        file="glmcode/agent_edited.py",
+        old="            context.edited[call.id] = before\n",
+        new="            pass\n",
+        tests=("tests/test_agent_edited.py",),
+    ),
+    Mutation(
+        name="the model is told what a person edited",
+        file="glmcode/agent_approval.py",
+        old="action = told(self._context, action, opened.action)",
+        new="action = opened.action",
+        tests=("tests/test_agent_edited.py",),
+    ),
+    Mutation(
+        name="a change that was not told whole must be read",
+        file="glmcode/agent_edited.py",
+        old="    if not whole:\n        for path",
+        new="    if False:\n        for path",
+        tests=("tests/test_agent_edited.py",),
+    ),
+    Mutation(
+        name="an emptied proposal is a no",
+        file="glmcode/repl/asking.py",
+        old='choice, advice = "no", ""',
+        new='choice, advice = "yes", ""',
+        tests=("tests/repl/test_editing_proposals.py",),
+    ),
+    Mutation(
+        name="a diff's text is cleaned",
+        file="glmcode/repl/diff_paint.py",
+        old="text = _expanded(visible(raw), column)",
+        new="text = _expanded(raw, column)",
+        tests=("tests/repl/test_no_escape.py",),
+    ),
+    Mutation(
         name="compare and swap",
         file="glmcode/base/replace.py",
         old="lost = not _is_known(temporary, path, old.digest)",

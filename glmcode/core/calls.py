@@ -29,10 +29,14 @@ class TurnStop(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Whether an action may be committed; `why` is told to the model when it may not."""
+    """Whether an action may be committed; `why` is told to the model when it may not.
+
+    instead: what a person made of it, which is committed in its place.
+    """
 
     allowed: bool
     why: str = ""
+    instead: Action | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +144,7 @@ async def run_call(call: ToolCall, loop: Loop) -> tuple[ToolMessage, Preview | N
         verdict = await loop.authorize(call, tool.spec, action)
         if not verdict.allowed:
             return _message(call, f"not run: {verdict.why}"), None
+        action = verdict.instead or action
         loop.emit(CallStarted(call_id=call.id, name=call.name, preview=action.preview))
         result = await action.commit()
     except TurnStop:

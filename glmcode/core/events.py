@@ -110,7 +110,7 @@ class ApprovalAsked:
     reason in `why`. parts: what a command consists of. others: what else of the same message
     will be asked about after it, as it looks now; what looks different then is asked again.
     question: what is asked where it is not whether the action may be done: a yes or a no answers
-    it, and no rule does; "".
+    it, and no rule does; "". editable: whether a person may change the action before a yes.
     """
 
     call_id: str
@@ -122,6 +122,7 @@ class ApprovalAsked:
     why: str = ""
     others: tuple[ApprovalAsked, ...] = ()
     question: str = ""
+    editable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

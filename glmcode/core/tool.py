@@ -90,7 +90,8 @@ class Action:
 
     paths are the absolute real paths it touches, given the same ones as they were named, links
     and all (empty: as paths). commit must be awaited at most once, may raise ToolError, and must
-    re-check what prepare saw.
+    re-check what prepare saw. draft: what a person may edit before it is done: a command, or the
+    whole new content of a file, as bytes; None: there is nothing to edit.
     """
 
     effect: Effect
@@ -101,6 +102,7 @@ class Action:
     given: tuple[str, ...] = ()
     changes: tuple[FileChange, ...] = field(default=())
     work: Work | None = None
+    draft: bytes | None = None
 
 
 class Prepare(Protocol):

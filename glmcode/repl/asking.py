@@ -1,28 +1,37 @@
 """Puts a question to the person and brings back what it was answered with.
 
 First, where a message holds several, all of them at once; then, if they shall be looked at one by
-one, the first. What was answered stands in the scrollback afterwards. Must not decide permission.
+one, the first. What is edited before it is answered is asked about again, as it then is. What was
+answered stands in the scrollback afterwards. Must not decide permission.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from glmcode.agent import Approval
+from glmcode.agent_edited import Draft, EditFault
 from glmcode.core.events import ApprovalAsked
 from glmcode.repl.paint import Spans
 from glmcode.repl.question import Choice, Question
 from glmcode.repl.screen import Live
 from glmcode.repl.view import View
 
+Revise: TypeAlias = Callable[[bytes], Awaitable[tuple[ApprovalAsked, str]]]
+Lend: TypeAlias = Callable[[str, bytes], Awaitable[tuple[bytes, str]]]
+EMPTIED = "nothing is left of it: that is a no"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asker:
     """The hands of a conversation, as far as a question needs them.
 
-    fault: why rules that a person wrote won't do for what is asked now; "" when they will.
+    fault: why rules that a person wrote won't do for what is asked now; "" when they will. draft:
+    what is asked about as a file to edit. revise: asks about that file as it was edited, gives the
+    new question and a warning or "", raises EditFault. lend: the editor on a file (Screen.lend).
     """
 
     view: View
@@ -30,6 +39,9 @@ class Asker:
     refresh: Callable[[], None]
     commit: Callable[[Sequence[str]], None]
     fault: Callable[[str], str]
+    draft: Callable[[], Draft | None] = lambda: None
+    revise: Revise | None = None
+    lend: Lend | None = None
 
     async def ask(self, asked: ApprovalAsked) -> Approval:
         """The answer to one question, or to all that stand in it."""
@@ -46,7 +58,15 @@ class Asker:
         return Approval(allowed=choice == "yes", advice=advice, together=True)
 
     async def _one(self, asked: ApprovalAsked) -> Approval:
-        choice, question, advice = await self._put(asked)
+        text: bytes | None = None
+        while True:
+            choice, question, advice = await self._put(asked)
+            if choice != "edit":
+                break
+            asked, text, emptied = await self._edited(asked, text)
+            if emptied:
+                choice, advice = "no", ""
+                break
         self._said(asked, choice, question, advice)
         return Approval(
             allowed=choice != "no",
@@ -54,6 +74,39 @@ class Asker:
             always=question.rule if choice == "always" else "",
             advice=advice,
         )
+
+    async def _edited(
+        self, asked: ApprovalAsked, text: bytes | None
+    ) -> tuple[ApprovalAsked, bytes | None, bool]:
+        """What is asked then, what was saved if it would not do, and whether it was emptied.
+
+        text: what was saved before and would not do: it is edited again.
+        """
+        draft = self.draft()
+        if draft is None or self.lend is None or self.revise is None:
+            return asked, None, False
+        begun = draft.data if text is None else text
+        saved, wrong = await self.lend(draft.name, begun)
+        if wrong:
+            self._note("warning", f"{wrong}: the proposal is as it was")
+            return asked, text, False
+        if not saved.strip() and draft.data.strip():
+            self._note("warning", EMPTIED)
+            return asked, None, True
+        if saved in (draft.data, draft.data + b"\n"):
+            self._note("dim", "unchanged: the proposal is as it was")
+            return asked, None, False
+        try:
+            asked, warning = await self.revise(saved)
+        except EditFault as fault:
+            self._note("warning", f"{fault}. The proposal is as it was; e edits yours again")
+            return asked, saved, False
+        if warning:
+            self._note("warning", warning)
+        return asked, None, False
+
+    def _note(self, style: str, text: str) -> None:
+        self.commit(self.view.note([(style, text)]))
 
     async def _put(
         self, asked: ApprovalAsked, *, several: bool = False

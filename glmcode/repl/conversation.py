@@ -356,8 +356,18 @@ class Conversation:
                 refresh=self._shown.refresh,
                 commit=self._shown.commit,
                 fault=lambda text: agent.approvals.fault(text) if agent is not None else "",
+                draft=lambda: agent.approvals.draft() if agent is not None else None,
+                revise=self._revise,
+                lend=self.screen.lend,
             )
             return await asker.ask(asked)
+
+    async def _revise(self, data: bytes) -> tuple[ApprovalAsked, str]:
+        """What is asked about, as it was edited, is on the screen then. Raises EditFault."""
+        assert self.agent is not None, "it asks"
+        asked, warning = await self.agent.approvals.revise(data)
+        self.feed.drain()
+        return asked, warning
 
     async def clear(self, stored: StoredSession | None = None) -> None:
         """Another session on the same engine (commands.Host)."""

@@ -64,7 +64,6 @@ class App(Application[None]):
 
     wraps = True
     tells_after_s = TELLS_AFTER_S
-    gives: Callable[[], Callable[[], None]] | None = None
     remembers_width = False
     """A row counts as wide as it ever was until it is erased whole, as in tmux."""
     _columns = 0
@@ -83,18 +82,12 @@ class App(Application[None]):
         gives back only those that a line is edited with."""
 
         def stop() -> None:
-            take_back = self.give_away()
             self.let_go()
             ours = self.switch_modes(self.modes)
             os.kill(0, signal.SIGTSTP)
             self.switch_modes(ours)
-            take_back()
 
         run_in_terminal(stop)
-
-    def give_away(self) -> Callable[[], None]:
-        """What the window has of ours goes too; the answer takes it back."""
-        return self.gives() if self.gives is not None else lambda: None
 
     def let_go(self) -> None:
         """Write what is held, before the terminal is another program's."""

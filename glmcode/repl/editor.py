@@ -1,6 +1,6 @@
-"""The person's own editor on a draft: which one it is, and what came back.
+"""The person's own editor on a draft, or on what is proposed: which one it is, what came back.
 
-The draft lies in a private folder of its own for as long as that takes. Must not touch the
+The text lies in a private folder of its own for as long as that takes. Must not touch the
 terminal: who lends it to the editor takes it back.
 """
 
@@ -30,14 +30,22 @@ def editor_of(environment: Mapping[str, str]) -> list[str]:
 
 async def edited(text: str, environment: Mapping[str, str]) -> tuple[str, str]:
     """The text as the editor left it, and what went wrong or "": then it is as it was."""
+    data, told = await edited_file("draft.md", text.encode("utf-8", "replace"), environment)
+    if told:
+        return text, f"{told}: the draft is as it was"
+    return data.decode("utf-8", "replace").removesuffix("\n"), ""
+
+
+async def edited_file(name: str, data: bytes, environment: Mapping[str, str]) -> tuple[bytes, str]:
+    """The bytes of a file of that name as the editor left them, and what went wrong or ""."""
     words = editor_of(environment)
     if not words:
-        return text, "no editor: set VISUAL or EDITOR"
-    name = Path(words[0]).name
+        return data, "no editor: set VISUAL or EDITOR"
+    editor = Path(words[0]).name
     folder = Path(tempfile.mkdtemp(prefix="glmcode-draft-"))
     try:
-        path = folder / "draft.md"
-        path.write_text(text, encoding="utf-8", errors="replace", newline="")
+        path = folder / name
+        path.write_bytes(data)
         process = await asyncio.create_subprocess_exec(*words, str(path))
         try:
             code = await process.wait()
@@ -45,11 +53,10 @@ async def edited(text: str, environment: Mapping[str, str]) -> tuple[str, str]:
             process.terminate()
             raise
         if code != 0:
-            return text, f"the editor {name} ended with {code}: the draft is as it was"
-        back = path.read_text(encoding="utf-8", errors="replace")
+            return data, f"the editor {editor} ended with {code}"
+        return path.read_bytes(), ""
     except OSError as error:
         why = error.strerror or str(error)
-        return text, f"the editor {name} did not work ({why}): the draft is as it was"
+        return data, f"the editor {editor} did not work ({why})"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return back.removesuffix("\n"), ""

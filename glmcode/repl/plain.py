@@ -12,12 +12,13 @@ import os
 import sys
 import termios
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from glmcode.exits import Exit
 from glmcode.repl.clean import one_line, visible
 from glmcode.repl.clipboard import osc52
-from glmcode.repl.editor import edited
+from glmcode.repl.editor import edited, edited_file
 from glmcode.repl.question import GRACE_S, Question
 from glmcode.repl.screen import Hands, Live
 
@@ -119,20 +120,36 @@ class Plain:
             self._work = asyncio.ensure_future(self._edit(text))
 
     async def _edit(self, text: str) -> None:
+        async with self._lent():
+            text, told = await edited(text, os.environ)
+        if told:
+            self.commit([one_line(told)])
+        if text.strip() and not told:
+            self._hands.submit(text)
+        self.refresh()
+
+    async def lend(self, name: str, data: bytes) -> tuple[bytes, str]:
+        """The person's editor on a file of that name: its bytes then, what went wrong or ""."""
+        if self._away:
+            return data, "the editor is open already"
+        self._away = True
+        async with self._lent():
+            return await edited_file(name, data, os.environ)
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[None]:
+        """Another program has the lines; what is printed meanwhile waits."""
         loop, modes = asyncio.get_running_loop(), termios.tcgetattr(0)
         loop.remove_reader(0)
         try:
-            text, told = await edited(text, os.environ)
+            yield
             termios.tcsetattr(0, termios.TCSADRAIN, modes)
         finally:
             self._away = False
             if not self._closed.is_set():
                 loop.add_reader(0, self._read)
         withheld, self._withheld = self._withheld, []
-        self.commit([*withheld, one_line(told)] if told else withheld)
-        if text.strip() and not told:
-            self._hands.submit(text)
-        self.refresh()
+        self.commit(withheld)
 
     def switch_keys(self) -> str:
         """The terminal edits the lines."""
@@ -168,10 +185,11 @@ class Plain:
             return f"{wrong}always, in this folder (an empty line takes it, {BACK} goes back): "
         if question.count > 1:
             return f"{question.ask} 1 yes, 2 one by one, 4 no: "
+        edits = ", 5 edit it" if question.editable else ""
         if not question.rule:
-            return f"{question.ask} 1 yes, 4 no: "
+            return f"{question.ask} 1 yes, 4 no{edits}: "
         rule = one_line(question.rule)
-        return f"{question.ask} 1 yes, 2 for this session, 3 always {rule}, 4 no: "
+        return f"{question.ask} 1 yes, 2 for this session, 3 always {rule}, 4 no{edits}: "
 
     def _read(self) -> None:
         try:

@@ -19,7 +19,7 @@ from glmcode.repl.clean import one_line
 if TYPE_CHECKING:
     from glmcode.core.events import ApprovalAsked
 
-Choice: TypeAlias = Literal["yes", "session", "always", "no", "singly"]
+Choice: TypeAlias = Literal["yes", "session", "always", "no", "singly", "edit"]
 
 ANSWERS: Mapping[str, Choice] = {
     "1": "yes",
@@ -30,6 +30,8 @@ ANSWERS: Mapping[str, Choice] = {
     "a": "always",
     "4": "no",
     "n": "no",
+    "5": "edit",
+    "e": "edit",
 }
 SEVERAL: Mapping[str, Choice] = {
     "1": "yes",
@@ -64,6 +66,7 @@ class Question:
         self.rule = "" if simple or several else ", ".join(asked.rules)
         self.cut = cut
         self.simple = simple
+        self.editable = asked.editable and not simple and not several
         self.count = 1 + len(asked.others) if several else 1
         self.ask = asked.question or (f"Allow all {self.count}?" if several else "Allow it?")
         self.wrong = ""
@@ -111,6 +114,8 @@ class Question:
         if self.simple and word == "3":
             return "no"
         choice = (SEVERAL if self.count > 1 else ANSWERS).get(word.lower())
+        if choice == "edit" and not self.editable:
+            return None
         return None if choice in ("session", "always") and not self.rule else choice
 
     def choose(self, choice: Choice) -> None:
@@ -173,6 +178,7 @@ def question_spans(question: Question, width: int, draft: str = "") -> list[tupl
     else:
         spans += [("", " yes  "), *_lasting(question, width)]
         spans += [("key", "4"), ("", " no  " if question.simple else " no, with advice  ")]
+        spans += [("key", "e"), ("", " edit  ")] if question.editable else []
     if question.cut:
         spans += [("key", "Ctrl-O"), ("", " all of it  ")]
     if draft:

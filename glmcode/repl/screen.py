@@ -94,6 +94,9 @@ class Screen(Protocol):
     def offer(self, text: str) -> bool:
         """Begin a line whose rest is chosen from a list; False where that can't be."""
 
+    async def lend(self, name: str, data: bytes) -> tuple[bytes, str]:
+        """The person's editor on a file of that name: its bytes then, what went wrong or ""."""
+
     def copy(self, text: str) -> tuple[bool, str]:
         """Hand text to the terminal's clipboard: whether that was tried, and what to say of it."""
 

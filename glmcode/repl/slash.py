@@ -33,6 +33,7 @@ KEYS = (
     ("!command", "run it in the shell; the model sees it with your next message (!!: it does not)"),
     ("#line", "add a line to the repository's AGENTS.md, after it was shown where"),
     ("1 2 3 4, y s a n", "answer: yes, for this session, always (edit its rule), no with advice"),
+    ("e, 5", "edit what is proposed first, in your editor: it is asked about again as it then is"),
     ("1 2 4, y o n", "several questions at once: yes to all, one by one, none"),
 )
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from prompt_toolkit.application import in_terminal
@@ -24,7 +25,7 @@ from glmcode.exits import Exit
 from glmcode.repl.clean import one_line
 from glmcode.repl.clipboard import osc52
 from glmcode.repl.drawing import TMUX_TELLS_AFTER_S, App, Output, rewraps
-from glmcode.repl.editor import edited
+from glmcode.repl.editor import edited, edited_file
 from glmcode.repl.entry import Entry
 from glmcode.repl.history import FileHistory
 from glmcode.repl.incoming import Incoming
@@ -86,7 +87,6 @@ class Terminal:
             editing_mode=self._keys,
         )
         self._app.modes = self._app.switch_modes(None)
-        self._app.gives = self._untitle
         self._app.wraps = rewraps(os.environ)
         if "TMUX" in os.environ:
             self._app.remembers_width = True
@@ -176,14 +176,12 @@ class Terminal:
             self._output.write_raw(sequence)
             self._output.flush()
 
-    def _untitle(self) -> Callable[[], None]:
-        """Another program, or none, has the window; the answer names it again."""
-        named, self._title = self._title, ""
-        if not named:
-            return lambda: None
-        self._output.write_raw(GIVE_TITLE_BACK)
-        self._output.flush()
-        return lambda: self.title(named)
+    def _untitle(self) -> None:
+        """Another program, or none, has the window."""
+        if self._title:
+            self._title = ""
+            self._output.write_raw(GIVE_TITLE_BACK)
+            self._output.flush()
 
     def ctrl_c(self) -> None:
         """Stop what runs; else clear the input; else it is the conversation's."""
@@ -228,19 +226,37 @@ class Terminal:
             self._app.create_background_task(self._edit())
 
     async def _edit(self) -> None:
-        text, told = self.entry.text, ""
+        told = ""
+        async with self._lent():
+            text, told = await edited(self.entry.text, os.environ)
+            self.entry.replace(text)
+        if told:
+            self.commit([one_line(told)])
+        self.refresh()
+
+    async def lend(self, name: str, data: bytes) -> tuple[bytes, str]:
+        """The person's editor on a file of that name: its bytes then, what went wrong or ""."""
+        if self._away:
+            return data, "the editor is open already"
+        self._away = True
+        async with self._lent():
+            return await edited_file(name, data, os.environ)
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[None]:
+        """Another program has the terminal; what is printed meanwhile waits."""
         try:
             async with in_terminal():
                 self._app.let_go()
-                text, told = await edited(text, os.environ)
-                self._output.write_raw("\x1b[0m\r")
-                self._output.erase_down()
-                self.entry.replace(text)
+                try:
+                    yield
+                finally:
+                    self._output.write_raw("\x1b[0m\r")
+                    self._output.erase_down()
         finally:
             self._away = False
             withheld, self._withheld = self._withheld, []
-            self.commit([*withheld, one_line(told)] if told else withheld)
-        self.refresh()
+            self.commit(withheld)
 
     def switch_keys(self) -> str:
         """From emacs' keys to vi's, or back."""
@@ -253,6 +269,7 @@ class Terminal:
     def suspend(self) -> None:
         """Ctrl-Z: to the shell's background, and draw again on return."""
         if not self._away:
+            self._untitle()
             self._app.suspend_to_background()
 
     def close(self) -> None:

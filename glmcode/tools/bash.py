@@ -5,8 +5,9 @@ The answer is the output (errors among it, in their order), notes in brackets, a
 is timed out or cancelled is killed with everything it started; what it had printed is kept.
 When a command ends by itself and something it started runs on, that becomes a background
 command: a server behind `&` is there for the next call, no descriptor that it holds is waited
-for, and it ends with the session. A call that is among ctx.outside runs without the sandbox. This
-module must not judge commands: permissions do.
+for, and it ends with the session. A call that is among ctx.outside runs without the sandbox, one
+that is among ctx.edited runs what a person made of it. This module must not judge commands:
+permissions do.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ async def prepare(
     run_in_background: bool = False,
 ) -> Action:
     """Propose to run a command; `timeout` in seconds. Raises ToolError."""
+    command = _as_edited(ctx, call, command)
     _check_command(command)
     outside = call.id in ctx.outside
     sandbox = None if outside else ctx.sandbox
@@ -71,7 +73,22 @@ async def prepare(
         ),
         commit=commit,
         paths=(str(folder),),
+        draft=command.encode("utf-8"),
     )
+
+
+def _as_edited(ctx: ToolContext, call: Call, command: str) -> str:
+    """The command as a person changed it, but for the newline that editors end a file with.
+
+    Raises ToolError.
+    """
+    data = ctx.edited.get(call.id)
+    if data is None:
+        return command
+    try:
+        return data.decode("utf-8").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise ToolError("the command is not text in UTF-8: nothing of it can be run") from error
 
 
 async def _run(

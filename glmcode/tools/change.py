@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from glmcode.base.files import (
@@ -27,7 +27,7 @@ from glmcode.base.files import (
 from glmcode.base.pinned import pinned
 from glmcode.base.replace import replace_file, unwritable
 from glmcode.base.settled import settled
-from glmcode.base.textfile import HEAD, binary_kind
+from glmcode.base.textfile import HEAD, BinaryFile, binary_kind, decode, line_count
 from glmcode.core.tool import (
     Action,
     Effect,
@@ -37,8 +37,8 @@ from glmcode.core.tool import (
     ToolRefused,
     ToolResult,
 )
-from glmcode.tools.context import ToolContext
-from glmcode.tools.diff import Diff
+from glmcode.tools.context import Call, ToolContext
+from glmcode.tools.diff import Diff, diff_texts
 from glmcode.tools.paths import Place, locate
 
 Errors = Callable[[], Sequence[tuple[int, int, str]]]
@@ -92,8 +92,12 @@ def known_file(ctx: ToolContext, place: Place, *, empty_is_known: bool = False) 
     return now
 
 
-def action_for(ctx: ToolContext, change: Change, title: str) -> Action:
-    """The Action of a change: preview, intent, and the commit that checks everything again."""
+def action_for(ctx: ToolContext, call: Call, change: Change, title: str) -> Action:
+    """The Action of a change: preview, intent, and the commit that checks everything again.
+
+    Raises ToolError where what a person made of it can't be written.
+    """
+    change = _as_edited(ctx, call, change)
     preview = Preview(kind="diff", title=title, body=change.diff.body)
     real = str(change.place.real)
 
@@ -122,7 +126,28 @@ def action_for(ctx: ToolContext, change: Change, title: str) -> Action:
                 after=digest_of(change.data),
             ),
         ),
+        draft=change.data,
     )
+
+
+def _as_edited(ctx: ToolContext, call: Call, change: Change) -> Change:
+    """The change as a person edited it: the very bytes that were saved."""
+    data = ctx.edited.get(call.id)
+    if data is None:
+        return change
+    if change.before is not None and data == change.before.data:
+        raise ToolError("the file would stay as it is")
+    try:
+        text = decode(data).text
+        before = decode(change.before.data).text if change.before is not None else ""
+    except BinaryFile as error:
+        raise ToolError(f"what was saved is not text ({error})") from error
+    diff = diff_texts(before, text)
+    verb = "wrote" if change.before is not None else "created"
+    count = line_count(text)
+    lines = f"{count} line{'' if count == 1 else 's'}"
+    said = f"{verb} {change.place.shown}: {lines} {diff.counts}"
+    return replace(change, data=data, diff=diff, said=said)
 
 
 def _commit(

@@ -71,6 +71,8 @@ class ToolContext:
     todos: the last TodoWrite list.
     sandbox: wraps each command; None: commands run as they are.
     outside: ids of calls whose command a person let run outside the sandbox.
+    edited: call id -> what a person made of its command, or of a file's new content, before
+        saying yes.
     confined: call id -> what the sandbox forbade its command, which failed; whoever reads it takes
         it out.
     interrupted: call id -> what a cancelled command had printed (bounded), for the answer to
@@ -95,6 +97,7 @@ class ToolContext:
     todos: list[dict[str, str]] = field(default_factory=list)
     sandbox: Confinement | None = None
     outside: set[str] = field(default_factory=set)
+    edited: dict[str, bytes] = field(default_factory=dict)
     confined: dict[str, str] = field(default_factory=dict)
     interrupted: dict[str, str] = field(default_factory=dict)
     outline: Callable[[Path, str, int], str] = lambda path, text, room: ""

@@ -35,10 +35,12 @@ async def prepare(
     replace_all: bool = False,
 ) -> Action:
     """Compute the edit. Raises ToolError with advice, ToolRefused for a stale file."""
-    return await in_thread(_prepare, ctx, file_path, old_string, new_string, bool(replace_all))
+    return await in_thread(
+        _prepare, ctx, call, file_path, old_string, new_string, bool(replace_all)
+    )
 
 
-def _prepare(ctx: ToolContext, given: str, old: str, new: str, every: bool) -> Action:
+def _prepare(ctx: ToolContext, call: Call, given: str, old: str, new: str, every: bool) -> Action:
     place = locate(ctx, given)
     try:
         before = known_file(ctx, place)
@@ -66,7 +68,7 @@ def _prepare(ctx: ToolContext, given: str, old: str, new: str, every: bool) -> A
         said=f"edited {place.shown}: {_where(done)} {diff.counts}"
         + (_IGNORED if done.loose else ""),
     )
-    return action_for(ctx, change, f"Edit {place.shown}")
+    return action_for(ctx, call, change, f"Edit {place.shown}")
 
 
 def _check_arguments(place: Place, text: Text, old: str, new: str) -> None:

@@ -29,10 +29,10 @@ from glmcode.tools.paths import Place, folder_instead, is_folder, locate, printa
 
 async def prepare(ctx: ToolContext, call: Call, *, file_path: str, content: str) -> Action:
     """Compute the write. Raises ToolError with advice, ToolRefused for a file never read."""
-    return await in_thread(_prepare, ctx, file_path, content)
+    return await in_thread(_prepare, ctx, call, file_path, content)
 
 
-def _prepare(ctx: ToolContext, given: str, content: str) -> Action:
+def _prepare(ctx: ToolContext, call: Call, given: str, content: str) -> Action:
     if any("\ud800" <= char <= "\udfff" for char in content):
         raise ToolError("content holds half a character (a lone surrogate); write it whole")
     place = locate(ctx, given)
@@ -41,8 +41,8 @@ def _prepare(ctx: ToolContext, given: str, content: str) -> Action:
     try:
         before = known_file(ctx, place, empty_is_known=True)
     except FileMissing:
-        return _creation(ctx, given, place, content)
-    return _overwriting(ctx, given, place, before, content)
+        return _creation(ctx, call, given, place, content)
+    return _overwriting(ctx, call, given, place, before, content)
 
 
 def _folder(ctx: ToolContext, place: Place) -> ToolError:
@@ -51,7 +51,7 @@ def _folder(ctx: ToolContext, place: Place) -> ToolError:
     return ToolError(f"{place.shown}/ names a folder; give the path of a file")
 
 
-def _creation(ctx: ToolContext, given: str, place: Place, content: str) -> Action:
+def _creation(ctx: ToolContext, call: Call, given: str, place: Place, content: str) -> Action:
     _check_new(ctx, place)
     change = Change(
         given=given,
@@ -61,7 +61,7 @@ def _creation(ctx: ToolContext, given: str, place: Place, content: str) -> Actio
         diff=diff_texts("", content),
         said=f"created {place.shown}: {_lines(content)}",
     )
-    return action_for(ctx, change, f"Write {place.shown}")
+    return action_for(ctx, call, change, f"Write {place.shown}")
 
 
 def _check_new(ctx: ToolContext, place: Place) -> None:
@@ -80,7 +80,7 @@ def _check_new(ctx: ToolContext, place: Place) -> None:
 
 
 def _overwriting(
-    ctx: ToolContext, given: str, place: Place, before: Snapshot, content: str
+    ctx: ToolContext, call: Call, given: str, place: Place, before: Snapshot, content: str
 ) -> Action:
     try:
         like = decode(before.data)
@@ -104,7 +104,7 @@ def _overwriting(
     if notes:
         said += f"; {', '.join(notes)}"
     change = Change(given=given, place=place, before=before, data=data, diff=diff, said=said)
-    return action_for(ctx, change, f"Write {place.shown}")
+    return action_for(ctx, call, change, f"Write {place.shown}")
 
 
 def _encoded(place: Place, like: Text, content: str) -> bytes:

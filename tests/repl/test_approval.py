@@ -273,7 +273,11 @@ def test_on_a_dumb_terminal_lines_answer_lists_and_edit_rules(tmp_path: Path) ->
         session.wait_for("protocol chat")
         session.type("go\n")
         answer(session, "1\n", "Allow all 2? 1 yes, 2 one by one, 4 no:")
-        answer(session, "3\n", "Allow it? 1 yes, 2 for this session, 3 always Bash(touch 3), 4 no:")
+        answer(
+            session,
+            "3\n",
+            "Allow it? 1 yes, 2 for this session, 3 always Bash(touch 3), 4 no, 5 edit it:",
+        )
         answer(session, "Bash(ls)\n", "an empty line takes it")
         answer(session, ".\n", "it would not allow this")
         session.read(0.5)

@@ -78,7 +78,9 @@ def test_a_dumb_terminal_gets_lines_and_not_one_escape(tmp_path: Path) -> None:
     with FakeEngine(script) as engine, glmcode(tmp_path, *reach(engine), env=env) as session:
         session.wait_for("protocol chat")
         session.type("go\n")
-        session.wait_for("Allow it? 1 yes, 2 for this session, 3 always Bash(make), 4 no:")
+        session.wait_for(
+            "Allow it? 1 yes, 2 for this session, 3 always Bash(make), 4 no, 5 edit it:"
+        )
         session.read(0.4)
         session.type("4\n")
         session.wait_for("What instead?")

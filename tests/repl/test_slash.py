@@ -155,7 +155,7 @@ def test_diff_shows_what_the_session_changed_and_export_and_copy_give_it_away(
         shown = session.screen.text
         assert "a.txt  changed +1 -2" in shown and "b.txt  new +1 -0" in shown
         assert "1 - one" in shown and "1 + three" in shown and "1 + new" in shown
-        assert "\x1b[32m+ three" in session.raw and "\x1b[31m- one" in session.raw
+        assert "\x1b[32m+ \x1b[0m" in session.raw and "\x1b[31mone\x1b[0m" in session.raw
         session.type("/diff b.t\r")
         session.wait_until(lambda: session.screen.text.count("1 + new") == 2, "b.txt again")
         assert session.screen.text.count("1 + three") == 1
