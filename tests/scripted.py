@@ -54,6 +54,7 @@ class ScriptedModel:
         self.questions: list[str] = []
         self.asked: list[tuple[Message, ...]] = []
         self.closed = False
+        self.thinking: int | None = None
 
     async def __call__(self, transcript: Transcript, emit: Emit, keep: Keep) -> AssistantMessage:
         self.asked.append(transcript.messages)
