@@ -23,6 +23,7 @@ from glmcode.repl.question import GRACE_S, Question
 from glmcode.repl.screen import Hands, Live
 
 BACK = "."
+BELL = "\a"
 CHUNK = 4_096
 CALM_S = 0.05
 """So long after the last news the prompt is printed: it is read out, and should be so once."""
@@ -111,7 +112,9 @@ class Plain:
         """Nor here."""
 
     def signal(self, sequence: str) -> None:
-        """Nor here."""
+        """A bell is no escape, and who hears the screen needs it most."""
+        if sequence == BELL:
+            self._write(sequence)
 
     def edit(self, text: str = "") -> None:
         """The editor on a message, which is sent when that ends well."""

@@ -36,7 +36,7 @@ _ANSI = {
     "code.keyword": "magenta",
     "code.string": "green",
     "code.number": "cyan",
-    "code.function": "blue",
+    "code.function": "bright_blue",
     "code.class": "yellow",
     "code.builtin": "cyan",
     "code.tag": "magenta",

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 import time
@@ -23,6 +24,7 @@ from glmcode.repl.screen import Live
 from tests.fake_engine import FakeEngine, Reply
 from tests.repl.pty_driver import PtySession, glmcode
 from tests.repl.test_turns import reach, ready, slow
+from tests.repl.tmux_driver import in_tmux
 
 XTERM = {"TERM": "xterm-256color"}
 CALL = {"name": "Bash", "arguments": {"command": "make"}}
@@ -267,6 +269,36 @@ def test_the_terminal_notifies_of_a_question_and_of_the_end(tmp_path: Path) -> N
         session.type("\r")
         session.wait_for("Well.")
         assert noted(session, 2)[1:] == ["777;notify;glmcode;The turn in workspace has ended"]
+
+
+@pytest.mark.parametrize(("kind", "written"), [("bell", ["bell"]), ("osc9", [])])
+def test_lines_alone_have_a_bell_and_nothing_else(
+    tmp_path: Path, kind: str, written: list[str]
+) -> None:
+    env = {"GLMCODE_UI__NOTIFY": kind, "GLMCODE_UI__NOTIFY_AFTER": "0"}
+    with (
+        FakeEngine([Reply(text="Well.")]) as engine,
+        glmcode(tmp_path, "--plain", *reach(engine), env=env) as session,
+    ):
+        session.wait_for("protocol chat")
+        session.type("go\n")
+        session.wait_for("Well.\n>")
+        session.type("/exit\n")
+        assert session.wait_exit() == 0
+        assert session.screen.notified == written and "\x1b" not in session.raw
+
+
+@pytest.mark.skipif(not shutil.which("tmux"), reason="tmux is not here")
+def test_tmux_shows_the_title_and_has_its_own_again_afterwards(tmp_path: Path) -> None:
+    with (
+        FakeEngine([]) as engine,
+        in_tmux(tmp_path, *reach(engine), size=(80, 24)) as session,
+    ):
+        session.wait_for_visible("ready")
+        asked = ("display", "-p", "#{pane_title}")
+        seen(lambda: session._tmux(*asked).strip() == "workspace · glmcode")
+        session.type("\x04")
+        seen(lambda: session._tmux(*asked).strip() not in ("", "workspace · glmcode"))
 
 
 def test_a_program_notifies_without_a_shell_and_the_screen_stays_alive(tmp_path: Path) -> None:
