@@ -18,6 +18,7 @@ from prompt_toolkit.document import Document
 from glmcode.repl.completing import Menu
 from glmcode.repl.history import FileHistory
 from glmcode.repl.screen import Hands, Live
+from glmcode.repl.searching import Search
 
 TYPED_AHEAD_S = 0.5
 
@@ -36,6 +37,7 @@ class Entry:
         """refresh: the live part has changed. workspace: whose paths are completed."""
         self.pastes = history.pastes
         self.buffer = Buffer(history=history, multiline=True)
+        self.search = Search(self.buffer)
         self.menu = Menu(self.buffer, workspace, refresh, live.facts)
         self._live = live
         self._hands = hands

@@ -37,6 +37,7 @@ def key_bindings(terminal: Terminal, live: Live, hands: Hands) -> KeyBindingsBas
             _sending_keys(terminal, live),
             _session_keys(terminal, live, hands),
             _menu_keys(terminal, live),
+            _search_keys(terminal),
         ]
     )
 
@@ -153,6 +154,22 @@ def _menu_keys(terminal: Terminal, live: Live) -> KeyBindings:
     @keys.add("tab", filter=~offered & ~is_searching)
     def _nothing(event: KeyPressEvent) -> None:
         menu.look()
+
+    return keys
+
+
+def _search_keys(terminal: Terminal) -> KeyBindings:
+    keys = KeyBindings()
+    search = terminal.entry.search
+
+    @keys.add("c-c", filter=is_searching)
+    @keys.add("c-g", filter=is_searching)
+    def _give_up(event: KeyPressEvent) -> None:
+        search.give_up()
+
+    @keys.add(Keys.BracketedPaste, filter=is_searching)
+    def _paste(event: KeyPressEvent) -> None:
+        search.paste(event.data)
 
     return keys
 

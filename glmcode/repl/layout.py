@@ -25,7 +25,6 @@ from prompt_toolkit.layout import (
     Window,
 )
 from prompt_toolkit.styles import Style
-from prompt_toolkit.widgets import SearchToolbar
 
 from glmcode.repl.clean import one_line
 from glmcode.repl.content import fragments, lines, merged
@@ -66,7 +65,6 @@ class LivePart:
         self._mark = mark
         self._tail_size = (0, 0)
         self._tail_text: StyleAndTextTuples = []
-        self._search = SearchToolbar()
 
     def layout(self) -> Layout:
         """All of it, the keys going to the input."""
@@ -75,7 +73,7 @@ class LivePart:
             BufferControl(
                 self._entry.buffer,
                 input_processors=[FoldedPastes(self._entry.pastes)],
-                search_buffer_control=self._search.control,
+                search_buffer_control=self._entry.search.toolbar.control,
                 preview_search=True,
             ),
             height=lambda: Dimension(min=1, max=max(1, self._size()[1] // 2)),
@@ -89,7 +87,7 @@ class LivePart:
             lines(self._queued),
             question,
             entry,
-            self._search,
+            self._entry.search.toolbar,
             ConditionalContainer(lines(self._menu), ~asking),
             Window(FormattedTextControl(self._status), height=1),
         ]

@@ -92,6 +92,7 @@ class Terminal:
             self._app.remembers_width = True
             self._app.tells_after_s = TMUX_TELLS_AFTER_S
         self._app.ttimeoutlen = ESCAPE_S
+        self._app.key_processor.before_key_press += lambda _: self.entry.search.note()
         self._app.key_processor.before_key_press += lambda _: self._pressed()
         self._app.after_render += lambda _: self._release()
 
