@@ -8,7 +8,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Agent",
+    "Allow",
+    "Answer",
+    "ApprovalRequest",
+    "Approve",
     "BudgetError",
+    "Deny",
     "Event",
     "GlmcodeError",
     "InterruptedTurn",
@@ -26,7 +31,12 @@ TYPE_CHECKING = False  # importing typing for this would cost milliseconds
 if TYPE_CHECKING:
     from glmcode.api import Agent, run, run_async
     from glmcode.api_values import (
+        Allow,
+        Answer,
+        ApprovalRequest,
+        Approve,
         BudgetError,
+        Deny,
         Event,
         GlmcodeError,
         InterruptedTurn,

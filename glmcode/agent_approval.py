@@ -39,6 +39,7 @@ MOST_TOGETHER = 12
 LONGEST = 120
 """Characters of an action that a notice names."""
 DIFFERENT = "{what}: it looks different now than when it was allowed, so it is asked again"
+OWN = "a rule for a tool of the caller cannot be kept in the settings"
 NOT_KEPT = "{error}: the rule holds for this session only"
 
 
@@ -227,8 +228,12 @@ class Approvals:
         """Take over the rules of an answer. Raises TurnStop."""
         from glmcode.permissions.propose import rules_of
 
-        always = rules_of(approval.always) if approval.always else ()
-        session = rules_of(approval.session) if approval.session else ()
+        own = tuple(tool.spec.name for tool in self._options.own_tools)
+        always = rules_of(approval.always, own) if approval.always else ()
+        session = rules_of(approval.session, own) if approval.session else ()
+        if any(rule.tool in own for rule in always):  # in a settings file it would name no tool
+            self._emit(Notice(text=NOT_KEPT.format(error=OWN)))
+            session, always = (*session, *always), ()
         if always:
             try:
                 texts = [rule.text for rule in always]

@@ -14,7 +14,10 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
+from glmcode.agent_options import Answer as Asking
+from glmcode.agent_options import nobody
 from glmcode.agent_structured import SchemaError, check_schema
+from glmcode.api_approvals import answering
 from glmcode.api_values import (
     Event,
     GlmcodeError,
@@ -151,7 +154,7 @@ class Agent:
             raise UsageError("the agent is open already", exit_code=Exit.USAGE)
         try:
             options = await asyncio.to_thread(self._options)
-            self._conversation = await open_agent(options, self._emit)
+            self._conversation = await open_agent(options, self._emit, self._answer())
         except (WrongUse, RuleError, SchemaError) as error:
             raise UsageError(str(error), exit_code=Exit.USAGE) from error
         except CannotResume as error:
@@ -231,6 +234,14 @@ class Agent:
                 exit_code=Exit.USAGE,
             )
         return self._conversation
+
+    def _answer(self) -> Asking:
+        approve = self._given.get("approve")
+        if approve is None:
+            return nobody
+        if not callable(approve):
+            raise UsageError("approve cannot be called", exit_code=Exit.USAGE)
+        return answering(approve, lambda: self._conversation, self.interrupt)
 
     def _options(self) -> AgentOptions:
         """Blocks. Raises what parsing and opening a session raise."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -27,11 +27,11 @@ class Options(TypedDict, total=False):
     """What `run` and `Agent` take by keyword; each is the option of `glmcode -p` of that name.
 
     cwd: the workspace, default the process's folder, which is never changed. tools: the caller's
-    own. notify: takes what `glmcode -p` would say on stderr, a sentence at a time. time_limit:
-    seconds of `run`, reaching the engine included, or of each `Agent.submit`. max_turns: model
-    steps of a turn. max_output_tokens: generated in all turns together. schema: a JSON Schema
-    that the answer shall be an instance of. settings: as `--set`. resume: the beginning of a
-    session's id.
+    own. approve: answers what a person would be asked; without it nobody does. notify: takes what
+    `glmcode -p` would say on stderr, a sentence at a time. time_limit: seconds of `run`, reaching
+    the engine included, or of each `Agent.submit`. max_turns: model steps of a turn.
+    max_output_tokens: generated in all turns together. schema: a JSON Schema that the answer
+    shall be an instance of. settings: as `--set`. resume: the beginning of a session's id.
     """
 
     cwd: str | os.PathLike[str]
@@ -61,7 +61,54 @@ class Options(TypedDict, total=False):
     settings: Mapping[str, object]
     tools: Sequence[Tool]
     partial_messages: bool
+    approve: Approve
     notify: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalRequest:
+    """A question: may the tool be called with this input?
+
+    subject: the command line or the path. title and preview: what would happen, for a person; kind
+    is diff, command or text. rules: the narrowest that would allow it without a question; none
+    where no rule can, for the reason in why. question: what is asked instead where it is not
+    whether the tool may run; then nothing can be remembered.
+    """
+
+    tool_name: str
+    input: Mapping[str, Any]
+    tool_use_id: str
+    subject: str
+    kind: Literal["diff", "command", "text"]
+    title: str
+    preview: str
+    rules: tuple[str, ...]
+    why: str
+    question: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allow:
+    """Yes. remember: not to be asked again in this session, or always in this folder, by the rules
+    of the question, or by these if they allow it."""
+
+    remember: Literal["", "session", "always"] = ""
+    rules: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deny:
+    """No. reason: told to the model. interrupt: the turn ends, too."""
+
+    reason: str = ""
+    interrupt: bool = False
+
+
+Answer = Allow | Deny | bool | None
+"""True and False are a bare Allow and Deny; None: nobody can answer, so the exit code is 3."""
+Approve = Callable[[ApprovalRequest], Answer | Awaitable[Answer]]
+"""Answers a question. A coroutine function is awaited, another is called in a thread; the turn
+waits. What it raises ends the turn with an error, and the tool does not run."""
 
 
 class GlmcodeError(Exception):

@@ -9,13 +9,14 @@ decide anything by itself, and must not read or write.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from glmcode.agent_options import Approval
 from glmcode.core.events import ApprovalAsked
-from glmcode.stream_input import Answered
+from glmcode.core.messages import AssistantMessage, Message
+from glmcode.stream_input import Answered, Remember
 from glmcode.stream_json import Withdrawn, cancel_line, question_line
 
 WAIT_S = 600.0
@@ -99,13 +100,33 @@ class Questions:
         """The rules to remember, separated by commas, and what is wrong with the answer."""
         if given.changed is not None and given.changed != self.input_of(asked.call_id):
             return "", "updatedInput differs from the input: deny with a message instead"
-        if not given.remember:
-            return "", ""
-        if asked.question:
-            return "", "this question is answered by allow or deny, and nothing is remembered of it"
-        if not given.rules and not asked.rules:
-            return "", f"no rule can allow this: {asked.why}; leave remember out"
-        rules = ", ".join(given.rules or asked.rules)
-        if given.rules and (why := self.fault(rules)):
-            return "", f"these rules do not allow what is asked: {why}"
-        return rules, ""
+        return remembered(asked, given.remember, given.rules, self.fault)
+
+
+def remembered(
+    asked: ApprovalAsked, remember: Remember, rules: Sequence[str], fault: Callable[[str], str]
+) -> tuple[str, str]:
+    """The rules that an answer shall leave behind, separated by commas, and what is wrong with it.
+
+    rules: the caller's own, none: those of the question. fault: as in Questions.
+    """
+    if not remember:
+        return "", ""
+    if asked.question:
+        return "", "this question is answered by yes or no, and nothing is remembered of it"
+    if not rules and not asked.rules:
+        return "", f"no rule can allow this: {asked.why}; leave remember out"
+    text = ", ".join(rules or asked.rules)
+    if rules and (why := fault(text)):
+        return "", f"these rules do not allow what is asked: {why}"
+    return text, ""
+
+
+def input_of(messages: Sequence[Message], call_id: str) -> Mapping[str, Any]:
+    """The arguments of a call that the model made."""
+    for message in reversed(messages):
+        if isinstance(message, AssistantMessage):
+            for call in message.calls:
+                if call.id == call_id:
+                    return call.arguments
+    return {}

@@ -12,15 +12,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from glmcode import __version__
 from glmcode.agent import AgentOptions
 from glmcode.agent_compaction import settled
-from glmcode.asking_callers import Questions
-from glmcode.core.messages import AssistantMessage, Usage
+from glmcode.asking_callers import Questions, input_of
+from glmcode.core.messages import Message, Usage
 from glmcode.exits import Exit
 from glmcode.headless import HeadlessOptions, Run
 from glmcode.opening import open_agent
@@ -92,7 +92,7 @@ class Talk(Run):
         self.noted: End | None = None
         self.questions = Questions(
             tell=self._json,
-            input_of=self._input_of,
+            input_of=lambda call_id: input_of(self._messages(), call_id),
             fault=lambda rules: self.agent.approvals.fault(rules) if self.agent else "",
             session_id=self.options.session_id or "",
         )
@@ -276,12 +276,5 @@ class Talk(Run):
         self.told = code if isinstance(code, int) else None
         super()._json(line, droppable=droppable)
 
-    def _input_of(self, call_id: str) -> Mapping[str, Any]:
-        """The arguments of a call that the model made."""
-        messages = self.agent.transcript.messages if self.agent is not None else ()
-        for message in reversed(messages):
-            if isinstance(message, AssistantMessage):
-                for call in message.calls:
-                    if call.id == call_id:
-                        return call.arguments
-        return {}
+    def _messages(self) -> Sequence[Message]:
+        return self.agent.transcript.messages if self.agent is not None else ()

@@ -67,7 +67,7 @@ def offered(policy: Policy, tool: str, action: Action) -> Offer:
 def fault_of(policy: Policy, tool: str, action: Action, text: str) -> str:
     """Why rules that a person wrote won't do for this action; "" when they allow it."""
     try:
-        rules = rules_of(text)
+        rules = rules_of(text, (tool,) if tool not in TOOLS else ())
     except RuleError as error:
         return str(error)
     if not rules:
@@ -78,13 +78,13 @@ def fault_of(policy: Policy, tool: str, action: Action, text: str) -> str:
     return "" if judgement.decision == "allow" else f"it would not allow this: {judgement.why}"
 
 
-def rules_of(text: str) -> tuple[Rule, ...]:
-    """The rules of a person's answer. Raises RuleError."""
+def rules_of(text: str, own: Sequence[str] = ()) -> tuple[Rule, ...]:
+    """The rules of a person's answer. own: as in parse_rule. Raises RuleError."""
     try:
-        return parse_rules([text])
+        return parse_rules([text], own)
     except RuleError as error:
         try:
-            return (parse_rule(text),)
+            return (parse_rule(text, own),)
         except RuleError:
             raise error from None
 

@@ -1,0 +1,97 @@
+"""Questions that a caller's function answers: `approve=` of the Python API.
+
+One question at a time, while the turn waits. A function that fails is no answer: its turn ends with
+what it raised, because a fault that looked like a no would never be found. Must not decide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from glmcode.agent_options import Answer as Asking
+from glmcode.agent_options import Approval
+from glmcode.api_values import Allow, Answer, ApprovalRequest, Approve, Deny
+from glmcode.asking_callers import input_of, remembered
+from glmcode.core.calls import TurnStop
+from glmcode.core.events import ApprovalAsked
+
+if TYPE_CHECKING:
+    from glmcode.agent import Agent
+
+LINGER_S = 1.0
+"""How long a coroutine may take to end after its turn was stopped."""
+
+
+def answering(
+    approve: Approve, agent: Callable[[], Agent | None], stop: Callable[[], object]
+) -> Asking:
+    """agent_options.Answer of a caller's function. stop: ends the running turn."""
+
+    async def ask(asked: ApprovalAsked) -> Approval | None:
+        conversation = agent()
+        assert conversation is not None, "who asks is open"
+        arguments = input_of(conversation.transcript.messages, asked.call_id)
+        request = ApprovalRequest(
+            tool_name=asked.name,
+            input=dict(arguments),
+            tool_use_id=asked.call_id,
+            subject=asked.subject,
+            kind=asked.preview.kind,
+            title=asked.preview.title,
+            preview=asked.preview.body,
+            rules=asked.rules,
+            why=asked.why,
+            question=asked.question,
+        )
+        match await _called(approve, request):
+            case None:
+                return None
+            case bool() as allowed:
+                return Approval(allowed=allowed)
+            case Deny() as no:
+                if no.interrupt:
+                    stop()
+                return Approval(allowed=False, advice=no.reason)
+            case Allow() as yes:
+                fault = conversation.approvals.fault
+                rules, wrong = remembered(asked, yes.remember, tuple(yes.rules), fault)
+                if wrong:
+                    raise TurnStop(f"approve cannot remember this: {wrong}")
+                return Approval(
+                    allowed=True,
+                    session=rules if yes.remember == "session" else "",
+                    always=rules if yes.remember == "always" else "",
+                )
+            case other:
+                raise TurnStop(f"approve returned {other!r:.200}: Allow, Deny, True, False or None")
+
+    return ask
+
+
+async def _called(approve: Approve, request: ApprovalRequest) -> Answer:
+    """Raises TurnStop for what it raises."""
+    task = asyncio.ensure_future(_answer(approve, request))
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait({task}, timeout=LINGER_S)
+        raise
+    if task.cancelled():
+        raise TurnStop("approve was cancelled by itself")
+    if (error := task.exception()) is not None:
+        raise TurnStop(f"approve failed: {type(error).__name__}: {error}") from error
+    return task.result()
+
+
+async def _answer(approve: Approve, request: ApprovalRequest) -> Answer:
+    function: Callable[[ApprovalRequest], Answer | Awaitable[Answer]] = approve
+    if inspect.iscoroutinefunction(approve):
+        found = function(request)
+    else:
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(None, function, request)
+    return await found if isinstance(found, Awaitable) else found
