@@ -28,7 +28,6 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
 @pytest.fixture
 def repo(tmp_path: Path, home: Home) -> Repository:
     home.profile("fake", "--gap", "0.2", tokenizer=str(TOKENIZER), protocol="tokens")
-    home.attach()
     made = Repository(tmp_path)
     made.environment["GLMCODE_HOME"] = str(home.folder)
     made.stage("a.py", "x = 1\n")
@@ -58,6 +57,7 @@ def at_the_engine(kind: str) -> bool:
 def test_a_kill_in_the_middle_of_a_hook_passes_or_blocks_and_it_is_said(
     repo: Repository, home: Home, victim: str, closed: bool, code: int
 ) -> None:
+    home.attach()
     install(repo, "--deadline", "20", *["--fail-closed"] * closed)
     tree, index = repo.staged_tree(), (repo.path / ".git" / "index").read_bytes()
     commit = committing(repo)
@@ -75,6 +75,7 @@ def test_a_kill_in_the_middle_of_a_hook_passes_or_blocks_and_it_is_said(
 def test_an_engine_that_is_busy_with_a_person_costs_a_commit_no_more_than_its_deadline(
     repo: Repository, home: Home
 ) -> None:
+    home.attach()
     install(repo, "--deadline", "2")
     body = {
         "token_ids": list(range(300, 400)), "stream": True, "output_mode": "tokens",
@@ -100,3 +101,19 @@ def test_an_engine_that_is_busy_with_a_person_costs_a_commit_no_more_than_its_de
     busy.join()
     assert "passed without a look: the deadline was reached" in err and waited < 12
     assert took and " closed" not in home.noted(), "the person was not broken off"
+
+
+def test_an_engine_is_started_for_the_next_time_only_where_that_was_asked_for(
+    repo: Repository, home: Home
+) -> None:
+    install(repo)
+    _, err = committing(repo).communicate(timeout=60)
+    assert "the engine fake is not running" in err and home.living() == []
+    install(repo, "--start-engine")
+    repo.stage("a.py", "x = 2\n")
+    _, err = committing(repo).communicate(timeout=60)
+    assert "the engine fake is being started for the next time" in err
+    until(lambda: engine_status("fake").up, 30)
+    around = Path(f"/proc/{home.supervisor()}/environ").read_bytes().split(b"\0")
+    names = {one.partition(b"=")[0] for one in around}
+    assert not [name for name in names if name.startswith((b"GIT_", b"GLMCODE_HOOK"))]

@@ -286,7 +286,10 @@ def test_commits_in_two_worktrees_at_once_each_have_their_own_review(repo: Repos
     ]  # fmt: skip
 
 
-def test_what_the_pre_commit_framework_calls_for_a_push_is_judged(repo: Repository) -> None:
+@pytest.mark.parametrize("first", [False, True])
+def test_what_the_pre_commit_framework_calls_for_a_push_is_judged(
+    repo: Repository, first: bool
+) -> None:
     repo.stage("a.py", "x = 1\n")
     repo.git("commit", "-m", "one")
     old = repo.git("rev-parse", "HEAD").stdout.strip()
@@ -294,6 +297,8 @@ def test_what_the_pre_commit_framework_calls_for_a_push_is_judged(repo: Reposito
     repo.git("commit", "-m", "two")
     new = repo.git("rev-parse", "HEAD").stdout.strip()
     refs = {"PRE_COMMIT_FROM_REF": old, "PRE_COMMIT_TO_REF": new}
+    if first:  # of a remote that has nothing
+        refs = {"PRE_COMMIT_LOCAL_BRANCH": "refs/heads/main"}
     with FakeEngine([answer(BLOCK)]) as engine:
         server = ("--base-url", engine.base_url, "--protocol", "chat", "-m", "glm")
         ran = subprocess.run(
@@ -301,4 +306,5 @@ def test_what_the_pre_commit_framework_calls_for_a_push_is_judged(repo: Reposito
             cwd=repo.path, env={**repo.environment, **refs}, stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=60,
         )  # fmt: skip
-        assert ran.returncode == 1 and "pushed = 2" in json.dumps(engine.steps[0].json)
+        asked = json.dumps(engine.steps[0].json)
+        assert ran.returncode == 1 and "+pushed = 2" in asked and ("-x = 1" in asked) is not first

@@ -382,6 +382,28 @@ def test_husky_and_a_hooks_path_inside_are_honoured(repo: Repository) -> None:
     assert (repo.path / ".husky" / "pre-commit").exists() and "working tree" in ran.stdout
 
 
+def test_a_hook_of_huskys_that_is_not_executable_still_runs_and_comes_back(
+    repo: Repository,
+) -> None:
+    (repo.path / ".husky" / "_").mkdir(parents=True)
+    mine = repo.path / ".husky" / "pre-commit"
+    mine.write_text("echo it runs >> log\n")
+    called = repo.path / ".husky" / "_" / "pre-commit"
+    called.write_text('#!/bin/sh\nsh -e .husky/pre-commit "$@"\n')
+    called.chmod(0o755)
+    repo.git("config", "core.hooksPath", ".husky/_")
+    repo.install("pre-commit")
+    repo.stage("a", "1\n")
+    assert "nothing answers" in repo.git("commit", "-m", "one").stderr
+    assert (repo.path / "log").read_text() == "it runs\n"
+    repo.environment["PYTHONHOME"] = "/nowhere"
+    assert "it ended with code" in repo.git("commit", "--allow-empty", "-m", "two").stderr
+    del repo.environment["PYTHONHOME"]
+    assert repo.hook("uninstall").returncode == 0
+    assert mine.read_text() == "echo it runs >> log\n"
+    assert [one.name for one in mine.parent.iterdir() if one.is_file()] == ["pre-commit"]
+
+
 def test_worktrees_submodules_and_folders_below_find_their_hooks(repo: Repository) -> None:
     repo.stage("sub/a", "1\n")
     repo.git("commit", "-m", "one")

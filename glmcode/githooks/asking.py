@@ -192,9 +192,16 @@ def _reachable(url: str) -> None:
 
 
 def _start(name: str) -> None:
-    """Start an engine that goes on after the hook has ended."""
+    """Start an engine that goes on after the hook has ended, and knows nothing of its commit."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("GIT_", "GLMCODE_GIT", "GLMCODE_HOOK"))
+    }
     subprocess.Popen(
         [sys.executable, "-P", "-m", "glmcode", "engine", "start", "--no-wait", "--profile", name],
+        cwd="/",
+        env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -32,21 +32,24 @@ python={python}
 package={package}
 {body}"""
 _BODY = """\
-if [ -x "$before" ]; then {given}"$before" "$@" || exit $?; fi
+{chain} || exit $?; fi
 if [ ! -x "$python" ] || [ ! -e "$package" ]; then
   [ -x "$python" ] && python=$package
   echo "glmcode: $python is gone: {name} passed; \\`glmcode hook install\\` mends it" >&2
   exit 0
 fi
 export GLMCODE_GIT=$PPID
-{given}"$python" -P -m glmcode hook run {name} --block-code {block} {options}-- "$@"
-code=$?
+code=0
+{given}"$python" -P -m glmcode hook run {name} --block-code {block} {options}-- "$@" || code=$?
 case $code in 0) exit 0 ;; {block}) exit 1 ;; esac
 echo "glmcode: {name}: {otherwise}: it ended with code $code" >&2
 exit {last}
 """
 """Only the verdict has a code of its own: Python ends with 1 of a fault, too, and a fault of ours
 must not look like one to git."""
+_CHAIN = 'if [ -x "$before" ]; then {given}"$before" "$@"'
+_HUSKY = 'if [ -f "$before" ]; then {given}sh -e "$before" "$@"'
+"""husky runs its hooks so, executable or not, and ours as well."""
 _STDIN = """\
 refs=$(cat)
 say() { if [ -n "$refs" ]; then printf '%s\\n' "$refs"; fi; }
@@ -65,13 +68,16 @@ class Installed:
     chained: bool
 
 
-def script(name: Name, options: list[str], *, made: int) -> str:
-    """The hook's text. options: of `hook run`. made: how many folders were made for it."""
+def script(name: Name, options: list[str], *, made: int, husky: bool = False) -> str:
+    """The hook's text. options: of `hook run`. made: how many folders were made for it. husky: it
+    is husky that runs it."""
     piped = name == "pre-push"  # git's lines there are for both
+    given = "say | " if piped else ""
     closed = "--fail-closed" in options and name != "prepare-commit-msg"
     body = _BODY.format(
         name=name,
-        given="say | " if piped else "",
+        given=given,
+        chain=(_HUSKY if husky else _CHAIN).format(given=given),
         block=int(Exit.BLOCK),
         options="".join(f"{shlex.quote(word)} " for word in options),
         otherwise="blocked, nothing was judged" if closed else "passed without a look",
@@ -125,7 +131,7 @@ def install(place: Place, name: Name, options: list[str]) -> Installed:
                     "remove one of them"
                 )
             path.rename(before)
-        _write(path, script(name, options, made=made))
+        _write(path, script(name, options, made=made, husky=place.manager == "husky"))
     except OSError as error:
         if state in ("other", "changed") and not os.path.lexists(path) and os.path.lexists(before):
             before.rename(path)

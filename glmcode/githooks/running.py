@@ -195,7 +195,7 @@ def _review(run: HookRun, asking: Asking, diffs: Sequence[tuple[str, bytes]]) ->
 def _pushed(root: Path, refs: bytes) -> list[tuple[str, bytes]]:
     """The ranges that a push brings, from git's lines `local sha remote sha`."""
     found = []
-    if not refs and (named := _by_framework()):
+    if not refs and (named := _by_framework(root)):
         refs = named.encode()
     for line in refs.decode("utf-8", "replace").splitlines():
         parts = line.split(" ")
@@ -209,11 +209,18 @@ def _pushed(root: Path, refs: bytes) -> list[tuple[str, bytes]]:
     return found
 
 
-def _by_framework() -> str:
-    """The same line of the pre-commit framework, which gives no lines but these names."""
-    old, new = (os.environ.get(f"PRE_COMMIT_{one}_REF", "") for one in ("FROM", "TO"))
-    name = os.environ.get("PRE_COMMIT_LOCAL_BRANCH", "") or "what is pushed"
-    return f"{name.replace(' ', '-')} {new} {name.replace(' ', '-')} {old}" if old and new else ""
+def _by_framework(root: Path) -> str:
+    """The same line of the pre-commit framework, which gives none but sets these; of a branch
+    whose remote has nothing yet only its name."""
+    new, old = (os.environ.get(f"PRE_COMMIT_{name}_REF", "") for name in ("TO", "FROM"))
+    branch = os.environ.get("PRE_COMMIT_LOCAL_BRANCH", "")
+    if not (new and old):
+        if not branch:
+            return ""
+        new = ask_git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", branch)
+        old = "0" * len(new)
+    name = branch or "HEAD"
+    return f"{name} {new} {name} {old}"
 
 
 def _is_before(root: Path, old: str, new: str) -> bool:
