@@ -70,6 +70,11 @@ class Past:
             self._made = Checkpoints(self._context.workspace, self._session())
         return self._made
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything recorded to ask for."""
+        return self._made is not None
+
     def begin(self, label: str, *, ahead: bool) -> None:
         """A turn begins. ahead: it may change something, so the workspace is read beforehand."""
         if not self.wanted:

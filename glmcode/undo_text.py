@@ -38,7 +38,7 @@ def described(undo: Undo, plan: Plan) -> str:
         return "nothing to do: the files already are as they were"
     lines = [_line(item) for item in plan.items]
     for item in plan.items[:SHOWN_FILES]:
-        body = _change(undo, item)
+        body = change(undo, item)
         if body:
             lines += ["", f"{shown(item.path)}:", body]
     if len(plan.items) > SHOWN_FILES:
@@ -54,7 +54,7 @@ def changes(undo: Undo, plan: Plan) -> list[tuple[str, str, str]]:
         what = "new" if made else "removed" if item.now is None else "changed"
         mode = _mode(item.target, item.now)
         since = f" [{item.why}]" if item.why else ""
-        told.append((shown(item.path), f"{what}{mode}{since}", _change(undo, item, back=False)))
+        told.append((shown(item.path), f"{what}{mode}{since}", change(undo, item, back=False)))
     return told
 
 
@@ -108,7 +108,7 @@ def _mode(now: Entry | None, target: Entry | None) -> str:
     return f" (mode {now.mode:04o} to {target.mode:04o})"
 
 
-def _change(undo: Undo, item: Item, *, back: bool = True) -> str:
+def change(undo: Undo, item: Item, *, back: bool = True) -> str:
     """The diff of a file, or a word about what can't be shown. back: from now to what was."""
     now, target = item.now, item.target
     if now is not None and target is not None and now.id == target.id:

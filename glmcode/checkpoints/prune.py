@@ -50,6 +50,10 @@ def prune(
             if kept <= max_bytes or not _forget_oldest(base):
                 break
         base.execute("DELETE FROM note WHERE told = 1 OR session NOT IN (SELECT session FROM unit)")
+        base.execute(
+            "DELETE FROM meta WHERE key LIKE 'accepted %' AND "
+            "substr(key, 10) NOT IN (SELECT session FROM unit)"
+        )
         generation = b"%d" % (int(store.meta("generation") or b"0") + 1)
         set_meta(base, "generation", generation)
         set_meta(base, "pruned", str(moment).encode())

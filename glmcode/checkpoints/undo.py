@@ -13,9 +13,9 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from glmcode.base.files import FileFault, load
@@ -33,6 +33,7 @@ from glmcode.checkpoints.recorder import CheckpointError, Checkpoints, insert
 from glmcode.checkpoints.store import NotKept, Store, StoreError
 
 NAMED = 10
+REVERTED = "[The user put back how these were before this session, by /diff revert: files {files}]"
 
 
 class UndoError(Exception):
@@ -161,6 +162,34 @@ class Undo:
             applied.failed += [(i.path, CHANGED) for i in chosen if i.path not in taken]
             return applied
 
+    def revert(self, plan: Plan, paths: Collection[str], *, force: bool = False) -> Applied:
+        """Put single files of a plan back, as a turn of its own that can be undone like any.
+
+        Without force nothing may speak against it; what changed since the plan was made is left
+        as it is and named.
+        """
+        named = replace(plan, items=tuple(item for item in plan.items if item.path in paths))
+        if named.against and not force:
+            raise UndoError(refusal(named))
+        chosen = [replace(item, why="") for item in named.items if not item.impossible]
+        with self._held(), self._alone():
+            label = f"/diff revert {', '.join(shown(item.path) for item in chosen)}"[:200]
+            unit, fresh = self._announce(named, chosen, kind="turn", label=label)
+            applied = apply(fresh, self._hands())
+            session = named.units[0].session
+            with self._store.transaction() as base:
+                undone = int(not applied.done)
+                query = "UPDATE unit SET state = 'done', undone = ? WHERE id = ?"
+                base.execute(query, (undone, unit))
+                if applied.done:
+                    files = ", ".join(shown(path) for path in applied.done[:NAMED])
+                    self._tell(base, session, REVERTED.format(files=files), applied.done)
+            self._store.rows("PRAGMA synchronous = NORMAL")
+            applied.failed += [(i.path, i.why) for i in named.items if i.impossible]
+            taken = {item.path for item in fresh}
+            applied.failed += [(i.path, CHANGED) for i in chosen if i.path not in taken]
+            return applied
+
     def finish(self) -> Applied | None:
         """Finish an undo that was interrupted; None when there is none."""
         with self._held(), self._alone():
@@ -180,8 +209,13 @@ class Undo:
                 self._conclude(number, meant, json.loads(str(undoes)), last)
             return last
 
-    def _announce(self, plan: Plan, items: Sequence[Item]) -> tuple[int, list[Item]]:
-        """Write down what is going to happen, and keep what it replaces."""
+    def _announce(
+        self, plan: Plan, items: Sequence[Item], *, kind: str = "", label: str = ""
+    ) -> tuple[int, list[Item]]:
+        """Write down what is going to happen, and keep what it replaces.
+
+        kind: of a unit that takes none of the plan's back.
+        """
         store, kept = self._store, self._checkpoints
         store.rows("PRAGMA synchronous = FULL")
         with self._checkpoints.writing() as base:
@@ -191,10 +225,10 @@ class Undo:
                 if same(now, item.now) or item.why:
                     fresh.append(Item(path=item.path, now=now, target=item.target))
             delta: Delta = {item.path: (item.now, item.target) for item in fresh}
-            numbers = [unit.id for unit in plan.units]
-            label = ", ".join(unit.label for unit in plan.units)[:200]
+            numbers = [] if kind else [unit.id for unit in plan.units]
+            label = label or ", ".join(unit.label for unit in plan.units)[:200]
             session = plan.units[0].session
-            row = (time.time(), session, plan.kind, label, json.dumps(numbers), "applying")
+            row = (time.time(), session, kind or plan.kind, label, json.dumps(numbers), "applying")
             unit = insert(base, "unit", "at, session, kind, label, undoes, state", row)
             step = (unit, time.time(), plan.kind, "", store.owner, "done", pack_delta(delta))
             insert(base, "step", "unit, at, tool, subject, owner, state, delta", step)
@@ -243,8 +277,13 @@ class Undo:
                 if kind == "undo"
                 else f"[The user put back the changes of {which} that were undone: files {files}]"
             )
-            row = (session, text, json.dumps([os.fspath(self._root / path) for path in paths]))
-            insert(base, "note", "session, text, paths", row)
+            self._tell(base, session, text, paths)
+
+    def _tell(
+        self, base: sqlite3.Connection, session: str, text: str, paths: Sequence[str]
+    ) -> None:
+        row = (session, text, json.dumps([os.fspath(self._root / path) for path in paths]))
+        insert(base, "note", "session, text, paths", row)
 
     def _hands(self) -> Hands:
         return Hands(self._root, self._store.get, self._store.folder / "backups")

@@ -31,7 +31,7 @@ SUBJECT_CHARS = 160
 LIVE_CHARS = 8_192
 SUBJECT_KEYS = ("file_path", "command", "pattern", "path", "task_id")
 COMMANDS = ("Bash", "BashOutput")
-FILES = ("Edit", "Write")
+FILES = ("Edit", "Write", "Revert")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from glmcode.repl.agents import Agents
 from glmcode.repl.asking import Asker
 from glmcode.repl.attention import attention_of
 from glmcode.repl.banner import greeting
+from glmcode.repl.changes import changed_files
 from glmcode.repl.commands import run_command
 from glmcode.repl.feed import Feed
 from glmcode.repl.own import Own, is_message, is_own
@@ -251,6 +252,7 @@ class Conversation:
         self.agent = agent
         facts = self.live.facts
         facts.seconds, facts.session = agent.client.prefill_seconds, agent.journal.path
+        facts.changed = lambda: changed_files(agent)
         facts.profile, facts.models = self.options.engine.profile, ()
         self._shown.begin(agent)
 

@@ -39,12 +39,14 @@ class Item:
 @dataclass(slots=True)
 class Facts:
     """What the conversation knows. seconds: what so many tokens take to compute, None: unknown;
-    session: its own file; models: those that its server was heard to have."""
+    session: its own file; models: those that its server was heard to have. changed: the files
+    that the session changed."""
 
     seconds: Callable[[int], float | None] = lambda tokens: None
     session: Path | None = None
     models: Sequence[str] = ()
     profile: str = ""
+    changed: Callable[[], Sequence[str]] = tuple
 
 
 @dataclass(slots=True)
@@ -62,6 +64,10 @@ class Offers:
         match command:
             case "/resume" | "/fork":
                 return _sessions_like(self._all_sessions(), query)
+            case "/diff" if first in ("accept", "revert") and " " in query:
+                files = [*map(Item, self.facts.changed())]
+                every = [Item("all")] if first == "accept" else []
+                return _fitting([*every, *files], rest, before=f"{first} ")
             case "/config" if " " in query:
                 return _fitting(_values(first), rest, before=f"{first} ")
             case "/config":
@@ -87,6 +93,11 @@ class Offers:
                 return [Item(f"sandbox_auto_allow {word}") for word in ("on", "off")]
             case "/undo" | "/redo" | "/rewind":
                 return [Item("force", "also what was changed since")]
+            case "/diff":
+                from glmcode.repl.changes import VERBS
+
+                verbs = [Item(f"{verb} ", about) for verb, about in VERBS.items()]
+                return [*verbs, *map(Item, self.facts.changed())]
             case "/theme":
                 from glmcode.base.settings import THEMES
 
@@ -113,7 +124,7 @@ class Offers:
 
 
 HAVE = ("/resume", "/fork", "/config", "/mode", "/thinking", "/engine", "/permissions", "/undo",
-        "/redo", "/rewind", "/theme", "/export", "/profile", "/model")  # fmt: skip
+        "/redo", "/rewind", "/theme", "/export", "/profile", "/model", "/diff")  # fmt: skip
 """The commands whose arguments are offered."""
 PICKERS = ("/resume", "/fork")
 """Those where typing chooses, and Enter takes and sends."""

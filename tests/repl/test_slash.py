@@ -151,10 +151,13 @@ def test_diff_shows_what_the_session_changed_and_export_and_copy_give_it_away(
         session.wait_for("It is <done>.")
         ready(session)
         session.type("/diff\r")
-        session.wait_for("2 files; /undo takes turns back")
+        session.wait_for("2 files; /diff FILE shows one")
         shown = session.screen.text
         assert "a.txt  changed +1 -2" in shown and "b.txt  new +1 -0" in shown
-        assert "1 - one" in shown and "1 + three" in shown and "1 + new" in shown
+        assert "1 - one" not in shown
+        session.type("/diff all\r")
+        session.wait_for("1 + new")
+        assert "1 - one" in session.screen.text and "1 + three" in session.screen.text
         assert "\x1b[32m+ \x1b[0m" in session.raw and "\x1b[31mone\x1b[0m" in session.raw
         session.type("/diff b.t\r")
         session.wait_until(lambda: session.screen.text.count("1 + new") == 2, "b.txt again")
