@@ -31,6 +31,27 @@ class Mutation:
 
 MUTATIONS = (
     Mutation(
+        name="a revert leaves what changed after it was shown",
+        file="glmcode/checkpoints/undo.py",
+        old='chosen = [replace(item, why="") for item',
+        new="chosen = [replace(item) for item",
+        tests=("tests/checkpoints/test_revert.py",),
+    ),
+    Mutation(
+        name="a revert over a later change is refused",
+        file="glmcode/checkpoints/undo.py",
+        old="if named.against and not force:",
+        new="if False:",
+        tests=("tests/checkpoints/test_revert.py",),
+    ),
+    Mutation(
+        name="what was accepted is shown again when it changes",
+        file="glmcode/checkpoints/reviewed.py",
+        old="if known.get(item.path) == _state(item.now)}",
+        new="if item.path in known}",
+        tests=("tests/checkpoints/test_revert.py",),
+    ),
+    Mutation(
         name="what a person edited is judged again",
         file="glmcode/agent_edited.py",
         old="if why := denial(fresh):",

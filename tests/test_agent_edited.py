@@ -204,15 +204,17 @@ def test_a_content_that_cannot_be_written_is_said_and_the_proposal_stays(
 
 
 def test_several_edits_add_up_and_one_that_fails_keeps_the_one_before(work: Path) -> None:
-    held = Editing(
-        work,
-        editing(),
-        lambda data: data + b"z = 3\n",
-        lambda data: b"\0",
-        lambda data: data.replace(b"z = 3", b"z = 4"),
-    ).run("go")
+    prepared: list[Any] = []
+
+    def once_more(data: bytes) -> bytes:
+        prepared.extend(held.agent.context.edited.values())  # what a second run is prepared from
+        return data.replace(b"z = 3", b"z = 4")
+
+    held = Editing(work, editing(), lambda data: data + b"z = 3\n", lambda data: b"\0", once_more)
+    held.run("go")
     assert (work / "a.py").read_bytes() == b"x = 2\ny = 1\nz = 4\n"
     assert len(held.faults) == 1 and "+z = 4" in held.results()[1]
+    assert prepared == [b"x = 2\ny = 1\nz = 3\n"]
 
 
 def test_a_syntax_error_that_the_person_put_in_is_said_before_it_is_written(work: Path) -> None:
