@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,9 @@ from glmcode.core.events import (
 from glmcode.core.tool import Preview
 from glmcode.repl.columns import columns
 from glmcode.repl.status import Status
+from tests.fake_engine import FakeEngine, Reply
+from tests.repl.pty_driver import glmcode
+from tests.repl.test_turns import reach
 
 
 def text(status: Status, now: float = 10.0, width: int = 200) -> str:
@@ -215,3 +219,38 @@ def test_the_speed_is_measured_while_an_answer_streams_and_not_over_its_prompt()
     assert "20 tok/s" in text(status)
     status.event(Delta(kind="text", text="d"), 32.0)
     assert "10 tok/s" in text(status)
+
+
+def test_on_every_width_the_line_is_one_row_below_the_input(tmp_path: Path) -> None:
+    git = tmp_path / "workspace" / ".git"
+    git.mkdir(parents=True)
+    (git / "HEAD").write_text("ref: refs/heads/枝-of-mine\n")
+    env = {"GLMCODE_CONTEXT__WINDOW": "16384", "GLMCODE_PERMISSIONS__MODE": "acceptEdits"}
+    with (
+        FakeEngine([Reply(text="It waits", hang_after_events=2)]) as engine,
+        glmcode(tmp_path, *reach(engine), env=env, size=(10, 14)) as session,
+    ):
+        session.wait_for_visible("ready")
+        session.type("go\r")
+        session.wait_for("It waits")
+
+        def rows() -> list[str]:
+            return session.screen.visible.split("\n")
+
+        for width, shown in (
+            (12, "answering"),
+            (20, "answering"),
+            (30, "· acceptEdits"),
+            (40, "· acceptEdits · "),
+            (60, " of 16,384 ("),
+            (80, "Esc stops · acceptEdits · "),
+            (120, " · glm · acceptEdits · 枝-of-mine · "),
+            (300, " · glm · acceptEdits · 枝-of-mine · "),
+        ):
+            session.resize(width, 14)
+            session.wait_until(
+                lambda shown=shown: shown in rows()[-1] and rows()[-2] == "❯",
+                f"{shown} in the last row of {width} columns",
+            )
+            assert rows()[-1].startswith("answering")
+        assert not list((tmp_path / "home").rglob("faults.log"))
