@@ -21,9 +21,9 @@ from glmcode.core.events import (
 from glmcode.core.tool import Preview
 from glmcode.repl.columns import columns
 from glmcode.repl.status import Status
-from tests.fake_engine import FakeEngine, Reply
+from tests.fake_engine import FakeEngine
 from tests.repl.pty_driver import glmcode
-from tests.repl.test_turns import reach
+from tests.repl.test_turns import reach, slow
 
 
 def text(status: Status, now: float = 10.0, width: int = 200) -> str:
@@ -227,12 +227,12 @@ def test_on_every_width_the_line_is_one_row_below_the_input(tmp_path: Path) -> N
     (git / "HEAD").write_text("ref: refs/heads/枝-of-mine\n")
     env = {"GLMCODE_CONTEXT__WINDOW": "16384", "GLMCODE_PERMISSIONS__MODE": "acceptEdits"}
     with (
-        FakeEngine([Reply(text="It waits", hang_after_events=2)]) as engine,
+        FakeEngine([slow("Words that go on. " * 600)]) as engine,
         glmcode(tmp_path, *reach(engine), env=env, size=(10, 14)) as session,
     ):
         session.wait_for_visible("ready")
         session.type("go\r")
-        session.wait_for("It waits")
+        session.wait_for("Words")
 
         def rows() -> list[str]:
             return session.screen.visible.split("\n")
