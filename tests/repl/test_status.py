@@ -227,7 +227,7 @@ def test_on_every_width_the_line_is_one_row_below_the_input(tmp_path: Path) -> N
     (git / "HEAD").write_text("ref: refs/heads/枝-of-mine\n")
     env = {"GLMCODE_CONTEXT__WINDOW": "16384", "GLMCODE_PERMISSIONS__MODE": "acceptEdits"}
     with (
-        FakeEngine([slow("Words that go on. " * 600)]) as engine,
+        FakeEngine([slow(" ".join(f"Words {n}" for n in range(2_000)))]) as engine,
         glmcode(tmp_path, *reach(engine), env=env, size=(10, 14)) as session,
     ):
         session.wait_for_visible("ready")
@@ -243,7 +243,7 @@ def test_on_every_width_the_line_is_one_row_below_the_input(tmp_path: Path) -> N
             (30, "· acceptEdits"),
             (40, "· acceptEdits · "),
             (60, " of 16,384 ("),
-            (80, "Esc stops · acceptEdits · "),
+            (80, "Esc stops · glm · acceptEdits · "),
             (120, " · glm · acceptEdits · 枝-of-mine · "),
             (300, " · glm · acceptEdits · 枝-of-mine · "),
         ):
