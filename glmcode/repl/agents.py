@@ -7,12 +7,15 @@ tries again. Must not run turns and must not draw.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Protocol
 
 from glmcode.agent import Agent, AgentOptions, Answer
 from glmcode.agent_options import Reached
+from glmcode.agent_thinking import set_thinking
 from glmcode.base.settings import EngineSettings
+from glmcode.base.thinking import parse_thinking
 from glmcode.core.model import ModelError
 from glmcode.engine.default import machine_profile
 from glmcode.exits import Exit
@@ -61,7 +64,9 @@ class Agents:
         self._shown = shown
         self._feed = feed
         self._answer = answer
-        self._tried = False
+        self.tried = False
+        self._trying: asyncio.Future[Agent] | None = None
+        self._anew = False
         self._next: Reached | None = None
         self.loading = ""
         self.holds = False
@@ -73,14 +78,13 @@ class Agents:
 
     async def open(self) -> None:
         """Reach the engine and begin, or say why not; what nobody can mend here leaves."""
-        host, first = self._host, not self._tried
-        self._tried = True
+        host, first = self._host, not self.tried
         stored = host.options.stored
         if stored is not None and first:
             self._shown.fit()
             self._shown.commit(replay(self._shown.view, stored.conversation))
         try:
-            agent = await open_agent(host.options, self._feed.put, self._answer)
+            agent = await self._opened()
         except ModelError as error:
             nowhere = not (host.options.engine.base_url or host.options.engine.profile)
             gone = first and nowhere and machine_profile() is None
@@ -94,9 +98,33 @@ class Agents:
             self._feed.drain()
             host.begin(agent)
             self._tell(agent)
+            self.tried = True
             if stored is not None:
                 host.say([("dim", going_on(stored))])
                 host.warm(agent)
+
+    async def _opened(self) -> Agent:
+        """The agent, by the options as they are when it is there."""
+        host = self._host
+        while True:
+            options = host.options
+            opening = asyncio.ensure_future(open_agent(options, self._feed.put, self._answer))
+            self._trying = opening
+            try:
+                agent = await opening
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                anew, self._anew = self._anew, False
+                if not anew or (task is not None and task.cancelling()):
+                    raise
+                continue
+            finally:
+                self._trying = None
+            if host.options.mode != options.mode:
+                agent.set_mode(host.options.mode)
+            if host.options.engine.thinking != options.engine.thinking:
+                set_thinking(agent, parse_thinking(host.options.engine.thinking))
+            return agent
 
     def _tell(self, agent: Agent) -> None:
         """The line about what answers."""
@@ -107,6 +135,7 @@ class Agents:
 
     def _cannot(self, sentence: str, code: Exit | None, log: str = "") -> None:
         """code None: the session stands without an engine."""
+        self.tried = True
         self._feed.drain()
         self._host.say([("error", sentence)])
         self._shown.log(log)
@@ -121,6 +150,8 @@ class Agents:
         options = replace(host.options, engine=engine)
         if agent is None:
             host.options = options
+            if self._trying is not None:
+                self._anew = self._trying.cancel()
             host.again()
             return
         thinking = agent.client.thinking

@@ -57,6 +57,9 @@ class Host(GoingHost, ThemingHost, Protocol):
     def commit(self, lines: Sequence[str]) -> None:
         """Print finished lines."""
 
+    def foresee(self, options: AgentOptions) -> None:
+        """These shall hold once there is an agent."""
+
     def again(self) -> None:
         """There is something to be taken up."""
 
@@ -75,11 +78,15 @@ class Host(GoingHost, ThemingHost, Protocol):
 
 def run_command(host: Host, name: str, text: str) -> None:
     """Do what a command asks; text: the whole line, in its own words."""
-    match COMMANDS[name].when:
+    command = COMMANDS[name]
+    if argument(text) and not command.arguments and name != "/exit":
+        host.say([("warning", f"{name} takes nothing behind it: {command.about}")])
+        return
+    match command.when:
         case "now":
             _now(host, name, text)
         case _ if host.agent is None:
-            host.say([("warning", OPENING if host.opening else AWAY)])
+            _before(host, name, text)
         case "open":
             _open(host, host.agent, name, text)
         case "idle" if host.live.busy:
@@ -92,11 +99,26 @@ def run_command(host: Host, name: str, text: str) -> None:
             host.queue(text)
 
 
+def _before(host: Host, name: str, text: str) -> None:
+    """There is no agent yet: what can't be said now waits for it."""
+    match COMMANDS[name].when:
+        case _ if name == "/mode":
+            change_mode(host, None, text)
+        case _ if name == "/plan":
+            change_mode(host, None, "/mode plan")
+        case _ if name == "/thinking":
+            change_thinking(host, None, text)
+        case "queued" | "idle" if host.opening and name != "/clear":
+            host.queue(text)
+        case _:
+            host.say([("warning", OPENING if host.opening else AWAY)])
+
+
 def _now(host: Host, name: str, text: str) -> None:
     options, agent = host.options, host.agent
     match name:
         case "/help":
-            host.rows(help_rows())
+            host.rows(help_rows(argument(text)))
         case "/status":
             host.rows(status_rows(options, agent))
         case "/cache":
@@ -105,6 +127,8 @@ def _now(host: Host, name: str, text: str) -> None:
             host.start(_switching(host, name, text))
         case "/engine":
             host.start(engine(host, text))
+        case "/memory":
+            host.start(_found(host, lambda: looking.memory_rows(options)))
         case "/doctor":
             host.start(_doctor(host))
         case "/config":
@@ -143,8 +167,6 @@ def _open(host: Host, agent: Agent, name: str, text: str) -> None:
             host.start(_found(host, lambda: export(agent, argument(text))))
         case "/copy":
             copy(host, agent)
-        case "/memory":
-            host.start(_found(host, lambda: looking.memory_rows(agent.options)))
 
 
 def _switching(host: Host, name: str, text: str) -> Coroutine[Any, Any, None]:

@@ -153,7 +153,7 @@ class Conversation:
     def interrupt(self) -> None:
         """Ctrl-C on an empty input: leaves at once while opening, else at the second time."""
         now = time.monotonic()
-        if self.agent is None and self.opening:
+        if self.agent is None and self.opening and not self.agents.tried:
             self.leave(Exit.INTERRUPTED)
         elif now - self._interrupted_at < TWICE_S:
             self.leave(Exit.DONE)
@@ -221,6 +221,12 @@ class Conversation:
             self._shown.refresh()
             self._arrived.clear()
             await self._arrived.wait()
+
+    def foresee(self, options: AgentOptions) -> None:
+        """These shall hold once there is an agent (modes.Host)."""
+        self.options = options
+        self._status.mode = options.mode
+        self._shown.refresh()
 
     def again(self) -> None:
         """There is something to be taken up (agents.Host)."""

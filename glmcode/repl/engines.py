@@ -76,7 +76,10 @@ async def engine(host: Host, text: str) -> None:
     does: dict[str, Callable[[Host, str], Coroutine[Any, Any, None]]]
     does = {"start": _start, "stop": _stop, "restart": _restart, "log": _log}
     if verb == "status":
-        host.rows(await asyncio.to_thread(engine_rows, host.options))
+        rows = await asyncio.to_thread(engine_rows, host.options)
+        if host.agent is None:
+            rows.append(("here", "not reached: your next message, or /engine start, tries again"))
+        host.rows(rows)
     elif verb not in does:
         host.say([("warning", f"/engine {'|'.join(VERBS)}: not {one_line(verb, 40)!r}")])
     elif (name := _name(host)) is not None:

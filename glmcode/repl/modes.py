@@ -6,9 +6,10 @@ or a setting said which it is to be, and the line that says so is the agent's. M
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
-from glmcode.agent import Agent
+from glmcode.agent import Agent, AgentOptions
 from glmcode.agent_thinking import set_thinking
 from glmcode.base.config import ConfigError, parse_mode
 from glmcode.base.settings import MODES, Mode
@@ -31,7 +32,11 @@ ROUND: tuple[Mode, ...] = ("default", "acceptEdits", "plan")
 class Host(Protocol):
     """The conversation, as far as this needs it."""
 
+    options: AgentOptions
     screen: Screen
+
+    def foresee(self, options: AgentOptions) -> None:
+        """These shall hold once there is an agent."""
 
     def say(self, spans: Spans) -> None:
         """Print a line of ours."""
@@ -40,9 +45,9 @@ class Host(Protocol):
         """Print labels and values."""
 
 
-def change_mode(host: Host, agent: Agent, text: str) -> None:
-    """Do what `/mode`, `/mode NAME` or `/mode next` asks."""
-    wanted, now = argument(text), agent.policy.mode
+def change_mode(host: Host, agent: Agent | None, text: str) -> None:
+    """Do what `/mode`, `/mode NAME` or `/mode next` asks. Without an agent: of the one to come."""
+    wanted, now = argument(text), agent.policy.mode if agent is not None else host.options.mode
     if not wanted:
         shown = [(f"{mode}{' (now)' if mode == now else ''}", MEANS[mode]) for mode in MODES]
         host.rows([*shown, ("/mode NAME, Shift-Tab", "change it")])
@@ -52,7 +57,11 @@ def change_mode(host: Host, agent: Agent, text: str) -> None:
     except ConfigError as error:
         host.say([("warning", str(error))])
         return
-    told = agent.set_mode(mode)
+    told = ""
+    if agent is not None:
+        told = agent.set_mode(mode)
+    else:
+        host.foresee(replace(host.options, mode=mode))
     line = f"mode {mode}: {MEANS[mode]}"
     host.say([("warning" if mode == "bypassPermissions" else "good", line)])
     if told:
@@ -71,15 +80,21 @@ def switch_keys(host: Host) -> None:
             host.say([("warning", "the lines are edited by the terminal here: set the keys there")])
 
 
-def change_thinking(host: Host, agent: Agent, text: str) -> None:
+def change_thinking(host: Host, agent: Agent | None, text: str) -> None:
     """Do what `/thinking` or `/thinking on|off|TOKENS` asks."""
-    wanted = argument(text)
+    wanted, engine = argument(text), host.options.engine
     if not wanted:
-        now = thinking_words(agent.client.thinking)
+        said = agent.client.thinking if agent is not None else parse_thinking(engine.thinking)
+        now = thinking_words(said)
         host.rows([("thinking", now), ("/thinking on|off|TOKENS", "change it, from here on")])
         return
     try:
-        host.say([("good", set_thinking(agent, parse_thinking(wanted)))])
+        thinking = parse_thinking(wanted)
+        if agent is not None:
+            host.say([("good", set_thinking(agent, thinking))])
+        else:
+            host.foresee(replace(host.options, engine=replace(engine, thinking=wanted)))
+            host.say([("good", f"thinking: {thinking_words(thinking)}")])
     except ValueError as error:
         host.say([("warning", str(error))])
 

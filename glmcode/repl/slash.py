@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from glmcode.agent import Agent, AgentOptions
 from glmcode.base.data import prompt_text
+from glmcode.base.thinking import thinking_words
 from glmcode.context.ledger import summary_rows
 from glmcode.repl.slash_table import ALIASES, COMMANDS, TABLE
 
@@ -72,9 +73,17 @@ def asked_for(text: str) -> str:
     return prompt_text("init.md") + (f"\n\nIn particular: {more}" if more else "")
 
 
-def help_rows() -> list[tuple[str, str]]:
-    """Commands and keys, each with what it does."""
-    return [*((one.usage, one.about) for one in TABLE), *KEYS]
+def help_rows(word: str = "") -> list[tuple[str, str]]:
+    """Commands and keys, each with what it does; word: those whose name holds it, else about."""
+    rows = [*((one.usage, one.about) for one in TABLE), *KEYS]
+    low = word.lower()
+    if not low:
+        return rows
+    names = {alias: one.name for one in TABLE for alias in one.aliases}
+    name = names.get(f"/{low.removeprefix('/')}", low)
+    found = [row for row in rows if name in row[0].lower()]
+    found = found or [row for row in rows if low in row[1].lower()]
+    return found or [(word, "nothing here is called so: /help lists all")]
 
 
 def cache_rows(agent: Agent | None) -> list[tuple[str, str]]:
@@ -87,7 +96,11 @@ def status_rows(options: AgentOptions, agent: Agent | None) -> list[tuple[str, s
     engine = options.engine
     where = engine.base_url or f"profile {engine.profile or 'of this machine'}"
     if agent is None:
-        return [("engine", f"{where} (not ready yet)"), ("folder", str(options.workspace))]
+        return [
+            ("engine", f"{where} (not ready yet)"),
+            ("mode", options.mode),
+            ("folder", str(options.workspace)),
+        ]
     client, usage = agent.client, agent.usage
     used, window = agent.context_tokens()
     share = f" of {window:,} ({100 * used / window:.0f} %)" if window else ""
@@ -96,6 +109,7 @@ def status_rows(options: AgentOptions, agent: Agent | None) -> list[tuple[str, s
         ("engine", where),
         ("model", client.model),
         ("protocol", f"{client.protocol}: {client.protocol_reason}"),
+        ("thinking", thinking_words(client.thinking)),
         ("mode", agent.policy.mode),
         ("folder", str(agent.context.workspace)),
         ("session", agent.session_id),

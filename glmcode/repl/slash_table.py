@@ -31,7 +31,7 @@ class Command:
 
 
 TABLE = (
-    Command("/help", "what there is", aliases=("/?",), when="now"),
+    Command("/help", "what there is; of one command or key", "[WORD]", aliases=("/?",), when="now"),
     Command("/status", "engine, model, session, tokens", aliases=("/usage",), when="now"),
     Command("/context", "what the context window holds"),
     Command("/compact", "replace the conversation by a summary that keeps what is said to matter",
@@ -65,7 +65,7 @@ TABLE = (
     Command("/btw", "ask beside the conversation, which stays as it is", "QUESTION",
             when="idle"),
     Command("/todo", "the model's todo list"),
-    Command("/memory", "which AGENTS.md files count here"),
+    Command("/memory", "which AGENTS.md files count here", when="now"),
     Command("/model", "which model answers; with a name, go on with that one in this session",
             "[NAME]", when="now"),
     Command("/profile", "which engines there are; with a name, go on with that one in this session",

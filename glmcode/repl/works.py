@@ -27,7 +27,8 @@ async def do(host: Host, agent: Agent, text: str) -> bool:
         case "/resume" | "/fork":
             return await going.go(host, agent, text)
         case "/diff":
-            return await changes.show_changes(host, agent, text)
+            await changes.show_changes(host, agent, text)
+            return True  # it only tells: what waits behind it goes on
         case "/review" | "/commit" | "/btw":
             return await asides.ask(host, agent, text)
         case _:

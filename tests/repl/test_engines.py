@@ -153,3 +153,34 @@ def test_model_lists_what_the_server_has_and_refuses_what_it_does_not(tmp_path: 
         session.wait_for_visible("thinking off ·")
         session.type("/thinking much\r")
         session.wait_for("thinking is on, off or the most tokens")
+
+
+def test_before_the_engine_is_there_modes_hold_commands_wait_and_another_engine_can_be_had(
+    tmp_path: Path,
+) -> None:
+    with socket.socket() as silent, FakeEngine([Reply(text="Hello.")], model="far") as engine:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        profiles(tmp_path, far=server(engine))
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        with glmcode(tmp_path, "--base-url", url, size=(110, 40)) as session:
+            session.wait_for_visible("connecting")
+            session.type("/plan\r")
+            session.wait_for("mode plan: looks only")
+            session.type("/thinking off\r")
+            session.wait_for("thinking: off")
+            session.type("/diff\r")
+            session.wait_for_visible("queued: /diff")
+            session.type("/clear\r")
+            session.wait_for("not while the engine is being reached")
+            session.type("/status now\r")
+            session.wait_for("/status takes nothing behind it")
+            session.type("/help shift\r")
+            session.wait_for("the next mode: default")
+            assert "search the history" not in session.screen.text
+            session.type("hello there\r")
+            session.type("/profile far\r")
+            session.wait_for("this session changed no file")
+            session.wait_for("Hello.")
+            session.wait_for_visible("plan, thinking off")
+            assert engine.steps[0].json["chat_template_kwargs"] == {"enable_thinking": False}
