@@ -1333,6 +1333,13 @@ MUTATIONS = (
         tests=("tests/repl/test_attention.py",),
     ),
     Mutation(
+        name="a key says that somebody is there",
+        file="glmcode/repl/terminal.py",
+        old="self._live.keyed = self.now()",
+        new="pass",
+        tests=("tests/repl/test_keyed.py",),
+    ),
+    Mutation(
         name="a repository names no program that notifies",
         file="glmcode/base/config.py",
         old='if table == "ui" and key == "notify_command":',

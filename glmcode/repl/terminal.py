@@ -166,14 +166,15 @@ class Terminal:
 
     def title(self, text: str) -> None:
         """Name the window; the name from before comes back when `run` returns."""
-        if text == self._title or self._away or not reads_osc(os.environ):
+        ours = self._app.is_running and not self._away
+        if text == self._title or not ours or not reads_osc(os.environ):
             return
         self.signal(("" if self._title else KEEP_TITLE) + title(text))
         self._title = text
 
     def signal(self, sequence: str) -> None:
         """Write what changes nothing on the screen, where the screen is ours."""
-        if sequence and not self._away:
+        if sequence and self._app.is_running and not self._away:
             self._output.write_raw(sequence)
             self._output.flush()
 
