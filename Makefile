@@ -26,6 +26,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/size.py
 	$(BIN)/python benchmarks/checkpoints.py
 	$(BIN)/python benchmarks/screen.py
+	$(BIN)/python benchmarks/session.py
 
 soak: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/soak

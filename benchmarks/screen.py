@@ -34,6 +34,7 @@ from results import keep
 ROOT = Path(__file__).resolve().parent.parent
 KEYS = "αβγδεζηθικλμνξοπρστυφχψωбвгджзийклмнпрстуфхцчшщъыьэюяБГДЖЗИЙЛПФЦЧШЩЪЫ"
 KEYS = "".join(dict.fromkeys(KEYS))
+TOKENIZER = ROOT / "models" / "tiny" / "tokenizer.json"
 TICKS = os.sysconf("SC_CLK_TCK")
 REPLAYED = 1_000_000
 FLOOR = """
@@ -79,13 +80,16 @@ def serve(chunks: int, rate: float) -> tuple[int, Callable[[], None]]:
         with peer:
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while (head := _head(peer)) is not None:
-                if head.startswith(b"GET"):
+                if head.startswith(b"POST /tokenize"):
+                    peer.sendall(b"HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n")
+                elif head.startswith(b"GET"):
                     body = json.dumps({"data": [{"id": "glm", "max_model_len": 202_752}]})
                     peer.sendall(_whole(body))
                 else:
                     go.wait()
                     with suppress(OSError):  # it was measured long enough
-                        _stream(peer, chunks, rate)
+                        ids = b"/generate" in head.split(b"\r\n")[0]
+                        _stream(peer, chunks, rate, ids=ids)
 
     def accept() -> None:
         while True:
@@ -123,22 +127,37 @@ def _whole(body: str) -> bytes:
     return head.encode() + b"\r\n\r\n" + data
 
 
-def _stream(peer: socket.socket, chunks: int, rate: float) -> None:
+def _stream(peer: socket.socket, chunks: int, rate: float, *, ids: bool) -> None:
+    """The answer in pieces; ids: as token ids, of the protocol `tokens`."""
+    deltas = _ids(chunks) if ids else [{"content": piece} for piece in pieces(chunks)]
     head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked"
     peer.sendall(head.encode() + b"\r\n\r\n")
     began = time.perf_counter()
-    for number, piece in enumerate(pieces(chunks)):
-        _event(peer, {"content": piece}, None)
+    for number, delta in enumerate(deltas):
+        _event(peer, delta, None)
         wait = began + (number + 1) / rate - time.perf_counter()
         if wait > 0:
             time.sleep(wait)
-    _event(peer, {}, "stop")
+    _event(peer, {"token_ids": []} if ids else {}, "stop")
     end = b"data: [DONE]\n\n"
     peer.sendall(b"%x\r\n%s\r\n0\r\n\r\n" % (len(end), end))
 
 
-def _event(peer: socket.socket, delta: dict[str, str], finish: str | None) -> None:
+def _ids(chunks: int) -> list[dict[str, Any]]:
+    """The pieces as the demonstration model's ids, after thinking that is empty."""
+    from glmcode.glm.pieces import text_pieces
+    from glmcode.glm.tokenizer import GlmTokenizer
+
+    tokenizer = GlmTokenizer.load(TOKENIZER)
+    texts = [f"\n<think></think>\n{next(pieces(1))}", *list(pieces(chunks))[1:]]
+    names = tokenizer.control_names
+    return [{"token_ids": tokenizer.encode(text_pieces(text, names))} for text in texts]
+
+
+def _event(peer: socket.socket, delta: dict[str, Any], finish: str | None) -> None:
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    if "token_ids" in delta:
+        choice = {"index": 0, **delta, "finish_reason": finish}
     value = {"id": "c", "object": "chat.completion.chunk", "model": "glm", "choices": [choice]}
     line = f"data: {json.dumps(value)}\n\n".encode()
     peer.sendall(b"%x\r\n%s\r\n" % (len(line), line))
@@ -191,10 +210,12 @@ class Session:
 
 
 @contextmanager
-def glmcode(folder: Path, port: int) -> Iterator[Session]:
+def glmcode(folder: Path, port: int, protocol: str = "chat") -> Iterator[Session]:
     """`glmcode` on the server at a port."""
     url = f"http://127.0.0.1:{port}/v1"
-    words = ["-m", "glmcode", "--base-url", url, "--protocol", "chat", "-m", "glm"]
+    words = ["-m", "glmcode", "--base-url", url, "--protocol", protocol, "-m", "glm"]
+    if protocol == "tokens":
+        words += ["--set", f"engine.tokenizer={TOKENIZER}"]
     session = Session([sys.executable, *words], folder)
     try:
         yield session
@@ -218,11 +239,12 @@ def launch(runs: int) -> dict[str, float]:
     }
 
 
-def stream(chunks: int, rate: float) -> dict[str, float]:
+def stream(chunks: int, rate: float, protocol: str = "chat") -> dict[str, float]:
     """Processor time per chunk, in microseconds."""
+    name_of = "" if protocol == "chat" else f"_{protocol}"
     with tempfile.TemporaryDirectory() as name:
         port, go = serve(chunks, rate)
-        with glmcode(Path(name), port) as session:
+        with glmcode(Path(name), port, protocol) as session:
             session.until("ready")
             os.write(session.master, b"go\r")
             session.until("asking the model")
@@ -232,8 +254,8 @@ def stream(chunks: int, rate: float) -> dict[str, float]:
             end = session.until("ready", start)
             used = session.cpu_s() - before
         return {
-            "us_a_chunk": round(1e6 * used / chunks, 1),
-            "chunks_a_second": round(chunks / (end - began)),
+            f"us_a_chunk{name_of}": round(1e6 * used / chunks, 1),
+            f"chunks_a_second{name_of}": round(chunks / (end - began)),
         }
 
 
@@ -327,7 +349,8 @@ def main() -> None:
     results: dict[str, float] = launch(given.runs)
     print(json.dumps(results), flush=True)
     results["floor_us_a_chunk"] = floor(given.chunks, given.rate)
-    for part in (stream(given.chunks, given.rate), echo(given.rate), replay()):
+    ways = [stream(given.chunks, given.rate, way) for way in ("chat", "tokens")]
+    for part in (*ways, echo(given.rate), replay()):
         print(json.dumps(part), flush=True)
         results |= part
     print("floor", results["floor_us_a_chunk"], "us a chunk")
