@@ -180,7 +180,7 @@ class Talk(Run):
                     self.ended = True
                     self.questions.close()
                     if come.error:
-                        self._wrong("not_json", come.error, 0)
+                        self._wrong("unreadable", come.error, 0)
                 case _ if come.data is None:
                     self._wrong("too_long", f"longer than {LONGEST >> 20} MiB", come.number)
                 case _:
@@ -269,7 +269,8 @@ class Talk(Run):
 
     def _wrong(self, code: Code, error: str, number: int) -> None:
         session = self.options.session_id or ""
-        self._json(input_error_line(code=code, error=error, line=number, session_id=session))
+        line = input_error_line(code=code, error=error, line=number, session_id=session)
+        self._json(line, droppable=True)  # who sends nonsense without end need not be told without
 
     def _json(self, line: dict[str, object], *, droppable: bool = False) -> None:
         code = line.get("exit_code")

@@ -18,7 +18,9 @@ from glmcode.base.settings import MODES, Mode
 LONGEST_ID = 200
 LONGEST_WAIT_S = 86_400.0
 Remember = Literal["", "session", "always"]
-Code = Literal["not_utf8", "not_json", "wrong_shape", "too_long", "queue_full", "unknown_id"]
+Code = Literal[
+    "not_utf8", "not_json", "wrong_shape", "too_long", "queue_full", "unknown_id", "unreadable"
+]
 
 _SAID_KEYS = ("type", "message", "session_id", "parent_tool_use_id", "uuid", "steer")
 _EMPTY_KEYS = ("hooks", "agents", "sdkMcpServers")

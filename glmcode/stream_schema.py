@@ -75,8 +75,8 @@ def _output() -> dict[str, Schema]:
         "init": "The first line.",
         "compact_boundary": "The conversation was summed up; the usage is what that cost.",
         "queued": "The request waits for others at the engine; position 1 is next.",
-        "dropped": "The reader was so slow that this many lines of progress (stream_event, queued) "
-        "were left out here. No other line is ever left out.",
+        "dropped": "The reader was so slow that this many lines of stream_event, queued and "
+        "input_error were left out here. No other line is ever left out.",
         "input_error": "A line of the input was not used; line 0: the input as a whole.",
         "assistant": "One reply of the model.",
         "user": "A tool result, or what glmcode said to the model.",
