@@ -1418,6 +1418,48 @@ MUTATIONS = (
         new='hexdigest() in text else "ours"',
         tests=("tests/test_githooks.py",),
     ),
+    Mutation(
+        name="a budget stops thinking where it is used up",
+        file="glmcode/engine/token_reply.py",
+        old="        return self._left < 0",
+        new="        return False",
+        tests=("tests/test_thinking.py",),
+    ),
+    Mutation(
+        name="thinking off is marked behind what was said",
+        file="glmcode/core/loop.py",
+        old="UserMessage(text=prompt, thinking=transcript.thinking)",
+        new="UserMessage(text=prompt)",
+        tests=("tests/test_thinking.py",),
+    ),
+    Mutation(
+        name="an answer goes on behind the think block that the prompt closed",
+        file="glmcode/engine/tokens.py",
+        old="            base = sink.ids[said:]",
+        new="            base = sink.ids",
+        tests=("tests/test_thinking.py",),
+    ),
+    Mutation(
+        name="a report holds no secret",
+        file="glmcode/repl/feedback.py",
+        old="        if len(value) >= LEAST:",
+        new="        if False:",
+        tests=("tests/repl/test_offers.py",),
+    ),
+    Mutation(
+        name="another engine is gone on with only after a yes",
+        file="glmcode/repl/switching.py",
+        old="    if not cost.free and not await _wants(host, word, cost):",
+        new="    if False:",
+        tests=("tests/repl/test_engines.py",),
+    ),
+    Mutation(
+        name="an engine that is not there leaves what was typed",
+        file="glmcode/repl/agents.py",
+        old="            gone = first and nowhere and machine_profile() is None",
+        new="            gone = True",
+        tests=("tests/repl/test_engines.py",),
+    ),
 )
 
 

@@ -105,7 +105,15 @@ def _path(host: Host, agent: Agent, wanted: str) -> Path:
         if not 1 <= int(wanted) <= len(host.listed):
             raise SessionError(f"there is no number {wanted}: /sessions lists them")
         return host.listed[int(wanted) - 1]
-    return find_session(agent.options.workspace, wanted)
+    try:
+        return find_session(agent.options.workspace, wanted)
+    except SessionError:
+        words = wanted.lower().split()
+        told = sessions_here(agent.options.workspace, agent.journal.path, lambda tokens: None)
+        named = [one for one, _ in told if all(word in one.title.lower() for word in words)]
+        if len(named) != 1:
+            raise
+        return named[0].path
 
 
 def rename(host: Host, agent: Agent, text: str) -> None:

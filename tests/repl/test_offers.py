@@ -69,6 +69,35 @@ def test_sessions_are_picked_by_words_arrows_or_number_with_their_cost(tmp_path:
         assert "walrus" in sent(engine, 3) and "zebra" not in sent(engine, 3)
 
 
+def test_without_lists_below_the_input_sessions_are_printed_and_found_by_their_words(
+    tmp_path: Path,
+) -> None:
+    script = [Reply(text=f"Answer {number}.") for number in range(4)]
+    with (
+        FakeEngine(script) as engine,
+        glmcode(tmp_path, *reach(engine), env={"TERM": "dumb"}) as session,
+    ):
+        session.wait_for("protocol chat")
+        for number, word in enumerate(("zebra", "walrus")):
+            session.type(f"about the {word}\r")
+            session.wait_for(f"Answer {number}.")
+            session.type("/clear\r")
+            session.wait_until(
+                lambda n=number: session.screen.text.count("new session ") == n + 1, "a new one"
+            )
+        session.type("/resume\r")
+        session.wait_for("/resume NUMBER goes on there")
+        assert "2  about the zebra  (just now, " in session.screen.text
+        assert "not sent" not in session.screen.text
+        session.type("/resume about\r")
+        session.wait_for("no session begins with 'about'")
+        session.type("/resume zebra\r")
+        session.wait_for("goes on")
+        session.type("which animal\r")
+        session.wait_for("Answer 2.")
+        assert "zebra" in sent(engine, 2) and "walrus" not in sent(engine, 2)
+
+
 def test_feedback_holds_no_secret_and_nothing_that_was_said(tmp_path: Path) -> None:
     env = {"EXAMPLE_API_KEY": "a-very-secret-value", "EDITOR": "vi"}
     with (

@@ -103,3 +103,50 @@ def test_an_engine_killed_while_it_loads_leaves_the_session_and_what_was_typed(
         session.wait_until(lambda: session.screen.text.count("Answered.") == 3, "the third")
         session.type("\x04")
         assert session.wait_exit() == 0
+
+
+def test_an_engine_whose_gpus_are_needed_is_stopped_only_after_a_yes(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = home / "bin"
+    tools.mkdir()
+    (tools / "pynvml.py").write_text("raise ImportError\n")
+    card = "0, Some Card, 24576, 24000, 8.6, 570.1"
+    (tools / "nvidia-smi").write_text(f"#!/bin/sh\necho '{card}'\n")
+    (tools / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", f"{tools}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    (home / "script.json").write_text(json.dumps([{"text": "Answered.", "times": 9}]))
+    profiles = home / "home" / "config" / "profiles"
+    text = (profiles / "own.toml").read_text() + "gpu_memory = 0.9\n"
+    (profiles / "own.toml").write_text(text)
+    (profiles / "other.toml").write_text(text.replace('"glm"', '"glm-other"'))
+    with glmcode(home, "--profile", "own", size=(150, 40)) as session:
+        session.type("hello\r")
+        session.wait_for("Answered.")
+        session.wait_for_visible("ready")
+        session.type("/profile other\r")
+        session.wait_for("its GPUs are those of own, which is stopped for it")
+        session.wait_for("1 use this engine")
+        session.read(0.4)
+        session.type("y")
+        session.wait_for("messages wait")
+        session.type("and here\r")
+        session.wait_until(lambda: session.screen.text.count("Answered.") == 2, "the other engine")
+        session.wait_for_visible("glm-other")
+        session.type("/profile\r")
+        session.wait_for("this one")
+        session.type("\x04")
+        assert session.wait_exit() == 0
+    told = run(home, "engine", "status")
+    assert "other: ready" in told and "own: absent" in told.replace("stopped", "absent")
+    run(home, "engine", "stop", "--profile", "other")
+
+
+def run(home: Path, *words: str) -> str:
+    environment = os.environ | {"GLMCODE_HOME": str(home / "home")}
+    command = [sys.executable, "-m", "glmcode", *words]
+    return subprocess.run(
+        command, env=environment, timeout=120, capture_output=True, text=True
+    ).stdout
