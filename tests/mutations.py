@@ -31,6 +31,48 @@ class Mutation:
 
 MUTATIONS = (
     Mutation(
+        name="a folded paste is sent whole",
+        file="glmcode/repl/entry.py",
+        old="        text = self.text\n",
+        new="        text = self.buffer.text\n",
+        tests=("tests/repl/test_pastes.py",),
+    ),
+    Mutation(
+        name="what follows a paste is no answer",
+        file="glmcode/repl/entry.py",
+        old="question.typed(time.monotonic())",
+        new="pass",
+        tests=("tests/repl/test_pastes.py",),
+    ),
+    Mutation(
+        name="an endless paste does not fill the history",
+        file="glmcode/repl/history.py",
+        old="    if len(line) <= MAX_ENTRY_BYTES:\n        return line\n    said",
+        new="    if line:\n        return line\n    said",
+        tests=("tests/repl/test_pastes.py",),
+    ),
+    Mutation(
+        name="Shift-Enter breaks the line",
+        file="glmcode/repl/incoming.py",
+        old="keys = BREAKS_LINE if modifiers else Keys.ControlM",
+        new="keys = Keys.ControlM",
+        tests=("tests/repl/test_input_keys.py",),
+    ),
+    Mutation(
+        name="a query that is not longer looks everywhere",
+        file="glmcode/repl/paths.py",
+        old="of is everything and query.startswith(shorter)",
+        new="of is everything",
+        tests=("tests/repl/test_completing.py",),
+    ),
+    Mutation(
+        name="a search that is given up returns to the draft",
+        file="glmcode/repl/searching.py",
+        old="        self._buffer.go_to_history(",
+        new="        abs(",
+        tests=("tests/repl/test_searching.py",),
+    ),
+    Mutation(
         name="a revert leaves what changed after it was shown",
         file="glmcode/checkpoints/undo.py",
         old='chosen = [replace(item, why="") for item',

@@ -115,12 +115,12 @@ class Entry:
             self._hands.hint("Ctrl-O unfolds the paste")
 
     @property
-    def at_paste(self) -> bool:
-        """Whether the cursor is on a folded paste or just behind one."""
+    def folded(self) -> bool:
+        """Whether a folded paste stands there."""
         return self._paste_at() is not None
 
     def unfold(self) -> None:
-        """The paste at the cursor becomes plain text."""
+        """The paste at the cursor, else the nearest, becomes plain text."""
         at = self._paste_at()
         if at is not None:
             text = self.buffer.text
@@ -129,11 +129,9 @@ class Entry:
             self.buffer.set_document(document, bypass_readonly=True)
 
     def _paste_at(self) -> int | None:
-        document = self.buffer.document
-        for at in (document.cursor_position - 1, document.cursor_position):
-            if self.pastes.is_mark(document.text[at : at + 1] if at >= 0 else ""):
-                return at
-        return None
+        text, cursor = self.buffer.text, self.buffer.cursor_position - 0.6
+        marks = self.pastes.marks_in(text)
+        return min(marks, key=lambda at: abs(at - cursor), default=None)
 
     def take_back(self) -> None:
         """Up on an empty input, while messages wait: the last one is edited again."""

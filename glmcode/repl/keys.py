@@ -3,7 +3,7 @@
 Enter sends (or queues), Ctrl-S steers, Up on an empty input takes a waiting message back,
 Shift-Enter, Alt-Enter and Ctrl-J break the line, Esc and Ctrl-C stop a turn, a second Esc on an
 empty input offers to rewind, Ctrl-C clears the input, Ctrl-D on an empty one leaves, Ctrl-R
-searches the history, Ctrl-O shows what is folded or cut (behind a folded paste: that one),
+searches the history, Ctrl-O shows what is folded or cut (a paste in the input first),
 Shift-Tab changes the mode, Ctrl-Z suspends, Ctrl-G opens the editor; in a list of completions Tab
 takes, the arrows choose and Esc closes. Editing keys are prompt_toolkit's own. Must not act
 itself: every key calls one method.
@@ -72,7 +72,7 @@ def _sending_keys(terminal: Terminal, live: Live) -> KeyBindings:
     def _paste(event: KeyPressEvent) -> None:
         entry.paste(event.data)
 
-    @keys.add("c-o", filter=~is_searching & Condition(lambda: entry.at_paste))
+    @keys.add("c-o", filter=~is_searching & Condition(lambda: entry.folded))
     def _unfold(event: KeyPressEvent) -> None:
         entry.unfold()
 
@@ -95,7 +95,7 @@ def _session_keys(terminal: Terminal, live: Live, hands: Hands) -> KeyBindings:
     def _escape_calm(event: KeyPressEvent) -> None:
         terminal.escape_calm()
 
-    @keys.add("c-o", filter=~is_searching & ~Condition(lambda: terminal.entry.at_paste))
+    @keys.add("c-o", filter=~is_searching & ~Condition(lambda: terminal.entry.folded))
     def _show_all(event: KeyPressEvent) -> None:
         hands.show_all()
 

@@ -65,6 +65,10 @@ class Pastes:
         """Whether a character stands for a paste."""
         return char in self._texts
 
+    def marks_in(self, text: str) -> list[int]:
+        """Where in a text such characters stand."""
+        return [found.start() for found in _MARK.finditer(text) if self.is_mark(found[0])]
+
     def parts(self, text: str) -> list[str]:
         """Typed and pasted by turns, typed first: one part where nothing was folded."""
         found = _MARK.split(text)
