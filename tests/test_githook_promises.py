@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from glmcode.engine.endpoint import Endpoint, address_of
 from tests.fake_engine import FakeEngine
 from tests.githooks_kit import BLOCK, PASS, Repository, answer
 
@@ -308,3 +309,41 @@ def test_what_the_pre_commit_framework_calls_for_a_push_is_judged(
         )  # fmt: skip
         asked = json.dumps(engine.steps[0].json)
         assert ran.returncode == 1 and "+pushed = 2" in asked and ("-x = 1" in asked) is not first
+
+
+def test_what_a_slow_engine_has_no_time_for_as_a_whole_is_judged_in_parts(
+    repo: Repository,
+) -> None:
+    for number in range(6):
+        repo.stage(f"f{number}.py", "".join(f"value_{number}_{at} = {at}\n" for at in range(150)))
+    with FakeEngine([answer(PASS, times=30)]) as engine:
+        name = address_of(Endpoint(base_url=engine.base_url)).shown
+        known = repo.folder / "home" / "state" / "speeds.json"
+        known.parent.mkdir(parents=True)
+        options = ("--base-url", engine.base_url, "--protocol", "chat", "-m", "glm")
+        words = ("run", "pre-commit", *options, "--deadline")
+        asked = []
+        for speed, deadline in ((10_000, "50"), (300, "50")):
+            known.write_text(json.dumps({f"{name} glm": [[0, 2 * speed, 2.0]]}))
+            before = len(engine.steps)
+            repo.stage("last.py", f"speed = {speed}, {deadline}\n")
+            assert "pass: nothing was found in 7 files" in repo.hook(*words, deadline).stderr
+            asked.append(len(engine.steps) - before)
+    assert asked[0] == 1 and asked[1] > 2, "15 s of 50 for a prompt: 4,500 tokens"
+
+
+def test_a_ref_that_git_cannot_compare_does_not_hide_the_others(repo: Repository) -> None:
+    repo.stage("a.py", "x = 1\n")
+    repo.git("commit", "-m", "one")
+    there, none = repo.git("rev-parse", "HEAD").stdout.strip(), "0" * 40
+    refs = (("a", "ab" * 20), ("b", there))
+    lines = "".join(f"refs/heads/{x} {new} refs/heads/{x} {none}\n" for x, new in refs)
+    with FakeEngine([answer(BLOCK)]) as engine:
+        server = ("--base-url", engine.base_url, "--protocol", "chat", "-m", "glm")
+        ran = subprocess.run(
+            [sys.executable, "-P", "-m", "glmcode", "hook", "run", "pre-push", *server],
+            cwd=repo.path, env=repo.environment, input=lines, capture_output=True, text=True,
+            timeout=60,
+        )  # fmt: skip
+    assert ran.returncode == 1 and "wrong here" in ran.stderr
+    assert "not judged: a (git diff: " in ran.stderr

@@ -26,7 +26,7 @@ from glmcode.core.faults import ModelError
 from glmcode.core.messages import UserMessage
 from glmcode.core.model import Emit
 from glmcode.core.transcript import Preamble, Transcript
-from glmcode.review.judging import Judge, Review, keep_value, kept_value, model_key
+from glmcode.review.judging import Judge, Review, keep_value, kept_value, model_key, tokens_in_time
 
 if TYPE_CHECKING:
     from glmcode.cli_options import Arguments
@@ -116,7 +116,8 @@ class Asking:
         self.check()
 
         async def ask(client: Client) -> Any:
-            return await answered(client, system, text, schema, lambda event: None)
+            most = tokens_in_time(client, self.deadline)
+            return await answered(client, system, text, schema, lambda event: None, most)
 
         value = self._with_client(ask)
         keep_value(key, value)
@@ -148,11 +149,18 @@ class Asking:
 
 
 async def answered(
-    client: Client, system: str, text: str, schema: Mapping[str, Any], emit: Emit
+    client: Client,
+    system: str,
+    text: str,
+    schema: Mapping[str, Any],
+    emit: Emit,
+    most: int | None = None,
 ) -> Any:
-    """One question to one client; system: the name of a prompt. Raises NoAnswer, ModelError."""
+    """One question to one client; system: the name of a prompt; most: tokens of the text. Raises
+    NoAnswer, ModelError."""
     transcript = Transcript(Preamble(specs=(), system=prompt_text(system)))
     room = (client.window or 16_384) - 4 * MESSAGE_TOKENS
+    room = room if most is None else max(MESSAGE_TOKENS, min(room, most))
     transcript.append(UserMessage(text=_shortened(client, text, room)))
     told = await ask_structured(client, transcript, schema, emit, max_tokens=MESSAGE_TOKENS)
     if told.faults:

@@ -14,15 +14,16 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from glmcode.githooks import messages
 from glmcode.githooks.asking import Asking, NoAnswer
 from glmcode.githooks.place import Name
 from glmcode.githooks.terminal import TooLate, no_longer_than, own_interrupts
 from glmcode.repl.clean import visible
-from glmcode.review.diff import DiffError, parse_diff
+from glmcode.review.diff import DiffError, FileDiff, parse_diff
 from glmcode.review.findings import Judged, merge
 from glmcode.review.formats import Told, shown
 from glmcode.review.git import GitError, ask_git, repository, run_git
@@ -53,6 +54,8 @@ FAULTS = (
     ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError,
     AssertionError, ImportError, EOFError,
 )  # fmt: skip
+Diff: TypeAlias = tuple[str, Callable[[], bytes]]
+"""What it is of, and how it is got."""
 _OBJECT = re.compile("[0-9a-f]{40,64}")
 GRACE_S = 0.3
 """What the ways that end by themselves get, before the hook is ended wherever it is."""
@@ -110,7 +113,7 @@ def _answered(run: HookRun, deadline: float) -> bool:
     asking = Asking(run.arguments(), deadline, run.start)
     match run.name:
         case "pre-commit":
-            return _review(run, asking, [("what is staged", staged_diff(root))])
+            return _review(run, asking, [("what is staged", lambda: staged_diff(root))])
         case "pre-push":
             return _review(run, asking, _pushed(root, sys.stdin.buffer.read()))
         case "prepare-commit-msg":
@@ -148,53 +151,57 @@ def _replays(root: Path) -> bool:
     return any((git_dir / name).exists() for name in REPLAYS)
 
 
-def _review(run: HookRun, asking: Asking, diffs: Sequence[tuple[str, bytes]]) -> bool:
+def _review(run: HookRun, asking: Asking, diffs: Sequence[Diff]) -> bool:
     began = time.monotonic()
     told: list[Judged] = []
     files = known = 0
     unjudged: dict[str, str] = {}
-    for what, data in diffs:
-        changed = parse_diff(data)
-        if not changed:
-            continue
-        files += len(changed)
-        key = review_key(changed, model_key(asking.arguments.engine))
-        kept = kept_review(key)
-        if kept is None:
-            try:
-                asking.check()
-                review: Review = asking.review(changed)
-            except NoAnswer as error:
-                unjudged[what] = str(error)
+    for what, get in diffs:
+        try:
+            changed = parse_diff(get())
+            if not changed:
                 continue
-            kept = review.judged
-            if kept.lasting:
-                keep_review(key, kept)
-        else:
-            known += 1
-        told.append(kept)
+            files += len(changed)
+            judged, kept = _judged(asking, changed)
+        except (NoAnswer, GitError, DiffError) as error:  # the others are judged all the same
+            unjudged[what] = str(error)
+            continue
+        known += kept
+        told.append(judged)
     if not told:
         if unjudged:
             raise NoAnswer("; ".join(dict.fromkeys(unjudged.values())))
         return False
     left = tuple(f"{what} ({why})" for what, why in unjudged.items())
-    judged = merge([*told, Judged("pass", (), left)])
+    whole = merge([*told, Judged("pass", (), left)])
     what = ", ".join(what for what, _ in diffs)
     seconds = time.monotonic() - began
-    text = shown(Told(judged, what, files, known == len(told), seconds, {}), "text")
+    text = shown(Told(whole, what, files, known == len(told), seconds, {}), "text")
     say(f"{run.name}: {text.rstrip()}")
-    if judged.verdict == "block":
+    if whole.verdict == "block":
         say(f"{run.name}: blocked {BYPASS}")
         return True
-    if run.closed and not judged.whole:
+    if run.closed and not whole.complete:
         say(f"{run.name}: blocked, not all was judged {BYPASS}")
         return True
     return False
 
 
-def _pushed(root: Path, refs: bytes) -> list[tuple[str, bytes]]:
+def _judged(asking: Asking, changed: list[FileDiff]) -> tuple[Judged, bool]:
+    """What is said of a diff, and whether it was known already. Raises NoAnswer."""
+    key = review_key(changed, model_key(asking.arguments.engine))
+    if (kept := kept_review(key)) is not None:
+        return kept, True
+    asking.check()
+    review: Review = asking.review(changed)
+    if review.judged.lasting:
+        keep_review(key, review.judged)
+    return review.judged, False
+
+
+def _pushed(root: Path, refs: bytes) -> list[Diff]:
     """The ranges that a push brings, from git's lines `local sha remote sha`."""
-    found = []
+    found: list[Diff] = []
     if not refs and (named := _by_framework(root)):
         refs = named.encode()
     for line in refs.decode("utf-8", "replace").splitlines():
@@ -205,7 +212,7 @@ def _pushed(root: Path, refs: bytes) -> list[tuple[str, bytes]]:
             continue  # a deletion brings nothing
         name, new, old = parts[2].removeprefix("refs/heads/"), parts[1], parts[3]
         base = old if old.strip("0") and _is_before(root, old, new) else _fork_point(root, new)
-        found.append((name, range_diff(root, base, new)))
+        found.append((name, partial(range_diff, root, base, new)))
     return found
 
 

@@ -78,7 +78,7 @@ class Judged:
     left_out: tuple[str, ...] = ()
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether all was judged that has lines to be judged."""
         return all(name.endswith((BINARY, FURTHER)) for name in self.left_out)
 

@@ -1,8 +1,9 @@
 """Asks the model for its judgement of a diff, part by part, and merges what it says.
 
 Every part begins with the same words (what a review is, then which files changed), so that from
-the second on they are a cache hit. With a deadline a part is begun only when it can end in
-time, by the speed of those before; what was not judged is said. What was judged once is kept
+the second on they are a cache hit. With a deadline parts are as small as the known speed of the
+engine demands, and one is begun only when it can end in time, by the speed of those before; what
+was not judged is said. What was judged once is kept
 by content, so that the same diff asks nothing. Must not block anybody itself (the caller does).
 """
 
@@ -38,7 +39,9 @@ VERSION = 2
 MOST_KEPT = 500
 ANSWER_TOKENS = 1_536
 UNKNOWN_WINDOW = 16_384
+LEAST_PART = 256
 PACKING_SHARE = 0.3
+PROMPT_SHARE = 0.3
 QUESTION = """\
 Judge the changes above now. Answer with one JSON value and nothing else, an instance of this \
 JSON Schema (`code` is the text of the line itself, without its number and sign):
@@ -112,8 +115,11 @@ class Judge:
         schema = self.client.text_tokens(json.dumps(SCHEMA) + QUESTION)
         answer = min(ANSWER_TOKENS, window // 4)
         # The answer stands twice where it is asked for again, with what was wrong.
-        room = window - system - self.client.text_tokens(head) - 2 * schema - 3 * answer
-        return max(256, room)
+        above = system + self.client.text_tokens(head)
+        room = window - above - 2 * schema - 3 * answer
+        if self.deadline is not None:
+            room = min(room, tokens_in_time(self.client, self.deadline) - above - schema)
+        return max(LEAST_PART, room)
 
     def _left(self) -> float | None:
         return None if self.deadline is None else max(0.1, self.deadline - time.monotonic())
@@ -137,6 +143,17 @@ class Judge:
             names = tuple(f"{file.shown_path} (no usable answer)" for file in part.files)
             return Judged("pass", (), names), told.usage
         return read_answer(told.value, part.files), told.usage
+
+
+def tokens_in_time(client: Client, deadline: float) -> int:
+    """The tokens of a prompt that should take the engine no more than a share of what is left
+    until then, by what is known of it: so a part of a large diff is judged, and not none of it."""
+    window = client.window or UNKNOWN_WINDOW
+    left = (deadline - time.monotonic()) * PROMPT_SHARE
+    tokens = window
+    while tokens > LEAST_PART and (client.prefill_seconds(tokens) or 0.0) > left:
+        tokens = tokens * 3 // 4
+    return tokens
 
 
 def _part_way(deadline: float) -> float:
