@@ -158,7 +158,7 @@ class Showing:
 
     def _tail(self, height: int) -> list[str]:
         self.fit()
-        return self.view.tail(height)
+        return self.view.tail(height, asking=self.live.question is not None)
 
     def _take(self, event: Event, lines: list[str]) -> None:
         now = time.monotonic()

@@ -61,6 +61,7 @@ class Status:
     cached: float | None = None
     rate: float = 0.0
     unicode: bool = True
+    _again: float = 0.0
     _tokens: int = 0
     _first: float = 0.0
 
@@ -68,7 +69,7 @@ class Status:
         """Change the state; what belonged to the one before is forgotten."""
         self.state, self.since = state, now
         self.doing, self.hint, self.progress, self.waiting = "", "", None, None
-        self.queued, self.warming = None, 0
+        self.queued, self.warming, self._again = None, 0, 0.0
 
     def event(self, event: Event, now: float) -> None:
         """Take what an event says about the state."""
@@ -107,7 +108,7 @@ class Status:
             case ApprovalAsked():
                 self.doing = "waiting for your answer"
             case Retrying():
-                self.doing = f"trying again in {event.wait_s:.0f} s"
+                self.doing, self._again = "trying again", now + event.wait_s
             case Appended():
                 self.doing = ""
             case _:
@@ -187,11 +188,11 @@ class Status:
         """What goes on, and the same in the fewest words."""
         if self.hint:
             return self.hint, self.hint
+        seconds = f"{max(0.0, now - self.since):.0f} s"
         if self.state == "stopping":
-            return "stopping", "stopping"
+            return f"stopping {seconds}", "stopping"
         if self.progress is not None:
             return progress_text(self.progress), phase_text(self.progress)
-        seconds = f"{max(0.0, now - self.since):.0f} s"
         if self.state == "opening":
             return f"connecting {seconds}", f"connecting {seconds}"
         if self.state == "away":
@@ -203,6 +204,8 @@ class Status:
         if self.waiting is not None and self.waiting.seconds >= WAITING_SHOWN_S:
             bar = "" if self.waiting.percent is None else self._bar(self.waiting.percent)
             return waiting_text(self.waiting, bar), short_waiting_text(self.waiting)
+        if self._again > now:
+            return f"trying again in {self._again - now:.0f} s", "trying again"
         said = f"{self.doing or 'working'} {seconds}"
         return said, said
 

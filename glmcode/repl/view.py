@@ -142,11 +142,11 @@ class View:
                 pass
         return []
 
-    def tail(self, height: int) -> list[str]:
-        """The moving part, at most `height` lines."""
+    def tail(self, height: int, *, asking: bool = False) -> list[str]:
+        """The moving part, at most `height` lines. asking: a question needs the room."""
         if height <= 0:
             return []
-        at = current(self.painter, self.todos) if height > 1 else []
+        at = [] if asking or height < 2 else current(self.painter, self.todos)
         height -= len(at)
         lines = self._reply.tail(height) or self.calls.tail(height)
         if self._reply.shows_text and self._last and len(lines) < height:

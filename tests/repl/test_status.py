@@ -53,7 +53,9 @@ def test_a_turn_says_what_it_does_and_for_how_long() -> None:
     status.event(CallStarted(call_id="1", name="Bash", preview=preview), 8.0)
     assert text(status).startswith("running Bash")
     status.event(Retrying(why="gone", attempt=1, wait_s=2.0), 8.0)
-    assert text(status).startswith("trying again in 2 s")
+    assert text(status, 8.0).startswith("trying again in 2 s · Esc stops")
+    assert text(status, 9.1).startswith("trying again in 1 s · Esc stops")
+    assert text(status, 10.5).startswith("trying again 8 s · Esc stops"), "it is on its way"
     status.event(TurnFinished(reason="done", steps=1), 9.0)
     assert text(status).startswith("ready · glm")
 
@@ -96,6 +98,14 @@ def test_a_place_in_the_queue_is_shown_until_the_engine_is_at_it() -> None:
     status.event(Queued(position=1, seconds=4.0, broken_off=True), 8.0)
     status.event(Delta(kind="text", text="a"), 9.0)
     assert text(status).startswith("answering")
+
+
+def test_how_long_stopping_takes_is_shown() -> None:
+    status = Status(model="glm")
+    status.event(TurnStarted(), 2.0)
+    status.enter("stopping", 6.0)
+    assert text(status) == "stopping 4 s · glm · default"
+    assert text(status, width=9) == "stopping"
 
 
 def test_a_hint_comes_before_everything() -> None:

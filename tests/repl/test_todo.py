@@ -109,6 +109,7 @@ def test_the_view_prints_a_list_once_and_keeps_the_current_item_below_what_strea
     assert view.tail(6) == ["  ▸ item 2 (2 of 2)"]
     view.event(Delta(kind="text", text="Now the\nsecond"))
     assert view.tail(6)[-2:] == ["Now the second", "  ▸ item 2 (2 of 2)"]
+    assert view.tail(6, asking=True)[-1] == "Now the second"
     assert len(view.tail(2)) == 2 and view.tail(1) == ["Now the second"]
 
 
