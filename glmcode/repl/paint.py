@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from glmcode.repl.clean import plain_output, visible
 from glmcode.repl.fence import fence
 from glmcode.repl.links import Linked, Links
-from glmcode.repl.prose import prose
+from glmcode.repl.prose import items, prose
 from glmcode.repl.theme import Depth, Theme, theme_of
 
 if TYPE_CHECKING:
@@ -130,6 +130,7 @@ class Painter:
         plain = None
         if not console.no_color:
             plain = prose(text, width, codes=self._codes)
+            plain = items(text, width, codes=self._codes) if plain is None else plain
             plain = fence(text, width, self._around_code) if plain is None else plain
         return self.laid_out(text, width) if plain is None else plain
 
@@ -216,6 +217,10 @@ class Painter:
         if self.colour:
             for kind, style in (("c", named["markdown.code"]), ("b", "bold")):
                 painted = Style.parse(style).render("x", color_system=self._console._color_system)
+                self._codes[kind] = painted.partition("x")[0]
+            for kind, of in (("u", "markdown.item.bullet"), ("n", "markdown.item.number")):
+                mark = self._console.get_style(of, default="none")
+                painted = mark.render("x", color_system=self._console._color_system)
                 self._codes[kind] = painted.partition("x")[0]
         return self._console
 

@@ -19,6 +19,9 @@ _INLINE = re.compile(
     r"|(?P<bold>(?<![^ (\n])\*\*[A-Za-z0-9](?:[^*`\n]*[A-Za-z0-9])?\*\*(?![^ .,;:!?)\n]))"
     r"|(?P<text>[^*`]+)"
 )
+_ITEM = re.compile(r"(?:(?P<number>[1-9][0-9]{0,3})(?P<end>[.)])|(?P<bullet>[-*+])) (?P<text>\S.*)")
+LEAST = 20
+"""Narrower lists are rich's: it may give up their shape."""
 _WORD = re.compile(r"\S+\s*")
 
 
@@ -54,6 +57,32 @@ def prose(block: str, width: int, *, codes: Mapping[str, str]) -> list[str] | No
     if not codes or not styles.strip():
         return [text[start:end] for start, end in lines]
     return [_painted(text[start:end], styles[start:end], codes) for start, end in lines]
+
+
+def items(block: str, width: int, *, codes: Mapping[str, str]) -> list[str] | None:
+    """The lines of a flat list whose items are one plain line each; None: ask rich.
+
+    codes: as in prose, and "u" for bullets, "n" for numbers.
+    """
+    rows = [_ITEM.fullmatch(row) for row in block.split("\n")]
+    first = rows[0]
+    if first is None or width < LEAST:
+        return None
+    number, room = int(first["number"] or 0), 3
+    if first["number"]:
+        room = len(str(number + len(rows))) + 2
+    lines: list[str] = []
+    for at, row in enumerate(rows):
+        if row is None or any(row[kind] != first[kind] for kind in ("end", "bullet")):
+            return None
+        laid = prose(row["text"], width - room, codes=codes)
+        if laid is None:
+            return None
+        mark = f"{number + at}".rjust(room - 1) + " " if first["number"] else " • "
+        before = codes.get("n" if first["number"] else "u", "")
+        mark = f"{before}{mark}\x1b[0m" if before else mark
+        lines += [f"{' ' * room if later else mark}{line}" for later, line in enumerate(laid)]
+    return lines
 
 
 def _cuts(text: str, width: int) -> list[int] | None:

@@ -34,6 +34,14 @@ WORDS = "alpha beta gamma delta 你好 world 🙂 naïve e\u0301 tab\ttab **bold
 SLASH = """/help /status /context /cache /permissions /mode /plan /todo /memory /diff /sessions
 /config /theme /model /nonsense /undo /redo /compact /rename /btw /rewind /copy /fork /clear /resume
 /doctor /engine /export /init /thinking"""
+SETTINGS: tuple[dict[str, str], ...] = (
+    {},
+    {},
+    {"GLMCODE_UI__KEYS": "vi"},
+    {"NO_COLOR": "1", "GLMCODE_UI__VERBOSE": "true"},
+    {"GLMCODE_UI__REASONING": "shown", "GLMCODE_UI__ENTER": "steer"},
+    {"LC_ALL": "C"},
+)
 TWICE_S = 2.3
 LIMIT_S = 60.0
 EDITOR = """#!/bin/sh
@@ -126,6 +134,7 @@ class Machine:
         self.report = self.folder / "report"
         self.environment = environment_of(self.folder) | {"EDITOR": str(editor)}
         self.environment |= {"PYTHONPATH": str(ROOT)}
+        self.environment |= self.chance.choice(SETTINGS)
         self.engine: Improviser | None = None
 
     def run(self, steps: int) -> None:
@@ -404,7 +413,14 @@ class Machine:
             count = sum(tag in text for text in texts)
             assert count <= 1 or tag in self.repeated, f"{tag} is in the sessions {count} times"
             assert count or tag not in self.prompts, f"{tag} reached the engine, no session has it"
-            kept = self.how == "kill" or tag in self.lost or count or tag in self._history()
+            commands = "GLMCODE_UI__KEYS" in self.environment  # words may be vi's commands
+            kept = (
+                commands
+                or self.how == "kill"
+                or tag in self.lost
+                or count
+                or tag in self._history()
+            )
             assert kept, f"{tag} is lost"
         self._check_resume()
 
