@@ -156,6 +156,27 @@ def test_a_budget_closes_thinking_and_the_answer_goes_on_from_the_same_tokens(
     assert shown == reply.reasoning and "five" not in shown
 
 
+def test_what_was_cached_of_a_prompt_whose_thinking_was_closed_counts_as_far_as_it_is_known(
+    work: Path,
+) -> None:
+    found = {"prompt_tokens_details": {"cached_tokens": 100}}
+    long = Reply(reasoning="one two three four five six seven", text="x", chunk=1)
+    script = [Reply(ids=raw("\nshort")), long, Reply(ids=raw("\nrest"), usage=found)]
+    with FakeEngine(script, tokenizer=TOKENIZER) as engine:
+
+        async def main() -> AssistantMessage:
+            agent = await open_agent(options(engine, work, "3"), lambda event: None)
+            await agent.submit("first")
+            await agent.submit("second")
+            await agent.close()
+            reply = agent.transcript.messages[-1]
+            assert isinstance(reply, AssistantMessage)
+            return reply
+
+        reply = asyncio.run(main())
+    assert (reply.text, reply.usage.cached_tokens) == ("rest", 100)
+
+
 def test_reasoning_within_the_budget_is_not_touched(work: Path) -> None:
     words = "one two three"
     size = len(GLM.encode_text(words))

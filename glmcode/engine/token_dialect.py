@@ -174,10 +174,15 @@ class TokenDialect:
         return True
 
 
-def both(first: Usage, then: Usage) -> Usage:
-    """The cost of a reply that went on: one prompt, all that was generated."""
+def both(first: Usage, then: Usage, expected: int = 0) -> Usage:
+    """The cost of a reply that went on: one prompt, all that was generated.
+
+    expected: what should have been cached of the first prompt, where we broke its answer off and
+    nobody told: it counts as far as the second request found it.
+    """
     return replace(
         first,
+        cached_tokens=max(first.cached_tokens, min(expected, then.cached_tokens)),
         output_tokens=first.output_tokens + then.output_tokens,
         queue_s=first.queue_s + then.queue_s,
         decode_s=first.decode_s + then.prefill_s + then.decode_s,

@@ -106,12 +106,13 @@ class TokensProtocol:
         said = len(prompt.answer_prefix)
         base: list[int] = []
         usage: Usage | None = None
-        parts = 0
+        parts = expected = 0
         while True:
             dialect = TokenDialect(
                 self, prompt, emit, step, base, segment=state.segment, budget=budget
             )
-            sink, usage = await self._part(dialect, emit, keep, usage)
+            sink, usage = await self._part(dialect, emit, keep, usage, expected)
+            expected = dialect.known_tokens if sink.finish == "thought" else 0
             if sink.finish == "thought" and self._goes_on(prompt, sink.closed()):
                 base, budget = sink.closed(), None
                 continue
@@ -134,17 +135,23 @@ class TokensProtocol:
         return ""
 
     async def _part(
-        self, dialect: TokenDialect, emit: Emit, keep: Keep, usage: Usage | None = None
+        self,
+        dialect: TokenDialect,
+        emit: Emit,
+        keep: Keep,
+        usage: Usage | None = None,
+        expected: int = 0,
     ) -> tuple[TokenSink, Usage]:
         """One request to its end, gone on with from the same ids where it was broken off for
-        somebody more urgent; and the cost of all requests, with `usage` of those before."""
+        somebody more urgent; and the cost of all requests, with `usage` of those before.
+        expected: as in `both`."""
         goes_on = False
         while True:
             sink, clock = await self.exchange.reply(
                 dialect, emit, dialect.keeping(keep), goes_on=goes_on
             )
             cost = dialect.cost(sink, clock)
-            usage = cost if usage is None else both(usage, cost)
+            usage = cost if usage is None else both(usage, cost, expected)
             rest = dialect.going_on(sink) if sink.broken_off else None
             if rest is None:
                 return sink, usage

@@ -68,6 +68,7 @@ class Agents:
         self._trying: asyncio.Future[Agent] | None = None
         self._anew = False
         self._next: Reached | None = None
+        self._reaching: asyncio.Future[Reached] | None = None
         self.loading = ""
         self.holds = False
 
@@ -159,7 +160,12 @@ class Agents:
         options = replace(options, engine=replace(engine, thinking=words))
         self.loading = engine.model or engine.profile or engine.base_url
         try:
-            self._next = await reach_engine(options, self._feed.put)
+            self._reaching = asyncio.ensure_future(reach_engine(options, self._feed.put))
+            self._next = await self._reaching
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            host.say([("warning", f"the session stays with {agent.client.model}")])
         except (ModelError, OpenError) as error:
             self._feed.drain()
             host.say([("error", one_line(str(error), 1_000))])
@@ -170,6 +176,11 @@ class Agents:
             self._shown.status.progress = None
             self._shown.refresh()
             host.again()
+
+    def give_up(self) -> None:
+        """Wait for no other engine any more; one that loads goes on loading."""
+        if self._reaching is not None:
+            self._reaching.cancel()
 
     async def move(self) -> None:
         """Go on with the engine that was reached; nothing runs now."""

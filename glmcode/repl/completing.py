@@ -23,6 +23,7 @@ from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.utils import get_cwidth
 
 from glmcode.repl.clean import one_line
+from glmcode.repl.columns import cut
 from glmcode.repl.offers import PICKERS, Facts, Item, Offers, command_of
 from glmcode.repl.paths import Paths
 from glmcode.repl.slash_table import ALIASES, COMMANDS
@@ -109,7 +110,8 @@ class Menu:
         lines: StyleAndTextTuples = []
         for number, item in enumerate(self.items[first : first + count], first):
             chosen = number == self.chosen
-            text = _cut(item.shown or item.text.strip(), columns - 3)
+            room = columns - 3
+            text = cut(item.shown, room) if item.shown else _cut(item.text.strip(), room)
             lines.append(("class:key" if chosen else "", f"{'> ' if chosen else '  '}{text}"))
             room = columns - 6 - len(text)
             if item.about and room > 10:

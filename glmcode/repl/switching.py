@@ -124,7 +124,14 @@ async def change(host: Host, text: str) -> None:
     """Do what `/model NAME` or `/profile NAME` asks."""
     word, model = argument(text), text.lower().startswith("/model")
     if host.agents.loading:
-        host.say([("warning", f"{host.agents.loading} is being reached: wait until it is there")])
+        now = host.options.engine.profile
+        if word == now and now:
+            host.agents.give_up()
+            return
+        stay = f", or /profile {now} stays here" if now else ""
+        host.say(
+            [("warning", f"{host.agents.loading} is being reached: wait until it is there{stay}")]
+        )
         return
     try:
         settings, profile = await _target(host, word, model=model)

@@ -184,3 +184,24 @@ def test_before_the_engine_is_there_modes_hold_commands_wait_and_another_engine_
             session.wait_for("Hello.")
             session.wait_for_visible("plan, thinking off")
             assert engine.steps[0].json["chat_template_kwargs"] == {"enable_thinking": False}
+
+
+def test_an_engine_that_takes_too_long_is_waited_for_no_more_when_the_person_says_so(
+    tmp_path: Path,
+) -> None:
+    with socket.socket() as silent, FakeEngine([Reply(text="Here.")], model="one") as one:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        slow = f'base_url = "http://127.0.0.1:{silent.getsockname()[1]}"\nprotocol = "chat"\n'
+        profiles(tmp_path, one=server(one), slow=slow)
+        with glmcode(tmp_path, "--profile", "one", size=(110, 30)) as session:
+            ready(session)
+            session.type("/profile slow\r")
+            session.wait_for("reaching slow: until then one answers")
+            session.type("/profile slow\r")
+            session.wait_for("slow is being reached")
+            session.type("hello\r")
+            session.wait_for("Here.")
+            session.type("/profile one\r")
+            session.wait_for("the session stays with one")
+            ready(session)
