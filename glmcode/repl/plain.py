@@ -25,6 +25,8 @@ from glmcode.repl.screen import Hands, Live
 BACK = "."
 BELL = "\a"
 CHUNK = 4_096
+PASTED_S = 0.03
+"""Lines that follow each other sooner were not typed: they are one message."""
 CALM_S = 0.05
 """So long after the last news the prompt is printed: it is read out, and should be so once."""
 
@@ -36,6 +38,8 @@ class Plain:
         self._live = live
         self._hands = hands
         self._typed = b""
+        self._lines: list[str] = []
+        self._soon: asyncio.TimerHandle | None = None
         self._column = 0
         self._asked: Question | None = None
         self._asked_at = 0.0
@@ -163,6 +167,7 @@ class Plain:
         if self._away:
             return  # it was meant for the editor
         self._typed = b""
+        self._lines.clear()
         if self._live.busy or self._live.question is not None:
             if not self._hands.stop():
                 self._hands.interrupt()
@@ -200,6 +205,7 @@ class Plain:
         except OSError:
             data = b""
         if not data:
+            self._said()
             self._hands.leave(Exit.DONE)
             return
         self._live.keyed = time.monotonic()
@@ -211,8 +217,7 @@ class Plain:
     def _line(self, line: str) -> None:
         question = self._live.question
         if question is None or (question.chosen.done() and not question.advising):
-            if line.strip():
-                self._hands.submit(line)
+            self._gather(line)
         elif question.advising:
             question.advise(line.strip())
         elif question.editing and line.strip() == BACK:
@@ -227,6 +232,25 @@ class Plain:
         elif line.strip():
             self._hands.submit(line)
         self.refresh()
+
+    def _gather(self, line: str) -> None:
+        """A message of one line, or of several that were pasted or end with a backslash."""
+        if not self._lines and line.lstrip().startswith(("/", "!")):
+            self._hands.submit(line)
+            return
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        if line.endswith("\\"):
+            self._lines.append(line[:-1])
+            return
+        self._lines.append(line)
+        self._soon = asyncio.get_running_loop().call_later(PASTED_S, self._said)
+
+    def _said(self) -> None:
+        lines, self._lines = self._lines, []
+        if any(line.strip() for line in lines):
+            self._hands.submit("\n".join(lines))
 
     def _write(self, text: str) -> None:
         if not text:

@@ -154,3 +154,31 @@ def test_on_the_plain_screen_an_editor_writes_a_message(tmp_path: Path) -> None:
         session.type("\x04")
         assert session.wait_exit() == 0
         assert session.terminal_is_restored()
+
+
+def test_on_the_plain_screen_pasted_lines_are_one_message_and_a_backslash_goes_on(
+    tmp_path: Path,
+) -> None:
+    replies = [Reply(text="Read one."), Reply(text="Read two."), Reply(text="Read three.")]
+    with FakeEngine(replies) as engine, glmcode(tmp_path, "--plain", *reach(engine)) as session:
+        session.wait_for("protocol chat")
+        session.type("# a title\n\n/status\n!x\nthe end\n")
+        session.wait_for("Read one.")
+        session.type("first\\\n")
+        session.wait_for("first\\")
+        session.read(0.2)
+        session.type("second\n")
+        session.wait_for("Read two.")
+        session.type("dropped\\\n")
+        session.wait_for("dropped\\")
+        session.read(0.2)
+        session.type("\x03")
+        session.wait_for("Ctrl-C again leaves")
+        session.type("kept\n")
+        session.wait_for("Read three.")
+        session.type("at the end\\\n\x04")
+        session.wait_exit()
+    told = [step.json["messages"][-1]["content"] for step in engine.steps]
+    assert told[0].endswith("\n\n# a title\n\n/status\n!x\nthe end")
+    assert told[1:3] == ["first\nsecond", "kept"]
+    assert "\n> at the end" in session.screen.text
