@@ -56,7 +56,9 @@ def run_review(argv: list[str]) -> int:
             given.base = named
         return _run(given, arguments)
     except UsageError as error:
-        return _say(f"{error}\ntry: glmcode review --help", Exit.USAGE)
+        said = str(error)
+        said = "one revision or range, please" if said.startswith("one prompt") else said
+        return _say(f"{said}\ntry: glmcode review --help", Exit.USAGE)
     except (GitError, DiffError) as error:
         return _say(str(error), Exit.ERROR)
     except OpenError as error:
@@ -90,7 +92,9 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--base", metavar="REF", help="what HEAD changed since it left REF; or a range"
     )
-    what.add_argument("--pr-file", metavar="FILE", help="a diff in a file, as git or diff -u make")
+    what.add_argument(
+        "--pr-file", metavar="FILE", help="a diff in a file, as git or diff -u make; -: on stdin"
+    )
     parser.add_argument("--format", choices=FORMATS, default="text", help="as what it is printed")
     parser.add_argument(
         "--deadline",

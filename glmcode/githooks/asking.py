@@ -68,7 +68,7 @@ class Asking:
 
         name = engine.profile or machine_profile()
         if not name:
-            raise NoAnswer("no engine is configured")
+            raise NoAnswer("no engine is configured (--profile NAME or --base-url URL)")
         try:
             profile = load_profile(name)
         except ProfileError as error:

@@ -114,7 +114,9 @@ def _judging_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _install(given: argparse.Namespace, rest: list[str], git: list[str]) -> int:
-    _arguments(rest)  # what the hook could not use is said now, not at the next commit
+    from glmcode.engine.default import machine_profile
+
+    engine = _arguments(rest).engine  # what it could not use is said now, not at the next commit
     place = find_place(Path.cwd())
     options = ["--fail-closed"] if given.fail_closed else []
     if given.deadline != DEADLINE_S:
@@ -124,6 +126,8 @@ def _install(given: argparse.Namespace, rest: list[str], git: list[str]) -> int:
         made = install(place, name, options)
         after = ", after the one that was there" if made.chained else ""
         print(f"{name}: {one_line(str(made.path), 400)}{after}")
+    if not (engine.base_url or engine.profile or machine_profile()):
+        print("no engine is configured: they let all pass (--profile NAME or --base-url URL)")
     if place.tracked:
         print(f"these lie in the working tree and name {sys.executable}: keep them out of commits")
     return Exit.DONE

@@ -27,7 +27,14 @@ from glmcode.repl.slash import argument
 from glmcode.review.diff import DiffError, parse_diff
 from glmcode.review.formats import Told, shown
 from glmcode.review.git import GitError, ask_git
-from glmcode.review.judging import Judge, Review, keep_review, kept_review, review_key
+from glmcode.review.judging import (
+    Judge,
+    Review,
+    keep_review,
+    kept_review,
+    model_key,
+    review_key,
+)
 from glmcode.review.source import Asked, Source, get_diff
 
 FAULTS = (ModelError, GitError, DiffError, NoAnswer)
@@ -97,7 +104,7 @@ async def _review(host: Host, agent: Agent, words: str) -> bool:
 async def _judged(host: Host, agent: Agent, source: Source) -> tuple[Review, bool]:
     """The review, and whether it was known already."""
     client, files = agent.client, parse_diff(source.data)
-    key = review_key(files, f"{agent.options.engine.base_url} {client.model}")
+    key = review_key(files, model_key(agent.options.engine))
     if (kept := kept_review(key)) is not None:
         return Review(kept, len(files), 0, type(agent.usage)()), True
     await agent.bring_back(beside=True)

@@ -6,6 +6,7 @@ run what the repository's configuration names.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ EMPTY_TREE = {
     "sha256": "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
 }
 MOST_BYTES = 256 << 20
+STDIN = Path("-")
 _DIFF = (
     "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/",
     "-O/dev/null", "--find-renames", "--full-index", "--submodule=short", "--unified=5",
@@ -49,7 +51,7 @@ class Source:
 def get_diff(asked: Asked, folder: Path) -> Source:
     """The diff as bytes. Raises GitError."""
     if asked.file is not None:
-        return Source(_file(asked.file), str(asked.file), None)
+        return Source(_file(asked.file), "stdin" if asked.file == STDIN else str(asked.file), None)
     root = repository(folder)
     if asked.base:
         return Source(_range(root, asked.base), asked.base, root)
@@ -121,7 +123,7 @@ def _git(folder: Path, *words: str) -> bytes:
 
 def _file(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with os.fdopen(0, "rb", closefd=False) if path == STDIN else path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 from glmcode.repl.slash import find_command, help_rows
@@ -257,7 +259,7 @@ def test_a_question_beside_the_conversation_is_stopped_by_esc(tmp_path: Path) ->
 def test_a_review_inside_the_session_judges_what_changed_and_the_session_stays(
     tmp_path: Path,
 ) -> None:
-    repository(tmp_path)
+    work = repository(tmp_path)
     finding = {
         "file": "a.py",
         "line": 1,
@@ -278,6 +280,11 @@ def test_a_review_inside_the_session_judges_what_changed_and_the_session_stays(
         ready(session)
         session.type("/review\r")
         session.wait_for("as before")
+        outside = subprocess.run(
+            [sys.executable, "-m", "glmcode", "review", *reach(engine)], cwd=work,
+            env={**os.environ, "GLMCODE_HOME": str(tmp_path / "home")}, capture_output=True,
+        )  # fmt: skip
+        assert outside.returncode == 4 and b", as before" in outside.stdout
         ready(session)
         session.type("hello\r")
         session.wait_for("Hello.")

@@ -170,6 +170,13 @@ def test_a_diff_in_a_file_needs_no_repository(tmp_path: Path, place: Place) -> N
     place.repo = tmp_path
     with FakeEngine([answer(BLOCK)]) as engine:
         assert place.run(engine, "--pr-file", str(patch)).returncode == 4
+        words = ["--base-url", engine.base_url, "--protocol", "chat", "-m", "glm", "--pr-file", "-"]
+        with patch.open("rb") as given:
+            piped = subprocess.run(
+                [sys.executable, "-m", "glmcode", "review", *words], cwd=tmp_path, stdin=given,
+                env=place.environment, capture_output=True, timeout=60,
+            )  # fmt: skip
+        assert piped.returncode == 4 and b"(stdin), as before" in piped.stdout
 
 
 @pytest.mark.parametrize(
@@ -187,6 +194,8 @@ def test_a_diff_in_a_file_needs_no_repository(tmp_path: Path, place: Place) -> N
         (("HEAD..nowhere",), 1, "'nowhere' is no commit"),
         (("HEAD", "--staged"), 2, "one thing"),
         (("--staged", "HEAD"), 2, "HEAD"),
+        (("HEAD", "main"), 2, "one revision or range"),
+        (("--pr-file", "-"), 0, ""),
     ],
 )
 def test_what_cannot_be_is_said(place: Place, words: tuple[str, ...], code: int, said: str) -> None:
