@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from glmcode.agent_edited import EditFault
 from glmcode.agent_options import Answer as Asking
 from glmcode.agent_options import Approval
 from glmcode.api_values import Allow, Answer, ApprovalRequest, Approve, Deny
@@ -60,6 +61,8 @@ def answering(
                 rules, wrong = remembered(asked, yes.remember, tuple(yes.rules), fault)
                 if wrong:
                     raise TurnStop(f"approve cannot remember this: {wrong}")
+                if yes.edited is not None:
+                    await _revise(conversation, yes.edited)
                 return Approval(
                     allowed=True,
                     session=rules if yes.remember == "session" else "",
@@ -69,6 +72,14 @@ def answering(
                 raise TurnStop(f"approve returned {other!r:.200}: Allow, Deny, True, False or None")
 
     return ask
+
+
+async def _revise(conversation: Agent, text: str) -> None:
+    """Ask about the proposal as it was edited. Raises TurnStop."""
+    try:
+        await conversation.approvals.revise(text.encode("utf-8", "replace"))
+    except EditFault as error:
+        raise TurnStop(f"approve edited what was proposed: {error}") from error
 
 
 async def _called(approve: Approve, request: ApprovalRequest) -> Answer:

@@ -90,10 +90,13 @@ class ApprovalRequest:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allow:
     """Yes. remember: not to be asked again in this session, or always in this folder, by the rules
-    of the question, or by these if they allow it."""
+    of the question, or by these if they allow it. edited: the command, or the whole text of the
+    file, to be run or written in place of what was proposed; the rules judge it, the model is told.
+    """
 
     remember: Literal["", "session", "always"] = ""
     rules: Sequence[str] = ()
+    edited: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,35 +9,54 @@ decide anything by itself, and must not read or write.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from glmcode.agent_edited import EditFault
 from glmcode.agent_options import Approval
 from glmcode.core.events import ApprovalAsked
 from glmcode.core.messages import AssistantMessage, Message
 from glmcode.stream_input import Answered, Remember
 from glmcode.stream_json import Withdrawn, cancel_line, question_line
 
+WHOLE = {"Bash": "command", "Write": "content"}
+"""The argument of a tool that is all of what a person would edit."""
+NO_INPUT = (
+    "updatedInput may change the command of Bash or the content of Write: send the whole text of "
+    "the file, or the command, as edited instead"
+)
 WAIT_S = 600.0
 """Seconds that an answer is waited for where the caller does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """An answer that counts. data: what the caller made of the proposal; None: as it was."""
+
+    approval: Approval | None
+    data: bytes | None
+    line: int
 
 
 @dataclass(slots=True)
 class _Open:
     asked: ApprovalAsked
-    answer: asyncio.Future[Approval | None]
+    answer: asyncio.Future[_Given]
 
 
 @dataclass(slots=True, kw_only=True)
 class Questions:
-    """tell: takes a line for the caller. input_of: a call's arguments by its id. fault: why rules
-    do not allow what is asked now, or "". wanted: whether the caller answers. closed: it can't
-    any more."""
+    """tell: takes a line for the caller, and refuse what is wrong with an answer and its line's
+    number. input_of: a call's arguments by its id. fault: why rules do not allow what is asked now,
+    or "". revise: asks about the proposal as it was edited, or raises EditFault. wanted: whether
+    the caller answers. closed: it can't any more."""
 
     tell: Callable[[dict[str, Any]], None]
+    refuse: Callable[[str, int], None]
     input_of: Callable[[str], Mapping[str, Any]]
     fault: Callable[[str], str]
+    revise: Callable[[bytes], Awaitable[object]]
     session_id: str = ""
     wanted: bool = False
     wait_s: float = WAIT_S
@@ -51,14 +70,14 @@ class Questions:
             return None
         self._count += 1
         request_id = f"ask_{self._count}"
-        answer: asyncio.Future[Approval | None] = asyncio.get_running_loop().create_future()
-        self._open[request_id] = _Open(asked, answer)
+        loop = asyncio.get_running_loop()
+        opened = self._open[request_id] = _Open(asked, loop.create_future())
         arguments = self.input_of(asked.call_id)
         self.tell(question_line(asked, arguments, request_id, self.session_id))
         withdrawn: Withdrawn | Literal[""] = "interrupted"
         try:
             async with asyncio.timeout(self.wait_s):
-                approval = await answer
+                approval = await self._answer(opened)
             withdrawn = "input_closed" if self.closed and approval is None else ""
             return approval
         except TimeoutError:
@@ -69,7 +88,23 @@ class Questions:
             if withdrawn:
                 self.tell(cancel_line(request_id, withdrawn, self.session_id))
 
-    def take(self, given: Answered) -> str:
+    async def _answer(self, opened: _Open) -> Approval | None:
+        """The first answer that can be used."""
+        while True:
+            given = await opened.answer
+            if given.data is None:
+                return given.approval
+            opened.answer = asyncio.get_running_loop().create_future()
+            try:
+                await self.revise(given.data)
+            except EditFault as fault:
+                self.refuse(str(fault), given.line)
+                if self.closed:
+                    return None
+            else:
+                return given.approval
+
+    def take(self, given: Answered, line: int) -> str:
         """Take an answer; what is wrong with it, the question staying open then, or ""."""
         found = self._open.get(given.request_id)
         if found is None or found.answer.done():
@@ -77,7 +112,10 @@ class Questions:
                 f"no question {given.request_id} is open: it was answered or withdrawn before, "
                 "or there never was one"
             )
-        rules, wrong = self._rules(found.asked, given)
+        data, wrong = self._edited(found.asked, given)
+        rules = ""
+        if not wrong:
+            rules, wrong = remembered(found.asked, given.remember, given.rules, self.fault)
         if wrong:
             return wrong
         approval = Approval(
@@ -86,7 +124,7 @@ class Questions:
             session=rules if given.remember == "session" else "",
             always=rules if given.remember == "always" else "",
         )
-        found.answer.set_result(None if given.error else approval)
+        found.answer.set_result(_Given(None if given.error else approval, data, line))
         return ""
 
     def close(self) -> None:
@@ -94,13 +132,20 @@ class Questions:
         self.closed = True
         for one in self._open.values():
             if not one.answer.done():
-                one.answer.set_result(None)
+                one.answer.set_result(_Given(None, None, 0))
 
-    def _rules(self, asked: ApprovalAsked, given: Answered) -> tuple[str, str]:
-        """The rules to remember, separated by commas, and what is wrong with the answer."""
-        if given.changed is not None and given.changed != self.input_of(asked.call_id):
-            return "", "updatedInput differs from the input: deny with a message instead"
-        return remembered(asked, given.remember, given.rules, self.fault)
+    def _edited(self, asked: ApprovalAsked, given: Answered) -> tuple[bytes | None, str]:
+        """What the caller made of the proposal, if it changed it, and what is wrong with that."""
+        text, before = given.edited, self.input_of(asked.call_id)
+        if given.changed is not None and given.changed != before:
+            key = WHOLE.get(asked.name, "")
+            others = {**given.changed, key: before.get(key)}
+            text = given.changed.get(key)
+            if not isinstance(text, str) or others != before or given.edited is not None:
+                return None, NO_INPUT
+        if text is not None and (given.remember or asked.question):
+            return None, "what was edited is allowed once: leave remember out"
+        return (None, "") if text is None else (text.encode("utf-8", "replace"), "")
 
 
 def remembered(

@@ -92,6 +92,8 @@ class Talk(Run):
         self.noted: End | None = None
         self.questions = Questions(
             tell=self._json,
+            refuse=lambda error, line: self._wrong("wrong_shape", error, line),
+            revise=self._revise,
             input_of=lambda call_id: input_of(self._messages(), call_id),
             fault=lambda rules: self.agent.approvals.fault(rules) if self.agent else "",
             session_id=self.options.session_id or "",
@@ -220,7 +222,7 @@ class Talk(Run):
             self.waiting.append(said)
 
     def _answered(self, given: Answered, number: int) -> None:
-        if wrong := self.questions.take(given):
+        if wrong := self.questions.take(given, number):
             unknown = wrong.startswith("no question")
             self._wrong("unknown_id" if unknown else "wrong_shape", wrong, number)
         elif given.interrupt:
@@ -276,6 +278,12 @@ class Talk(Run):
         code = line.get("exit_code")
         self.told = code if isinstance(code, int) else None
         super()._json(line, droppable=droppable)
+
+    async def _revise(self, data: bytes) -> None:
+        assert self.agent is not None, "who asks is open"
+        _, warning = await self.agent.approvals.revise(data)
+        if warning:
+            self.notes.say(warning)
 
     def _messages(self) -> Sequence[Message]:
         return self.agent.transcript.messages if self.agent is not None else ()

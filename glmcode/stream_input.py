@@ -65,7 +65,8 @@ class SetMode:
 class Answered:
     """The answer to a question. error: the caller says that it can't give one; "".
 
-    changed: the input to run the tool with; None: as it was asked. interrupt: end the turn too.
+    changed: the input to run the tool with, edited: the command or the file's whole text in its
+    place; None: as it was asked. interrupt: end the turn too.
     """
 
     request_id: str
@@ -74,6 +75,7 @@ class Answered:
     remember: Remember = ""
     rules: tuple[str, ...] = ()
     changed: Mapping[str, Any] | None = None
+    edited: str | None = None
     interrupt: bool = False
     error: str = ""
 
@@ -226,7 +228,8 @@ def _response(value: Mapping[str, Any]) -> Answered:
 
 
 def _allowed(request_id: str, answer: Mapping[str, Any]) -> Answered:
-    _only(answer, ("behavior", "updatedInput", "remember", "rules"), "an answer that allows")
+    keys = ("behavior", "updatedInput", "edited", "remember", "rules")
+    _only(answer, keys, "an answer that allows")
     remember = answer.get("remember", "")
     if remember not in ("", "session", "always"):
         raise _Bad(f"remember is {_shown(remember)}: session or always")
@@ -244,6 +247,7 @@ def _allowed(request_id: str, answer: Mapping[str, Any]) -> Answered:
         remember=remember,
         rules=tuple(rules),
         changed=changed,
+        edited=_string(answer, "edited") if "edited" in answer else None,
     )
 
 

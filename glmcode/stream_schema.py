@@ -166,6 +166,7 @@ def _allow() -> Schema:
     for_long = [one for one in get_args(Remember) if one]
     more = {
         "updatedInput": {"type": ["object", "null"]},
+        "edited": STRING,
         "remember": _one_of(get_args(Remember)),
         "rules": rules,
     }

@@ -1502,6 +1502,56 @@ MUTATIONS = (
         new="            gone = True",
         tests=("tests/repl/test_engines.py",),
     ),
+    Mutation(
+        name="the exit code of a conversation is that of its last result",
+        file="glmcode/headless_talk.py",
+        old="elif self.told != int(end.code):",
+        new="elif False:",
+        tests=(
+            "tests/test_talk.py::test_an_input_without_a_message_is_wrong_use_with_a_closing_result",
+        ),
+    ),
+    Mutation(
+        name="a question ends with the input and the caller is told",
+        file="glmcode/asking_callers.py",
+        old="        self.closed = True\n",
+        new="        self.closed = False\n",
+        tests=("tests/test_talk.py::test_the_end_of_the_input_in_the_middle_of_a_question_denies",),
+    ),
+    Mutation(
+        name="a key that would be passed over is refused",
+        file="glmcode/stream_input.py",
+        old="        if key not in keys:",
+        new="        if False:",
+        tests=(
+            "tests/test_stream_schema.py::test_the_reader_takes_exactly_what_the_schema_allows",
+        ),
+    ),
+    Mutation(
+        name="no request asks for more tokens than are left",
+        file="glmcode/engine/allowance.py",
+        old="        self._speaker.most = left",
+        new="        self._speaker.most = self.limit",
+        tests=("tests/test_max_output.py::test_each_request_asks_for_what_is_left",),
+    ),
+    Mutation(
+        name="what is left out for a slow reader is counted",
+        file="glmcode/output_stream.py",
+        old="            self._dropped += 1",
+        new="            self._dropped += 0",
+        tests=(
+            "tests/test_talk_attacks.py::test_what_is_left_out_for_a_slow_reader_is_counted_in_its_place",
+        ),
+    ),
+    Mutation(
+        name="an approve function that fails ends the turn",
+        file="glmcode/api_approvals.py",
+        old="    if (error := task.exception()) is not None:",
+        new="    if (error := task.exception()) is None:",
+        tests=(
+            "tests/test_api_approve.py::test_an_answer_that_is_none_ends_the_turn_and_nothing_is_done",
+        ),
+    ),
 )
 
 

@@ -172,3 +172,16 @@ def test_several_agents_in_one_process_keep_apart(work: Path) -> None:
     assert [(work / f"y{n}" / "a.py").read_bytes() for n in range(4)] == [
         f"y{n}\n".encode() for n in range(4)
     ]
+
+
+@pytest.mark.parametrize(("text", "content"), [("x = 3\n", b"x = 3\n"), ("x = 1\n", b"x = 1\n")])
+def test_an_edited_proposal_is_done_or_ends_the_turn(work: Path, text: str, content: bytes) -> None:
+    with FakeEngine(ASKS) as engine:
+        options = given(engine, work, approve=lambda request: glmcode.Allow(edited=text))
+        if content == b"x = 1\n":
+            with pytest.raises(glmcode.GlmcodeError, match="edited what was proposed"):
+                glmcode.run("go", **options)
+        else:
+            glmcode.run("go", **options)
+            assert "The user edited" in told(engine)
+    assert (work / "a.py").read_bytes() == content

@@ -127,6 +127,7 @@ def valid_input() -> list[dict[str, Any]]:
         request("r", "interrupt", drop_queued=True),
         request("r", "set_permission_mode", mode="plan"),
         answer("q", behavior="allow", remember="session", rules=["Read"], updatedInput={"a": 1}),
+        answer("q", behavior="allow", edited="ls"),
         answer("q", behavior="deny", message="no", interrupt=True),
         {"type": "control_response", "response": failed},
     ]

@@ -351,3 +351,50 @@ def test_a_failed_turn_does_not_end_the_conversation(headless: Headless) -> None
 def test_a_conversation_needs_print_mode_and_lines_on_both_sides(words: list[str]) -> None:
     with pytest.raises(UsageError, match="stream-json"):
         parse_arguments([*words, "--input-format", "stream-json"])
+
+
+WRITE = {"name": "Write", "arguments": {"file_path": "b.py", "content": "y = 1\n"}}
+ECHO = {"name": "Bash", "arguments": {"command": "echo > made by-the-model"}}
+
+
+@pytest.mark.parametrize(
+    ("call", "said", "file", "content"),
+    [
+        (EDIT, {"edited": "x = 3\n"}, "a.py", b"x = 3\n"),
+        (WRITE, {"updatedInput": {**WRITE["arguments"], "content": "y = 2"}}, "b.py", b"y = 2"),
+        (ECHO, {"updatedInput": {"command": "printf ok > made"}}, "made", b"ok"),
+    ],
+)
+def test_what_the_caller_edited_is_done_and_the_model_is_told(
+    headless: Headless, call: dict[str, Any], said: dict[str, Any], file: str, content: bytes
+) -> None:
+    script = [Reply(calls=[READ]), Reply(calls=[call]), Reply(text="done")]
+    with FakeEngine(script) as engine, Caller(headless, engine) as caller:
+        caller.send(GREET, user("go"))
+        number = caller.until("control_request")["request_id"]
+        caller.send(answer(number, behavior="allow", **said))
+        assert caller.end() == 0, caller.errors()
+        assert "The user" in engine.steps[-1].json["messages"][-1]["content"]
+    assert (headless.work / file).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"updatedInput": {**EDIT["arguments"], "new_string": "x = 3"}},
+        {"edited": "x = 1\n"},
+        {"edited": "x = 3\n", "remember": "session"},
+    ],
+)
+def test_an_edit_that_cannot_be_done_is_told_and_the_question_stays_open(
+    headless: Headless, said: dict[str, Any]
+) -> None:
+    with FakeEngine(ASKS) as engine, Caller(headless, engine) as caller:
+        caller.send(GREET, user("go"))
+        number = caller.until("control_request")["request_id"]
+        caller.send(answer(number, behavior="allow", **said))
+        wrong = caller.until("input_error")
+        assert (wrong["code"], wrong["line"]) == ("wrong_shape", 3)
+        caller.send(answer(number, behavior="allow"))
+        assert caller.end() == 0
+    assert (headless.work / "a.py").read_bytes() == b"x = 2\n"
