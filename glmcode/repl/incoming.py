@@ -17,6 +17,7 @@ from prompt_toolkit.keys import Keys
 
 BREAKS_LINE = (Keys.Escape, Keys.ControlM)
 """Alt-Enter, as which all of them arrive."""
+INTERRUPT = "\x03"
 _END = "\x1b[201~"
 _LOCKS = (0, 64, 128, 192)
 """What CapsLock and NumLock add to the modifiers."""
@@ -44,6 +45,8 @@ class _Parser(Vt100Parser):
         if not self._in_bracketed_paste:
             super().feed(data)
             return
+        if data == INTERRUPT:  # a paste whose end got lost must not take the keys for good
+            data = _END + INTERRUPT
         before = self._pieces.pop() if self._pieces else ""
         joined = before + data
         at = joined.find(_END)

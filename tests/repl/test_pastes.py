@@ -157,6 +157,18 @@ def test_more_pastes_than_there_are_characters_stay_as_they_are() -> None:
     assert stand.count("\n") == (1_100 - 1_024) * 12
 
 
+def test_ctrl_c_ends_a_paste_whose_end_got_lost() -> None:
+    keys: list[KeyPress] = []
+    parser: Vt100Parser = _Parser(keys.append)
+    for data in ("\x1b[200~begun", " and \x03 lost", "\x03", "x"):
+        parser.feed(data)
+    assert [(one.key, one.data) for one in keys] == [
+        (Keys.BracketedPaste, "begun and \x03 lost"),
+        (Keys.ControlC, "\x03"),
+        ("x", "x"),
+    ]
+
+
 def test_a_history_full_of_pastes_leaves_characters_for_new_ones(tmp_path: Path) -> None:
     history = FileHistory(tmp_path / "history")
     texts = [f"{number}" + "\n" * 12 + "." for number in range(1_000)]
