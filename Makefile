@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # What fails there is run once more, alone: a machine that is too busy must not decide.
 WORKERS ?= 4
 
-.PHONY: demo test lint bench soak screens tiny clean
+.PHONY: demo test lint bench soak pythons screens tiny clean
 
 demo: $(VENV)/.cpu
 	$(BIN)/glmcode demo
@@ -31,6 +31,10 @@ bench: $(VENV)/.dev
 soak: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/soak
 	$(BIN)/python tests/mutations.py
+
+# Installs into a fresh environment of each supported Python that is here, and runs the API there.
+pythons: $(VENV)/.dev
+	$(BIN)/python tests/pythons.py
 
 # Draws the kept pictures of the screen anew; what has changed is then read in the commit.
 screens: $(VENV)/.dev

@@ -140,7 +140,7 @@ class _Batch:
         self.worktrees: bool = given.worktrees
         self.resume: bool = given.resume
         self.again: bool = given.retry_failed
-        self.jobs = _jobs(given.jobs, arguments.engine, given.worktrees)
+        self.jobs = jobs_of(given.jobs, arguments.engine, given.worktrees)
 
     def run(self) -> int:
         self.output.make()
@@ -221,8 +221,8 @@ async def _until_told(running: Running, done: Mapping[str, Mapping[str, Any]]) -
         raise
 
 
-def _jobs(given: str, engine: EngineSettings, worktrees: bool) -> int:
-    """How many tasks at once. Raises UsageError."""
+def jobs_of(given: str, engine: EngineSettings, worktrees: bool) -> int:
+    """How many tasks at once, for what --jobs was given. Raises UsageError."""
     from glmcode.cli_options import UsageError
 
     if given == "auto":

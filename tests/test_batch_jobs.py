@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from glmcode.base.settings import EngineSettings
+from glmcode.batch_command import jobs_of
+from glmcode.batch_progress import bar_text, seconds_left
+from glmcode.engine.attach import engine_status
 from tests.batch_kit import Batch, git
+from tests.engine.engine_kit import Home
 from tests.fake_engine import FakeEngine, Reply
+
+ENGINE = Path(__file__).resolve().parent / "repl" / "own_engine.py"
+DELAY_S = 1.5
 
 
 @pytest.fixture
@@ -131,3 +145,56 @@ def test_nothing_of_the_folder_is_imported_by_the_runs(batch: Batch) -> None:
     with FakeEngine([Reply(text="ok")]) as engine:
         code, stdout, stderr = batch.run(engine, safe=True)
     assert code == 0 and stdout.startswith("1 of 1 tasks done"), stderr
+
+
+def test_what_is_left_is_told_by_the_mean_of_those_that_are_done() -> None:
+    assert seconds_left([10.0, 20.0], [], 4, 2) == 30.0
+    assert seconds_left([10.0], [4.0, 8.0], 2, 2) == (20.0 + 6.0 + 2.0) / 2
+    assert seconds_left([10.0], [400.0], 0, 4) == 1.0  # late already: never nothing, never less
+    assert [bar_text(n, 4, 58) for n in (0, 2, 4)] == ["[........] ", "[####....] ", "[########] "]
+    assert bar_text(1, 4, 54) == "" and len(bar_text(1, 4, 300)) == 33
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+    """One whose profile `own` is an engine that serves two requests at once, 1.5 s each."""
+    folder = Path(tempfile.mkdtemp(prefix="glm-"))
+    monkeypatch.setenv("GLMCODE_HOME", str(folder / "home"))
+    made = Home(folder / "home")
+    script = folder / "script.json"
+    script.write_text(json.dumps([{"text": "ok", "delay": DELAY_S, "times": 20}]))
+    command = [sys.executable, str(ENGINE), str(script), "{socket}"]
+    made.write(
+        "own",
+        f'engine_command = {json.dumps(command)}\nmodel = "none/own"\nserved_name = "glm"\n'
+        'protocol = "chat"\nmap = false\nmax_seqs = 2\n',
+    )
+    yield made
+    made.close()
+    shutil.rmtree(folder)
+
+
+def test_auto_is_what_the_engine_serves_and_a_person_does_not_wait_for_the_batch(
+    home: Home, batch: Batch
+) -> None:
+    batch.environment["GLMCODE_HOME"] = str(home.folder)
+    batch.tasks(*some(5))
+    own = EngineSettings(profile="own")
+    assert (jobs_of("auto", own, True), jobs_of("auto", own, False)) == (2, 1)
+    ran = batch.start(None, "--worktrees", "--profile", "own", "--jobs", "5")
+    end = time.monotonic() + 60
+    while len((status := engine_status("own")).waiting) < 2:
+        assert time.monotonic() < end and ran.poll() is None, status
+        time.sleep(0.02)
+    assert {one["class"] for one in (*status.running, *status.waiting)} == {"scripted"}
+    assert jobs_of("auto", own, True) == 2  # as the engine says that is up
+    command = [sys.executable, "-m", "glmcode", "-p", "hello", "--profile", "own"]
+    person = subprocess.run(
+        [*command, "--queue-class", "interactive", "--output-format", "json"],
+        cwd=batch.work, env=batch.environment, stdin=subprocess.DEVNULL, capture_output=True,
+    )  # fmt: skip
+    assert person.returncode == 0, person.stderr
+    # It waits for an answer that is being given, and not for those that came before it.
+    assert json.loads(person.stdout)["engine"]["queue_s"] < 1.5 * DELAY_S
+    stdout, stderr = ran.communicate(timeout=60)
+    assert ran.returncode == 0 and stdout.startswith("5 of 5 tasks done"), stderr

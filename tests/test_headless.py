@@ -101,7 +101,7 @@ def test_stream_json_begins_with_init_tells_every_message_and_ends_with_result(
     assert result["result"] == "Done: é." and result["num_turns"] == 3
     assert {"input_tokens", "cache_read_input_tokens", "output_tokens"} == set(result["usage"])
     sums = {"requests", "prompt_tokens", "cached_tokens", "expected_tokens", "again_tokens"}
-    sums |= {"again_s", "causes"}
+    sums |= {"again_s", "causes", "preamble"}
     assert {"queue_s", "prefill_s", "decode_s", "cache_hit"} | sums == set(result["engine"])
     assert len({line["session_id"] for line in told}) == 1
     assert (headless.work / "a.py").read_bytes() == b"x = 2\n"

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.pythons import find, versions
+
 ROOT = Path(__file__).resolve().parent.parent
 LOOK = (
     "from glmcode.base.data import data_folder, prompt_text\n"
@@ -85,3 +87,30 @@ def test_the_wheel_installs_a_command_called_glmcode(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         name = next(n for n in archive.namelist() if n.endswith("entry_points.txt"))
         assert "glmcode = glmcode.cli:main" in archive.read(name).decode()
+
+
+READ_ALL = (
+    "import pathlib, sys\n"
+    "for path in pathlib.Path(sys.argv[1]).rglob('*.py'):\n"
+    "    compile(path.read_bytes(), str(path), 'exec')\n"
+)
+
+
+def test_every_supported_python_that_is_here_reads_every_file_without_a_warning() -> None:
+    found = {version: find(version) for version in versions()}
+    here = f"3.{sys.version_info.minor}"
+    assert here in found and found[here] is not None
+    for interpreter in filter(None, found.values()):
+        command = [interpreter, "-I", "-W", "error", "-c", READ_ALL, str(ROOT / "glmcode")]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_python_that_is_not_found_is_told_and_nothing_is_claimed_of_it() -> None:
+    command = [sys.executable, "-m", "tests.pythons", "--only", "3.99"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stdout.splitlines() == [
+        "3.99: NOT FOUND, so nothing is known of it",
+        "not found: 3.99",
+    ]
