@@ -3,8 +3,9 @@
 `python tests/pythons.py` (`make pythons`): for each version that pyproject.toml names it looks for
 an interpreter (on the path, pyenv's, uv's, or named in PYTHONS, separated by colons), installs
 glmcode into an environment of its own, imports every module of it with warnings as errors, and
-runs the tests of the API and of the examples against what was installed, not against this folder.
-Which versions were not found is said. Exit code 1: something failed somewhere; 2: no interpreter.
+runs the tests of the API, of the examples and of Grep (whose library differs) against what was
+installed, not against this folder. Which versions were not found is said. Exit code 1: something
+failed somewhere; 2: no interpreter.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("tests", "examples", "models", "README.md", "pyproject.toml", ".pre-commit-hooks.yaml")
 """What the tests need beside the package; the package itself is not among them."""
-TESTS = ("tests/test_api.py", "tests/test_examples.py")
+TESTS = ("tests/test_api.py", "tests/test_examples.py", "tests/tools/test_grep.py")
 LIMIT_S = 900
 IMPORT_ALL = """
 import importlib, pkgutil, sys, warnings
@@ -104,7 +105,9 @@ def check(interpreter: Path, folder: Path, tests: Sequence[str]) -> Iterator[tup
             shutil.copy(source, target)
     pip = (python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = [one for one in project["optional-dependencies"]["dev"] if one.startswith("py")]
+    needed = [
+        one for one in project["optional-dependencies"]["dev"] if one.startswith(("py", "hyp"))
+    ]
     steps: list[tuple[str, Sequence[str | Path]]] = [
         ("an environment", (interpreter, "-m", "venv", place)),
         ("pip install .", (*pip, ROOT)),

@@ -8,6 +8,7 @@ process, which can be killed. Must not import the rest of glmcode's search.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -44,15 +45,16 @@ class Query:
 
 
 class Ripgrep:
-    """One way to run ripgrep for one query: the program at `program`, else the wheel."""
+    """One way to run ripgrep for one query: the program at `program`, else what was installed
+    with this interpreter, a program or the wheel."""
 
     def __init__(self, query: Query, program: str | None) -> None:
         """Checks the pattern. Raises PatternError, NoRipgrep."""
         self._query = query
-        self._program = program
         self._wheel: Any = None
-        if program is None or not self._program_works(program):
-            self._program = None
+        programs = filter(None, (program, installed_program()))
+        self._program = next((one for one in programs if self._program_works(one)), None)
+        if self._program is None:
             self._wheel = _wheel()
             self._check_with_wheel()
 
@@ -152,7 +154,24 @@ def _wheel() -> Any:
 def find_program(search_path: str | None) -> str | None:
     """`rg` on a PATH, absolute entries only (a checkout may hold a program of that name)."""
     for folder in (search_path or "").split(os.pathsep):
-        candidate = Path(folder) / "rg"
-        if folder.startswith("/") and candidate.is_file() and os.access(candidate, os.X_OK):
-            return str(candidate)
+        if folder.startswith("/") and _runs(Path(folder) / "rg"):
+            return str(Path(folder) / "rg")
     return None
+
+
+def installed_program() -> str | None:
+    """The `rg` that the package ripgrep put beside this interpreter's programs: it is needed where
+    python-ripgrep has no wheel."""
+    if importlib.util.find_spec("python_ripgrep") is not None:
+        return None
+    import sysconfig
+
+    for kind in ("prefix", "user"):
+        scheme = sysconfig.get_preferred_scheme(kind)
+        if _runs(program := Path(sysconfig.get_path("scripts", scheme)) / "rg"):
+            return str(program)
+    return None
+
+
+def _runs(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.X_OK)

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from glmcode.base.paths import cache_folder, config_folder, state_folder
+from glmcode.base.ripgrep import installed_program
 from glmcode.doctor.line import Line, fault, ok, warning
 from glmcode.engine.bounded import bounded
 
@@ -72,7 +73,9 @@ def ripgrep_line() -> list[Line]:
     wheel = any(importlib.util.find_spec(name) for name in ("ripgrep", "python_ripgrep"))
     if wheel:
         return [ok("ripgrep", "the python-ripgrep wheel (there is no rg that works)")]
-    todo = "install ripgrep (rg), or pip install python-ripgrep"
+    if installed := installed_program():
+        return [ok("ripgrep", f"{installed}, installed with this Python")]
+    todo = "install ripgrep (rg), or pip install python-ripgrep (ripgrep from Python 3.13 on)"
     return [fault("ripgrep", f"{found.text}, and the wheel is not there: Grep fails", todo)]
 
 

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import shutil
 import stat
+import sysconfig
 import time
 from pathlib import Path
 
 import pytest
 
+from glmcode.base.ripgrep import installed_program
 from glmcode.core.tool import Effect
 from glmcode.tools import search
 from tests.tools.toolbox import Toolbox
@@ -404,6 +407,22 @@ def test_a_broken_rg_on_the_path_is_not_trusted(box: Toolbox, tmp_path: Path, bo
     box.ctx.environment = {**box.ctx.environment, "PATH": str(fake.parent)}
     box.put("a.txt", "hit\n")
     assert grep(box, "hit") == "a.txt:1:hit"
+
+
+def test_without_the_wheel_the_rg_that_was_installed_with_the_interpreter_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sysconfig.get_path", lambda name, scheme: str(tmp_path / scheme))
+    there = tmp_path / sysconfig.get_preferred_scheme("prefix") / "rg"
+    there.parent.mkdir()
+    there.write_text("#!/bin/sh\nexit 1\n")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert installed_program() is None
+    there.chmod(0o755)
+    assert installed_program() == str(there)
+    monkeypatch.undo()
+    wheel = importlib.util.find_spec("python_ripgrep") is not None
+    assert (installed_program() is None) == wheel
 
 
 def test_an_rg_in_the_checkout_is_never_run(box: Toolbox, tmp_path: Path) -> None:
