@@ -288,6 +288,32 @@ def test_lines_alone_have_a_bell_and_nothing_else(
         assert session.screen.notified == written and "\x1b" not in session.raw
 
 
+def test_a_folder_that_is_named_to_act_on_the_terminal_only_has_an_odd_name(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "x\x1b]2;evil\x07\u202e;y\n"
+    (folder / ".git").mkdir(parents=True)
+    (folder / ".git" / "HEAD").write_text("ref: refs/heads/b\x1b[2J\x9d2;evil\x07\n")
+    env = {"GLMCODE_UI__LINKS": "on", "GLMCODE_UI__NOTIFY": "osc9", "GLMCODE_UI__NOTIFY_AFTER": "0"}
+    write = {"name": "Write", "arguments": {"file_path": "a\x1b\\b.txt", "content": "x\n"}}
+    with (
+        FakeEngine([Reply(calls=[write]), Reply(text="Well.")]) as engine,
+        glmcode(tmp_path, "-y", *reach(engine), env=env, cwd=folder) as session,
+    ):
+        ready(session)
+        session.type("go\r")
+        session.wait_for("Well.")
+        assert len(noted(session, 1)) == 1 and session.screen.notified[0].count(";") == 1
+        session.type("\x04")
+        assert session.wait_exit() == 0
+        assert session.screen.foreign == [] and "\u202e" not in session.raw
+        name = "x␛]2;evil␇<U+202E>;y"
+        titles = {f"{mark}{name} · glmcode" for mark in ("", "● ")}
+        assert {*session.screen.titles} <= {"", *titles}, session.screen.titles
+        assert session.screen.links[0].endswith("/a%1B%5Cb.txt")
+        assert "/x%1B%5D2%3Bevil%07%E2%80%AE%3By%0A/" in session.screen.links[0]
+
+
 @pytest.mark.skipif(not shutil.which("tmux"), reason="tmux is not here")
 def test_tmux_shows_the_title_and_has_its_own_again_afterwards(tmp_path: Path) -> None:
     with (
