@@ -12,6 +12,7 @@ import importlib.util
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,11 +167,9 @@ def installed_program() -> str | None:
         return None
     import sysconfig
 
-    for kind in ("prefix", "user"):
-        scheme = sysconfig.get_preferred_scheme(kind)
-        if _runs(program := Path(sysconfig.get_path("scripts", scheme)) / "rg"):
-            return str(program)
-    return None
+    beside = Path(sys.executable).parent  # a search runs without site: sys.prefix tells nothing
+    user = Path(sysconfig.get_path("scripts", sysconfig.get_preferred_scheme("user")))
+    return next((str(one / "rg") for one in (beside, user) if _runs(one / "rg")), None)
 
 
 def _runs(path: Path) -> bool:

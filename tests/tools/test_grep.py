@@ -5,7 +5,6 @@ import importlib.util
 import os
 import shutil
 import stat
-import sysconfig
 import time
 from pathlib import Path
 
@@ -412,10 +411,10 @@ def test_a_broken_rg_on_the_path_is_not_trusted(box: Toolbox, tmp_path: Path, bo
 def test_without_the_wheel_the_rg_that_was_installed_with_the_interpreter_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sysconfig.get_path", lambda name, scheme: str(tmp_path / scheme))
-    there = tmp_path / sysconfig.get_preferred_scheme("prefix") / "rg"
+    there = tmp_path / "bin" / "rg"
     there.parent.mkdir()
     there.write_text("#!/bin/sh\nexit 1\n")
+    monkeypatch.setattr("sys.executable", str(tmp_path / "bin" / "python"))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert installed_program() is None
     there.chmod(0o755)
