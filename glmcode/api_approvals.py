@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, TypeVar
 
 from glmcode.agent_edited import EditFault
 from glmcode.agent_options import Answer as Asking
@@ -22,6 +24,7 @@ from glmcode.core.events import ApprovalAsked
 if TYPE_CHECKING:
     from glmcode.agent import Agent
 
+T = TypeVar("T")
 LINGER_S = 1.0
 """How long a coroutine may take to end after its turn was stopped."""
 
@@ -103,6 +106,23 @@ async def _answer(approve: Approve, request: ApprovalRequest) -> Answer:
     if inspect.iscoroutinefunction(approve):
         found = function(request)
     else:
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(None, function, request)
+        found = await _in_thread(lambda: function(request))
     return await found if isinstance(found, Awaitable) else found
+
+
+async def _in_thread(function: Callable[[], T]) -> T:
+    """In a thread of its own, which nobody waits for at the end: it may wait for a person who never
+    answers, and the turn's time be up."""
+    future: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            value = function()
+        except BaseException as error:  # handed to whoever waits for the value
+            future.set_exception(error)
+        else:
+            future.set_result(value)
+
+    future.set_running_or_notify_cancel()
+    threading.Thread(target=work, name="approve", daemon=True).start()
+    return await asyncio.wrap_future(future)

@@ -156,6 +156,8 @@ def parse_arguments(argv: Sequence[str], *, enter: bool = True) -> Arguments:
         raise UsageError(str(error)) from error
     if flags.profile and flags.base_url:
         raise UsageError("--profile and --base-url exclude each other: one engine answers")
+    if any(not rule.strip(" ,") for rule in flags.disallowed_tools):
+        raise UsageError("--disallowed-tools was given nothing to deny: give a rule, such as Bash")
     return Arguments(
         prompt=prompt,
         print_mode=flags.print_mode,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -185,3 +188,25 @@ def test_an_edited_proposal_is_done_or_ends_the_turn(work: Path, text: str, cont
             glmcode.run("go", **options)
             assert "The user edited" in told(engine)
     assert (work / "a.py").read_bytes() == content
+
+
+def test_a_function_that_waits_for_ever_keeps_neither_the_run_nor_the_process(work: Path) -> None:
+    code = (
+        "import glmcode, threading\n"
+        "try:\n"
+        "    glmcode.run('go', approve=lambda request: threading.Event().wait(), time_limit=4)\n"
+        "except glmcode.BudgetError as error:\n"
+        "    print(error)\n"
+    )
+    with FakeEngine(ASKS) as engine:
+        settings = {"BASE_URL": engine.base_url, "PROTOCOL": "chat", "MODEL": "glm"}
+        environment = {f"GLMCODE_ENGINE__{key}": value for key, value in settings.items()}
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=work,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert "the time limit" in done.stdout and done.returncode == 0, done.stderr

@@ -106,6 +106,7 @@ def test_the_plan_of_an_engine_needs_no_engine(tmp_path: Path) -> None:
         (["-p", "x", "--base-url", "http://x", "--api-key-env", "NO_SUCH_VARIABLE"], "not set"),
         (["-p", "x", "--output-format", "xml"], "xml"),
         (["-p", "x", "--input-format", "stream-json"], "--output-format stream-json"),
+        (["-p", "x", "--disallowed-tools", ""], "nothing to deny"),
         (["batch"], "FILE"),
         (["hello"], "no terminal"),
     ],
