@@ -17,6 +17,8 @@ from glmcode.core.events import (
     CallStarted,
     Compacted,
     Compacting,
+    Delta,
+    DeltasDiscarded,
     EngineProgress,
     Event,
     Notice,
@@ -59,6 +61,7 @@ class Notes:
 
     def __init__(self, *, verbose: bool) -> None:
         self.verbose = verbose
+        self._thought = 0
         self._waits = Waits(eager=verbose, detail=verbose or _is_terminal())
 
     def say(self, text: str) -> None:
@@ -103,17 +106,28 @@ class Notes:
                     self.say(line)
             case RequestFinished() if self.verbose and request_line(event):
                 self.say(request_line(event))
-            case StepFinished() if self.verbose:
-                usage = event.usage
-                self.say(
-                    f"step {event.number}: prompt {usage.prompt_tokens:,} tokens, "
-                    f"cached {usage.cached_tokens:,}, "
-                    f"new {usage.prompt_tokens - usage.cached_tokens:,}, "
-                    f"answer {usage.output_tokens:,}; prefill {usage.prefill_s:.2f} s, "
-                    f"decode {usage.decode_s:.2f} s"
-                )
+            case Delta(kind="reasoning"):
+                self._thought += event.tokens
+            case DeltasDiscarded():
+                self._thought = 0
+            case StepFinished():
+                self._step(event)
             case _:
                 pass
+
+    def _step(self, event: StepFinished) -> None:
+        """With --verbose: what a step cost, and how much of its answer was thinking."""
+        thought, self._thought = self._thought, 0
+        thinking = f" ({thought:,} of them thinking)" if thought else ""
+        usage = event.usage
+        if self.verbose:
+            self.say(
+                f"step {event.number}: prompt {usage.prompt_tokens:,} tokens, "
+                f"cached {usage.cached_tokens:,}, "
+                f"new {usage.prompt_tokens - usage.cached_tokens:,}, "
+                f"answer {usage.output_tokens:,}{thinking}; prefill {usage.prefill_s:.2f} s, "
+                f"decode {usage.decode_s:.2f} s"
+            )
 
 
 def _is_terminal() -> bool:

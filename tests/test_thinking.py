@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from itertools import pairwise
@@ -257,3 +260,35 @@ def test_thinking_is_said_in_words_or_tokens(text: str, value: Any, words: str) 
 def test_what_is_no_thinking_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="thinking is on, off"):
         parse_thinking(text)
+
+
+def test_a_run_without_a_terminal_takes_a_budget_and_tells_what_was_thought(
+    work: Path, tmp_path: Path
+) -> None:
+    long = Reply(reasoning="one two three four five six seven", text="x", chunk=1)
+    with FakeEngine([long, Reply(ids=raw("\nrest"))], tokenizer=TOKENIZER) as engine:
+        words = ["-p", "--verbose", "--thinking", "3", "--base-url", engine.base_url]
+        words += ["-m", "glm", "--protocol", "tokens", "--set", f"engine.tokenizer={TOKENIZER}"]
+        ran = subprocess.run(
+            [sys.executable, "-m", "glmcode", *words, "go"],
+            cwd=work,
+            env=os.environ | {"GLMCODE_HOME": str(tmp_path / "home")},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    assert (ran.returncode, ran.stdout) == (0, "rest\n")
+    assert "(5 of them thinking)" in ran.stderr, "with the tag and the line before it"
+
+
+def test_a_wrong_word_for_thinking_is_a_usage_error(work: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "glmcode", "-p", "--thinking", "lots", "go"],
+        cwd=work,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 2 and "on, off or the most tokens" in ran.stderr

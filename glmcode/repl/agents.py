@@ -28,10 +28,7 @@ from glmcode.repl.replay import going_on, replay
 from glmcode.repl.showing import Showing
 from glmcode.sessions import JournalError, SessionError, StoredSession, open_session
 
-AWAY = (
-    "what you type is kept, and your next message tries again; /engine and /doctor tell more, "
-    "/profile and /model have another"
-)
+AWAY = "what you type is kept, and your next message tries again; /engine and /profile help"
 
 
 class Host(Protocol):
