@@ -104,6 +104,8 @@ class Offers:
                 return [Item(name) for name in THEMES]
             case "/export":
                 return [Item(f"conversation{end}") for end in (".md", ".html", ".json")]
+            case "/review":
+                return _refs(self.workspace)
             case "/profile":
                 return _profiles(self.facts.profile)
             case "/model":
@@ -124,7 +126,8 @@ class Offers:
 
 
 HAVE = ("/resume", "/fork", "/config", "/mode", "/thinking", "/engine", "/permissions", "/undo",
-        "/redo", "/rewind", "/theme", "/export", "/profile", "/model", "/diff")  # fmt: skip
+        "/redo", "/rewind", "/theme", "/export", "/profile", "/model", "/diff",
+        "/review")  # fmt: skip
 """The commands whose arguments are offered."""
 PICKERS = ("/resume", "/fork")
 """Those where typing chooses, and Enter takes and sends."""
@@ -185,6 +188,17 @@ def _profiles(now: str) -> list[Item]:
     from glmcode.engine.profile import list_profiles
 
     return [Item(name, "this one" if name == now else "") for name in list_profiles()]
+
+
+def _refs(workspace: Path) -> list[Item]:
+    """Branches and tags, those changed last first."""
+    from glmcode.review.git import GitError, ask_git
+
+    order = ("--sort=-committerdate", "--count=50", "--format=%(refname:short)")
+    try:
+        return [Item(name) for name in ask_git(workspace, "for-each-ref", *order).split()]
+    except GitError:
+        return []
 
 
 def _settings() -> list[Item]:

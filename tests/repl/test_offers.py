@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ def texts(command: str, query: str = "", **facts: object) -> list[str]:
     return [item.text for item in offers.find(command, query)]
 
 
-@pytest.mark.parametrize("command", [name for name in HAVE if name not in ("/resume", "/fork")])
+@pytest.mark.parametrize("command", [n for n in HAVE if n not in ("/resume", "/fork", "/review")])
 def test_a_command_with_a_choice_offers_it(command: str) -> None:
     assert COMMANDS[command].arguments
     assert texts(command)
@@ -35,6 +36,17 @@ def test_arguments_are_found_by_their_beginning_first_and_an_alias_is_its_comman
     ]  # fmt: skip
     assert "one" in texts("/model", "", models=["one", "two"])
     assert command_of("/help") is None and command_of("/MODE") == "/mode"
+
+
+def test_branches_are_offered_for_a_review_and_none_where_there_is_no_git(tmp_path: Path) -> None:
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    offers = Offers(tmp_path, Facts())
+    assert offers.find("/review", "") == []
+    subprocess.run([*git, "init", "-q", "-b", "trunk"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+    subprocess.run([*git, "branch", "feature/one"], check=True)
+    assert sorted(item.text for item in offers.find("/review", "")) == ["feature/one", "trunk"]
+    assert [item.text for item in offers.find("/review", "feat")] == ["feature/one"]
 
 
 def test_sessions_are_picked_by_words_arrows_or_number_with_their_cost(tmp_path: Path) -> None:
