@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from tests.talk_kit import Caller, answer, request, user
 from tests.test_headless import EDIT, JOB, READ, Headless
 
 __all__ = ["headless"]
+EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "conversation.py"
 HANGS = Reply(text="one two three four", chunk=4, hang_after_events=2)
 ASKS = [Reply(calls=[READ]), Reply(calls=[EDIT]), Reply(text="done")]
 GREET = request("hello", "initialize", approvals=True)
@@ -397,4 +400,21 @@ def test_an_edit_that_cannot_be_done_is_told_and_the_question_stays_open(
         assert (wrong["code"], wrong["line"]) == ("wrong_shape", 3)
         caller.send(answer(number, behavior="allow"))
         assert caller.end() == 0
+    assert (headless.work / "a.py").read_bytes() == b"x = 2\n"
+
+
+def test_the_example_of_a_conversation_asks_and_goes_on(headless: Headless) -> None:
+    with FakeEngine([*ASKS, Reply(text="it is two")]) as engine:
+        words = headless.command(engine)[4:]
+        done = subprocess.run(
+            [sys.executable, str(EXAMPLE), "go", *words],
+            input="a\nwhat is it now?\n\n",
+            capture_output=True,
+            encoding="utf-8",
+            cwd=headless.work,
+            env=headless.environment,
+            timeout=60,
+        )
+    assert done.returncode == 0, done.stderr
+    assert "+x = 2" in done.stdout and done.stdout.rstrip().endswith("it is two\n>")
     assert (headless.work / "a.py").read_bytes() == b"x = 2\n"
