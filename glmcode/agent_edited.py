@@ -98,7 +98,7 @@ def told(context: ToolContext, proposed: Action, fresh: Action) -> Action:
 
 async def _commit(context: ToolContext, proposed: Action, fresh: Action) -> ToolResult:
     """Raises ToolError, with the same words."""
-    before, after, whole = _note(context, proposed, fresh)
+    before, after, whole = await asyncio.to_thread(_note, context, proposed, fresh)
     try:
         result = await fresh.commit()
     except ToolError as error:

@@ -214,7 +214,7 @@ async def _revert(host: Host, agent: Agent, session: _Session, name: str) -> boo
         name="Revert",
         subject=one.path,
         preview=Preview(kind="diff", title=one.path, body=body),
-        question="Put it back to before this session?",
+        question="Put it back?",
     )
     approval = await host.confirm(asked)
     if approval is None or not approval.allowed:

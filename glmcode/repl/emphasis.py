@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TypeAlias
 
 from glmcode.base.textfile import common_head, common_tail
-from glmcode.repl.diff import DiffLine
+from glmcode.repl.diff import LONG, DiffLine
 
 Ranges: TypeAlias = tuple[tuple[int, int], ...]
 """Stretches [from, to) of a line's characters."""
@@ -74,8 +74,9 @@ def changed_words(old: str, new: str) -> tuple[Ranges, Ranges]:
             before += [(at_old, at_old + cut)] if cut else []
             after += [(at_new, at_new + put)] if put else []
         at_old, at_new = at_old + cut, at_new + put
-    much = max(len(old.strip()), len(new.strip()))
-    return (tuple(before), tuple(after)) if kept >= ALIKE * much else ((), ())
+    if kept >= ALIKE * max(len(old.strip()), len(new.strip())):
+        return tuple(before), tuple(after)
+    return _middle(old, new) if max(len(old), len(new)) > LONG else ((), ())
 
 
 def _steps(one: list[str], other: list[str]) -> list[tuple[bool, int, int, int, int]]:
@@ -87,17 +88,12 @@ def _steps(one: list[str], other: list[str]) -> list[tuple[bool, int, int, int, 
 
 
 def _middle(old: str, new: str) -> tuple[Ranges, Ranges]:
-    """All between the first difference and the last one."""
-    shorter = min(len(old), len(new))
+    """All between the first difference and the last one; a stretch may be empty: it says where."""
     head = common_head(old, new)
-    tail = common_tail(old, new, shorter - head)
+    tail = common_tail(old, new, min(len(old), len(new)) - head)
     if head + tail < ALIKE * max(len(old), len(new)):
         return (), ()
-    return _stretch(head, len(old) - tail), _stretch(head, len(new) - tail)
-
-
-def _stretch(start: int, end: int) -> Ranges:
-    return ((start, end),) if end > start else ()
+    return ((head, len(old) - tail),), ((head, len(new) - tail),)
 
 
 def _blocks(lines: Sequence[DiffLine]) -> Iterator[tuple[list[int], list[int]]]:

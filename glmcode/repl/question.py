@@ -178,7 +178,7 @@ def question_spans(question: Question, width: int, draft: str = "") -> list[tupl
     else:
         spans += [("", " yes  "), *_lasting(question, width)]
         spans += [("key", "4"), ("", " no  " if question.simple else " no, with advice  ")]
-        spans += [("key", "e"), ("", " edit  ")] if question.editable else []
+        spans += [("key", "5" if draft else "e"), ("", " edit  ")] if question.editable else []
     if question.cut:
         spans += [("key", "Ctrl-O"), ("", " all of it  ")]
     if draft:

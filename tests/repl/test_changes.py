@@ -10,7 +10,7 @@ from tests.repl.pty_driver import PtySession, glmcode
 from tests.repl.test_approval import answer
 from tests.repl.test_turns import reach, ready, sent
 
-ASKED = "Put it back to before this session?"
+ASKED = "Put it back?"
 
 
 def bash(command: str) -> Reply:

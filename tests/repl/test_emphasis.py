@@ -30,6 +30,12 @@ def test_a_very_long_line_is_compared_from_its_ends() -> None:
     assert words(old, old.replace("x", "yz")) == (["x"], ["yz"])
 
 
+def test_in_a_very_long_word_the_place_of_the_change_is_known_on_both_sides() -> None:
+    old = "x" * 900
+    assert changed_words(old, f"{old}y") == (((900, 900),), ((900, 901),))
+    assert changed_words("x" * 30, "x" * 30 + "y") == ((), ())
+
+
 def block(removed: list[str], added: list[str]) -> list[DiffLine]:
     lines = [DiffLine("remove", n, text) for n, text in enumerate(removed)]
     return lines + [DiffLine("add", n, text) for n, text in enumerate(added)]

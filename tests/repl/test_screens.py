@@ -129,6 +129,55 @@ def test_an_edit_is_asked_about_with_its_diff(
 
 @everywhere
 @sizes
+def test_a_long_diff_is_folded_and_a_key_shows_the_rest(
+    tmp_path: Path, terminal: str, size: tuple[int, int]
+) -> None:
+    (tmp_path / "workspace").mkdir()
+    lines = [f"line {number}" for number in range(1, 140)]
+    lines[3], lines[130] = (
+        "\tname = 'こんにちは'  # 漢字 and words that need more room than there is",
+        "x" * 900,
+    )
+    (tmp_path / "workspace" / "a.py").write_text("\n".join(lines) + "\n")
+    changed = [*lines[:10], "new", *(f"added {n}" for n in range(100)), *lines[11:]]
+    changed[3] = changed[3].replace("こんにちは", "さようなら")
+    changed[-9] += "y"
+    write = {"file_path": "a.py", "content": "\n".join(changed) + "\n"}
+    read = Reply(calls=[{"name": "Read", "arguments": {"file_path": "a.py"}}])
+    script = [read, Reply(calls=[{"name": "Write", "arguments": write}])]
+    with opened(terminal, tmp_path, script, size) as session:
+        session.type("go\r")
+        session.wait_for_visible("Allow it?")
+        check(name("folded", size), settled(session, tmp_path))
+        session.type("\x0f")
+        session.wait_for("added 60")
+        session.wait_gone("Ctrl-O all of it")
+        assert "added 99" in settled(session, tmp_path)
+
+
+@everywhere
+@sizes
+def test_what_the_session_changed_is_listed_and_put_back(
+    tmp_path: Path, terminal: str, size: tuple[int, int]
+) -> None:
+    command = {"command": "seq 3 > 'a file.txt'; mkdir sub; echo x > sub/with-a-long-name.txt"}
+    script = [Reply(calls=[{"name": "Bash", "arguments": command}]), Reply(text="Done.")]
+    with opened(terminal, tmp_path, script, size, "-y") as session:
+        session.type("go\r")
+        session.wait_for("Done.")
+        session.wait_for_visible("ready")
+        session.type("/diff accept a file\r")
+        session.wait_for("1 left to look at")
+        session.type("/diff\r")
+        session.wait_for("/diff revert FILE")
+        session.wait_for_visible("ready")
+        session.type("/diff revert long\r")
+        session.wait_for_visible("4 no")
+        check(name("changes", size), settled(session, tmp_path))
+
+
+@everywhere
+@sizes
 def test_a_command_is_approved_and_its_result_shown(
     tmp_path: Path, terminal: str, size: tuple[int, int]
 ) -> None:

@@ -318,3 +318,14 @@ def test_no_word_of_the_model_is_swallowed_by_the_layout(pieces: list[str], widt
     joined = "".join("".join(Painter(width, colour=False).markdown(text)).split())
     for word in re.findall(r"w\d+x", text):
         assert word in joined.replace("▌", "").replace("•", ""), (word, joined)
+
+
+def test_a_diff_that_was_cut_after_an_edit_is_shown_whole_by_a_key() -> None:
+    seen = view()
+    body = "@@ -0,0 +1,90 @@\n" + "\n".join(f"+line {number}" for number in range(90))
+    preview = Preview(kind="diff", title="Write b.py", body=body)
+    shown = "\n".join(seen.event(CallStarted(call_id="c", name="Write", preview=preview)))
+    assert "61 more lines (+61 -0)" in shown and "line 60" not in shown
+    whole = "\n".join(seen.unfold())
+    assert all(f"line {number}" in whole for number in range(90))
+    assert "nothing is folded" in "\n".join(seen.unfold())
