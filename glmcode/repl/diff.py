@@ -39,14 +39,16 @@ def read_diff(body: str) -> list[DiffLine]:
     """
     lines: list[DiffLine] = []
     old = new = old_left = new_left = 0
+    inside = False
     for line in body.removesuffix("\n").split("\n"):
         hunk = _HUNK.match(line)
         if hunk is not None:
             before = old
             old_left, new_left = int(hunk[2] or 1), int(hunk[4] or 1)
             old, new = int(hunk[1]) + (old_left == 0), int(hunk[3]) + (new_left == 0)
-            if lines:
+            if inside:
                 lines.append(DiffLine("hunk", None, hunk[5].strip(), max(0, old - before)))
+            inside = True
         elif line.startswith("\\"):
             lines.append(DiffLine("note", None, line[1:].strip()))
         elif line.startswith("+") and new_left > 0:
@@ -60,6 +62,7 @@ def read_diff(body: str) -> list[DiffLine]:
             old, old_left = old + 1, old_left - 1
             new, new_left = new + 1, new_left - 1
         elif not line.startswith(("--- ", "+++ ")):
+            inside = False
             lines.append(DiffLine("context", None, line))
     return lines
 

@@ -74,8 +74,9 @@ def test_a_file_is_put_back_after_its_diff_was_shown_and_undo_takes_that_back(
         assert "The user put back how these were before this session" in sent(engine, 2)
         session.type("/undo\r")
         answer(session, "1", "Do it?")
-        session.wait_for("put back: 1 file")
-        session.wait_until(lambda: (work / "a.txt").read_bytes() == b"three\n", "the undo")
+        session.wait_until(lambda: session.screen.text.count("put back: 1 file") == 2, "the undo")
+        ready(session)
+        assert (work / "a.txt").read_bytes() == b"three\n"
         say(session, "/diff", "2 files; /diff FILE")
 
 

@@ -48,6 +48,12 @@ def test_lines_that_look_like_a_header_are_content_inside_a_hunk() -> None:
     ]
 
 
+def test_what_lies_between_two_files_is_not_counted_as_unchanged_lines() -> None:
+    one = "@@ -9 +9 @@\n-a\n+b\n@@ -20 +20 @@\n-a\n+b\n"
+    kinds = [(line.kind, line.left_out) for line in read_diff(f"list\n{one}\nnext:\n{one}")]
+    assert [one for one in kinds if one[0] == "hunk"] == [("hunk", 10), ("hunk", 10)]
+
+
 def test_what_does_not_look_like_a_diff_is_still_shown() -> None:
     shown = read_diff("@@ -1,9 +1,9 @@\n+a\n[the diff goes on]")
     assert shown[-1].text == "[the diff goes on]"
