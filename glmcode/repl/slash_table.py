@@ -53,7 +53,7 @@ TABLE = (
     Command("/fork", "go on in a copy of this session, or of another", "[ID|NUMBER]", when="idle"),
     Command("/rename", "give this session a title", "TITLE"),
     Command("/diff", "what this session changed, file by file; accept FILE, revert FILE",
-            "[FILE|accept FILE|revert FILE]", when="idle"),
+            "[FILE|accept FILE|revert FILE]", when="queued"),
     Command("/export", "the conversation into a file: .md, .html or .json", "[FILE]"),
     Command("/copy", "the last answer into the clipboard, through the terminal (OSC 52)"),
     Command("/init", "have the model write an AGENTS.md from the repository", "[WHAT]",
