@@ -97,6 +97,7 @@ def test_a_no_changes_nothing_and_a_new_file_goes_when_it_is_put_back(tmp_path: 
 def test_what_a_person_changed_since_is_said_and_goes_only_by_force(tmp_path: Path) -> None:
     work = tmp_path / "workspace"
     with changed(tmp_path) as (_, session):
+        say(session, "/diff", "2 files")  # what the command changed is recorded then
         (work / "a.txt").write_text("mine\n")
         say(session, "/diff revert a.txt", "a.txt was not put back: changed since, by you")
         assert (work / "a.txt").read_text() == "mine\n"
