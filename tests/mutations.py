@@ -180,8 +180,8 @@ MUTATIONS = (
     Mutation(
         name="max_tokens leaves the prompt its room",
         file="glmcode/engine/tokens.py",
-        old="return min(max(room - self.reserve, room // 2, 1), self.endpoint.step_cap)",
-        new="return self.endpoint.step_cap",
+        old="return min(max(room - self.reserve, room // 2, 1), self.endpoint.step_cap, *left)",
+        new="return min(self.endpoint.step_cap, *left, 1 << 60)",
         tests=("tests/engine/test_client_tokens.py",),
     ),
     Mutation(
@@ -362,8 +362,8 @@ MUTATIONS = (
     Mutation(
         name="result is the last line, on a signal too",
         file="glmcode/headless.py",
-        old="            self._json(result_line(self._result(end)))",
-        new="            pass",
+        old="        self._json(result_line(self._result(end)))",
+        new="        pass",
         tests=("tests/test_headless.py",),
     ),
     Mutation(
