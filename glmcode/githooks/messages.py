@@ -58,7 +58,7 @@ def proposed(root: Path, asking: Asks) -> str:
     if not files:
         return ""
     told = asking.structured("commit_message.md", f"{_style(root)}\n{_diff(files)}", PROPOSAL)
-    subject = " ".join(str(told["subject"]).split())
+    subject = " ".join(str(told["subject"]).split()).lstrip("#; ")  # else a comment, to git
     paragraphs = [" ".join(one.split()) for one in str(told["body"]).split("\n\n")]
     body = "\n\n".join(textwrap.fill(one, WIDTH) for one in paragraphs if one)
     return visible(f"{subject}\n\n{body}\n" if body else f"{subject}\n")

@@ -14,6 +14,8 @@ from glmcode.review.diff import FileDiff, Hunk, one_name
 from glmcode.review.findings import BINARY, SHORTENED, TOO_LARGE, TOO_LONG
 
 MOST_LINE = 2_000
+MOST_OVERVIEW = 8_000
+"""Characters."""
 CUT = " […]"
 LATE = "no time was left"
 MOST_CHARS_PER_TOKEN = 16
@@ -29,10 +31,18 @@ class Part:
 
 
 def overview(files: Sequence[FileDiff], most: int = 200) -> str:
-    """A line for each file: what happened to it, and how many lines."""
-    lines = [_head(file) for file in files[:most]]
-    if len(files) > most:
-        lines.append(f"and {len(files) - most} more files")
+    """A line for each file: what happened to it, and how many lines. It stands above each part,
+    so names that are too long for that are left to the parts."""
+    lines: list[str] = []
+    room = MOST_OVERVIEW
+    for file in files[:most]:
+        line = _head(file)
+        room -= len(line) + 1
+        if room < 0:
+            break
+        lines.append(line)
+    if len(files) > len(lines):
+        lines.append(f"and {len(files) - len(lines)} more files")
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -125,6 +126,8 @@ def test_the_overview_names_every_file_up_to_a_bound() -> None:
         "run.sh: +0 -0, mode 100644 -> 100755",
     ]
     assert overview(FILES * 100, 5).splitlines()[-1] == "and 295 more files"
+    long = [replace(FILES[0], path=f"{n}/" + "long/" * 300) for n in range(200)]
+    assert len(overview(long)) < 8_100 and overview(long).endswith("and 195 more files")
 
 
 def big_diff(files: int, lines: int) -> bytes:
