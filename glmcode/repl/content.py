@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import StyleAndTextTuples
@@ -15,7 +16,8 @@ from prompt_toolkit.layout import (
     Window,
 )
 
-from glmcode.repl.paint import Spans
+if TYPE_CHECKING:
+    from glmcode.repl.paint import Spans
 
 
 def lines(content: Callable[[], StyleAndTextTuples], *, wrap: bool = False) -> AnyContainer:

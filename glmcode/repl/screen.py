@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from glmcode.repl.offers import Facts
-from glmcode.repl.paint import Spans
 from glmcode.repl.theme import Theme, theme_of
 
 if TYPE_CHECKING:
+    from glmcode.repl.paint import Spans
     from glmcode.repl.question import Question
 
 NEXT_MODE = "/mode next"
