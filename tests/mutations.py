@@ -31,6 +31,48 @@ class Mutation:
 
 MUTATIONS = (
     Mutation(
+        name="Ctrl-Z gives all of the terminal's modes back",
+        file="glmcode/repl/drawing.py",
+        old="ours = self.switch_modes(self.modes)",
+        new="ours = self.switch_modes(None)",
+        tests=("tests/repl/test_machine.py",),
+    ),
+    Mutation(
+        name="advice that was typed is kept",
+        file="glmcode/repl/entry.py",
+        old="self.keep_draft()\n            self.buffer.reset()\n            question.advise",
+        new="self.buffer.reset()\n            question.advise",
+        tests=("tests/repl/test_editing.py",),
+    ),
+    Mutation(
+        name="a draft that was left is kept",
+        file="glmcode/repl/entry.py",
+        old="if self.buffer.working_index < len(lines) - 1 and lines[-1].strip():",
+        new="if False:",
+        tests=("tests/repl/test_editing.py",),
+    ),
+    Mutation(
+        name="what is no whole chunk is left to h11",
+        file="glmcode/engine/chunks.py",
+        old="if end == start or data[end : end + 2] != _END:",
+        new="if end == start:",
+        tests=("tests/engine/test_chunks.py",),
+    ),
+    Mutation(
+        name="pieces of two streams are not joined",
+        file="glmcode/engine/joined.py",
+        old="        if self._of != of:",
+        new="        if not self._of:",
+        tests=("tests/engine/test_joined.py",),
+    ),
+    Mutation(
+        name="a list is laid out here only if all its marks are one kind",
+        file="glmcode/repl/prose.py",
+        old='if row is None or any(row[kind] != first[kind] for kind in ("end", "bullet")):',
+        new="if row is None:",
+        tests=("tests/repl/test_prose.py",),
+    ),
+    Mutation(
         name="a folded paste is sent whole",
         file="glmcode/repl/entry.py",
         old="        text = self.text\n",

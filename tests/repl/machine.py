@@ -206,6 +206,8 @@ class Machine:
             (3, self._editor),
             (3, self._kill_engine),
             (5, self._wait),
+            (2, self._stall),
+            (2, self._freeze),
         ]
         if self.recalls:
             choices += [(4, self._recall), (3, self._search)]
@@ -357,6 +359,21 @@ class Machine:
     def _wait(self) -> None:
         self._did("wait")
         self.session.read(1.0)
+
+    def _stall(self) -> None:
+        """A connection that stands still while words are typed blindly."""
+        self._keys(self._say(self._words()) + "\r")
+        time.sleep(self.chance.choice((0.3, 1.5)))
+
+    def _freeze(self) -> None:
+        """The machine sleeps for a moment, with the process in the middle of anything."""
+        self._did("SIGSTOP, SIGCONT")
+        before = self._stops()
+        os.kill(self.pid, signal.SIGSTOP)
+        self.session.wait_until(lambda: self._stops() > before, "it stands still")
+        self._keys(self._say(self._words()) + " ")
+        self.session.process.send_signal(signal.SIGUSR1)
+        self.session.wait_until(lambda: self._stat() != "T", "it goes on")
 
     # The end
 
