@@ -190,8 +190,7 @@ class _Batch:
         running = Running(self.tasks, self.output, settings, progress)
         asyncio.run(_until_told(running, done))
         code, text = summary(self.tasks, running.records, self.output)
-        sys.stdout.write(text)
-        return code
+        return code if _printed(text) else code or Exit.ERROR
 
     def _done(self, task: Task) -> Mapping[str, Any] | None:
         record = self.output.done(task)
@@ -264,6 +263,18 @@ def _absolute(rest: Sequence[str]) -> list[str]:
             word = str(Path(word).expanduser().absolute())
         words.append(word)
     return words
+
+
+def _printed(text: str) -> bool:
+    """Write the summary, as UTF-8 whatever the locale; whether that went well."""
+    try:
+        sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left has nowhere to go
+        say(f"the summary could not be written to standard output: {error.strerror}")
+        return False
+    return True
 
 
 def _os_words(error: OSError, file: str) -> str:

@@ -10,6 +10,7 @@ import asyncio
 import json
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -29,19 +30,28 @@ _ENTRY = (
 
 
 async def run(
-    words: Sequence[str], *, cwd: Path, log: Path, hold: int, heard: Callable[[], None]
+    words: Sequence[str],
+    prompt: str,
+    *,
+    cwd: Path,
+    log: Path,
+    hold: int,
+    heard: Callable[[], None],
 ) -> dict[str, Any]:
     """The result of `glmcode` with these words, and the model's name as `model`.
 
-    heard is called at each answer of the model (it must not raise). Ends the run when cancelled.
-    Raises OSError.
+    The prompt goes in as a file, because an argument has a limit and a locale. heard is called at
+    each answer of the model (it must not raise). Ends the run when cancelled. Raises OSError, and
+    ValueError for words that the locale can't say.
     """
     package = str(Path(glmcode.__file__).parent.parent)
     began = time.monotonic()
-    with log.open("wb") as file:
+    with log.open("wb") as file, tempfile.TemporaryFile(dir=log.parent) as asked:
+        asked.write(prompt.encode("utf-8", "replace"))
+        asked.seek(0)
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-c", _ENTRY, package, *words),
-            stdin=asyncio.subprocess.DEVNULL,
+            *(sys.executable, "-P", "-c", _ENTRY, package, *words, "--", "-"),
+            stdin=asked,
             stdout=asyncio.subprocess.PIPE,
             stderr=file,
             cwd=cwd,

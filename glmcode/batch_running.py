@@ -8,6 +8,7 @@ task's fault is its own; a full disk stops all, for nothing could be kept. Must 
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -163,13 +164,21 @@ class Running:
         folder = self._folder(task, start, place)
         words = ["-p", "--output-format", "stream-json", *self.settings.words, *task.words]
         words += ["--trust"] if trust else []
-        return await run(
-            [*words, "--cd", str(folder), "--", task.prompt],
-            cwd=self.settings.workspace,
-            log=self.output.folder / "logs" / f"{task.id}.log",
-            hold=self.settings.lock,
-            heard=lambda: self._heard(task),
-        )
+        try:
+            return await run(
+                [*words, "--cd", str(folder)],
+                task.prompt,
+                cwd=self.settings.workspace,
+                log=self.output.folder / "logs" / f"{task.id}.log",
+                hold=self.settings.lock,
+                heard=lambda: self._heard(task),
+            )
+        except ValueError as error:
+            raise BatchError(f"this locale cannot say its options: {error}") from error
+        except OSError as error:
+            if error.errno != errno.E2BIG:
+                raise
+            raise BatchError("its options are too long for a command line") from error
 
     def _heard(self, task: Task) -> None:
         self._answered.set()
@@ -177,8 +186,12 @@ class Running:
 
     def _folder(self, task: Task, start: Path, place: Path) -> Path:
         """Where a task works. Raises BatchError."""
-        folder = (start / task.cwd).resolve()
-        if not folder.is_dir():
+        try:
+            folder = (start / task.cwd).resolve()
+            there = folder.is_dir()
+        except (OSError, RuntimeError, ValueError):
+            there = False
+        if not there:
             raise BatchError(f"its folder {task.cwd or start.name} is not there")
         if self.settings.worktrees and not folder.is_relative_to(place.resolve()):
             raise BatchError(f"its folder {task.cwd} lies outside of the worktree")

@@ -64,10 +64,9 @@ class Batch:
             cwd=self.work,
             env=self.environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
-            **more,
+            encoding="utf-8",
+            **{"stdout": subprocess.PIPE, **more},
         )
 
     def run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -136,6 +137,39 @@ def test_what_came_from_the_cache_is_told_for_each_task_and_for_all(batch: Batch
     kept = json.loads((batch.out / "summary.json").read_text())
     assert kept["cached"]["cached_tokens"] == 900
     assert kept["tasks"]["t1"]["cached"]["cached_tokens"] == 900
+
+
+def test_a_prompt_may_be_longer_than_a_command_line_and_what_is_not_is_the_tasks_own_fault(
+    batch: Batch,
+) -> None:
+    long = "l\u00e4nger \u65e5\u672c " * 20_000
+    batch.tasks({"id": "a", "prompt": long}, {"id": "b", "prompt": "b", "system_prompt": long})
+    batch.environment |= {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    with FakeEngine([Reply(text="1")], window=1_000_000) as engine:
+        code, stdout, stderr = batch.run(engine)
+        said = engine.steps[0].json["messages"][-1]["content"]
+    assert code == 1 and "1 of 2 tasks done" in stdout and "exit code 1: " in stdout, stderr
+    assert "Traceback" not in stderr and said.rstrip().endswith(long.rstrip())
+
+
+def test_a_summary_that_nobody_takes_is_told_as_that_and_the_results_are_there(
+    batch: Batch,
+) -> None:
+    batch.tasks({"id": "a", "prompt": "a"}, {"id": "b", "prompt": "b", "cwd": "n\u00f6 \u2026"})
+    batch.environment |= {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    with FakeEngine([Reply(text="1")]) as engine:
+        code, stdout, stderr = batch.run(engine)
+        assert code == 1 and "n\u00f6 \u2026 is not there" in stdout, stderr
+        read, write = os.pipe()
+        os.close(read)
+        full = os.open("/dev/full", os.O_WRONLY)
+        for descriptor, why in ((write, "Broken pipe"), (full, "No space left on device")):
+            ran = batch.start(engine, "--resume", stdout=descriptor)
+            os.close(descriptor)
+            _, stderr = ran.communicate(timeout=60)
+            assert ran.returncode == 1
+            assert stderr.endswith(f"could not be written to standard output: {why}\n")
+    assert batch.record("a")["result"]["result"] == "1"
 
 
 def test_nothing_of_the_folder_is_imported_by_the_runs(batch: Batch) -> None:
