@@ -113,9 +113,10 @@ def _note(context: ToolContext, proposed: Action, fresh: Action) -> tuple[str, s
     """What stands before the result and after it, and whether it says all."""
     if fresh.effect is Effect.EXECUTE:
         return RAN.format(command=fresh.subject), "", True
-    diff = diff_texts(_text(proposed), _text(fresh)).body
+    told = diff_texts(_text(proposed), _text(fresh))
+    diff = told.body
     room = min(MOST_TOLD, context.result_limit() // 2)
-    whole = len(diff) <= room and "[the diff goes on]" not in diff and "[...]" not in diff
+    whole = told.whole and len(diff) <= room
     if not whole:
         diff = f"{diff[:room].rpartition(NEWLINE)[0]}{NEWLINE}{READ_IT}"
     return "", WRITTEN.format(diff=diff), whole

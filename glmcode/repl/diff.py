@@ -15,6 +15,9 @@ Kind: TypeAlias = Literal["add", "remove", "context", "hunk", "note"]
 
 LONG = 400
 """Characters of a line that are shown, unless all of a diff is asked for."""
+_BEYOND = re.compile(
+    r"(\[\.\.\. ([\d,]+) characters\])?.*?(\[\.\.\. ([\d,]+) more characters\])?", re.S
+)
 _HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@(.*)")
 
 
@@ -84,6 +87,17 @@ def cut_diff(lines: list[DiffLine], limit: int) -> list[DiffLine]:
     count = len(left_out)
     note = DiffLine("note", None, f"{count:,} more lines (+{added:,} -{removed:,})", count)
     return [*lines[:head], note, *lines[len(lines) - tail :]]
+
+
+def beyond(text: str) -> tuple[int, int]:
+    """How many characters more a line has at either end than its text, where that says so."""
+    found = _BEYOND.fullmatch(text)
+    before, left, after, more = found.groups() if found is not None else (None,) * 4
+    return _count(left, before), _count(more, after)
+
+
+def _count(number: str | None, mark: str | None) -> int:
+    return int(number.replace(",", "")) - len(mark) if number and mark else 0
 
 
 def is_cut(body: str, limit: int) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from glmcode.repl.clean import visible
-from glmcode.repl.diff import LONG, DiffLine, Kind, cut_diff, read_diff
+from glmcode.repl.diff import LONG, DiffLine, Kind, beyond, cut_diff, read_diff
 from glmcode.repl.emphasis import Ranges, emphasised, only_ends
 from glmcode.repl.syntax import MOST_LINES, Stretch, language_of, stretches
 
@@ -86,10 +86,11 @@ def _window(painter: Painter, text: str, segments: Segments, words: Ranges) -> S
         shown += [(names, piece)] if piece else []
         at += len(part)
     mark = painter.marks[2]
+    before, after = beyond(text)
     if start:
-        shown.insert(0, (("hunk",), f"{mark}{start:,} characters{mark} "))
+        shown.insert(0, (("hunk",), f"{mark}{start + before:,} characters{mark} "))
     if end < len(text):
-        shown.append((("hunk",), f" {mark}{len(text) - end:,} more characters"))
+        shown.append((("hunk",), f" {mark}{len(text) - end + after:,} more characters"))
     return shown
 
 

@@ -20,16 +20,26 @@ Block: TypeAlias = tuple[int, int, int, int]
 _MAX_EDITS = 500
 _CONTEXT = 3
 _MAX_SHOWN = 2_000
-_MAX_WIDTH = 2_000
+_WIDTHS = (20_000, 2_000)
+"""Most characters of a line, and the most where lines of the first width would be too much."""
+_MAX_CHARS = 400_000
+_MOST_COMPARED = 24
+"""Lines of a block among which that one is looked for which a very long line was, or became."""
+_BEFORE = 200
+"""Characters of a line of which only a part is shown before the first that changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diff:
-    """A unified diff without a head, and how many lines were added and removed."""
+    """A unified diff without a head, and how many lines were added and removed.
+
+    whole: whether the body holds every line, and each as it is.
+    """
 
     body: str
     added: int
     removed: int
+    whole: bool
 
     @property
     def counts(self) -> str:
@@ -38,23 +48,37 @@ class Diff:
 
 
 def diff_texts(before: str, after: str) -> Diff:
-    """Compare two texts; the body is cut after some thousand lines."""
+    """Compare two texts; the body is cut after some thousand lines, and very long lines around
+    what changed in them: a change is never left out without a word."""
     start, end = _around(before, after)
     skipped = line_count(before[:start])
     old = lines_with_ends(before[start : len(before) - end])
     new = lines_with_ends(after[start : len(after) - end])
     blocks = changed_blocks(old, new)
-    shown: list[str] = []
-    for hunk in _hunks(blocks):
-        shown += _hunk_lines(old, new, hunk, skipped)
-        if len(shown) > _MAX_SHOWN:
-            shown[_MAX_SHOWN:] = ["[the diff goes on]"]
+    body, whole = "", True
+    for width in _WIDTHS:
+        body, whole = _body(old, new, blocks, skipped, width)
+        if len(body) <= _MAX_CHARS:
             break
     return Diff(
-        body="\n".join(shown),
+        body=body,
         added=sum(d - c for _, _, c, d in blocks),
         removed=sum(b - a for a, b, _, _ in blocks),
+        whole=whole,
     )
+
+
+def _body(
+    old: Sequence[str], new: Sequence[str], blocks: list[Block], skipped: int, width: int
+) -> tuple[str, bool]:
+    shown: list[str] = []
+    for hunk in _hunks(blocks):
+        shown += _hunk_lines(old, new, hunk, skipped, width)
+        if len(shown) > _MAX_SHOWN:
+            shown[_MAX_SHOWN:] = ["[the diff goes on]"]
+            return "\n".join(shown), False
+    longest = max((len(line) for part in (old, new) for line in part), default=0)
+    return "\n".join(shown), longest <= width
 
 
 def _around(before: str, after: str) -> tuple[int, int]:
@@ -138,7 +162,7 @@ def _hunks(blocks: list[Block]) -> list[list[Block]]:
 
 
 def _hunk_lines(
-    old: Sequence[str], new: Sequence[str], hunk: list[Block], skipped: int
+    old: Sequence[str], new: Sequence[str], hunk: list[Block], skipped: int, width: int
 ) -> list[str]:
     first, last = hunk[0], hunk[-1]
     lead = min(_CONTEXT, first[0])
@@ -148,11 +172,24 @@ def _hunk_lines(
     lines = [f"@@ -{_range(a, b, skipped)} +{_range(c, d, skipped)} @@"]
     at = a
     for i, j, m, n in hunk:
-        lines += [text for line in old[at:i] for text in _shown(" ", line)]
-        lines += [text for line in old[i:j] for text in _shown("-", line)]
-        lines += [text for line in new[m:n] for text in _shown("+", line)]
+        removed, added = old[i:j], new[m:n]
+        lines += [text for line in old[at:i] for text in _shown(" ", line, width)]
+        lines += _changed("-", removed, added, width)
+        lines += _changed("+", added, removed, width)
         at = j
-    return lines + [text for line in old[at:b] for text in _shown(" ", line)]
+    return lines + [text for line in old[at:b] for text in _shown(" ", line, width)]
+
+
+def _changed(sign: str, lines: Sequence[str], others: Sequence[str], width: int) -> list[str]:
+    """One side of a block; a line that is too long for it shows where it changed."""
+    shown: list[str] = []
+    for at, line in enumerate(lines):
+        near = others if len(others) <= _MOST_COMPARED else others[at : at + 1]
+        head = 0
+        if len(line) > width:
+            head = max((common_head(line, other) for other in near), default=0)
+        shown += _shown(sign, line, width, max(0, head - _BEFORE) if head > width // 2 else 0)
+    return shown
 
 
 def _range(start: int, end: int, skipped: int) -> str:
@@ -161,8 +198,12 @@ def _range(start: int, end: int, skipped: int) -> str:
     return f"{skipped + (start + 1 if end > start else start)},{end - start}"
 
 
-def _shown(sign: str, line: str) -> list[str]:
+def _shown(sign: str, line: str, width: int, start: int = 0) -> list[str]:
+    """A line with its sign: of a longer one `width` characters from `start` on."""
     bare = line.rstrip("\r\n")
-    if len(bare) > _MAX_WIDTH:
-        return [f"{sign}{bare[:_MAX_WIDTH]}[...]"]
+    if start or len(bare) > width:
+        before = f"[... {start:,} characters]" if start else ""
+        left = len(bare) - start - width
+        after = f"[... {left:,} more characters]" if left > 0 else ""
+        return [f"{sign}{before}{bare[start : start + width]}{after}"]
     return [sign + bare] if bare != line else [sign + line, "\\ No newline at end of file"]

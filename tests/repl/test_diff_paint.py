@@ -89,6 +89,15 @@ def test_a_very_long_line_is_shown_around_its_change_and_whole_when_all_is_asked
     assert sum(line.count("x") for line in painter.diff(body)) == 2_000
 
 
+def test_of_a_line_that_the_diff_cut_the_characters_are_counted_whole() -> None:
+    old = "x" * 100_000
+    body = diff_texts(f"{old}\n", f"{old[:60_000]}EVIL{old[60_000:]}\n").body
+    shown = "".join(line.strip() for line in Painter(100, colour=False).diff(body, limit=80))
+    assert shown.count("EVIL") == 1 and "its line end" not in shown
+    counts = [int(n.replace(",", "")) for n in re.findall(r"([\d,]+) (?:more )?characters", shown)]
+    assert sum(counts) + len(re.findall("x", shown)) + 4 == 200_004
+
+
 TEXTS = st.text(st.sampled_from("ab ()='\"#\t漢🙂é\u200d\u0301\r\n"), max_size=120)
 
 

@@ -4,6 +4,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,3 +63,28 @@ def test_two_texts_with_little_in_common_take_a_moment() -> None:
     )
     assert time.monotonic() - began < 15
     assert len(diff.body.split("\n")) < 3_000
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("x" * 50_000 + "A" + "y" * 50_000, "x" * 50_000 + "EVIL" + "y" * 50_000),
+        ("x" * 50_000 + "\nz\n", "first\n" + "x" * 40_000 + "EVIL" + "x" * 10_000 + "\nz\n"),
+        ("z\n", "x" * 19_000 + "EVIL\nz\n"),
+        ("".join(f"{n}{'x' * 9_000}A\n" for n in range(60)),
+         "".join(f"{n}{'x' * 9_000}EVIL\n" for n in range(60))),
+    ],
+)  # fmt: skip
+def test_what_changed_in_a_very_long_line_is_in_the_body(old: str, new: str) -> None:
+    diff = diff_texts(old, new)
+    assert diff.body.count("EVIL") == new.count("EVIL") and len(diff.body) < 500_000
+
+
+def test_of_a_very_long_line_it_is_told_how_much_is_not_there() -> None:
+    new = "EVIL".join(["x" * 50_000] * 2)
+    diff = diff_texts("x" * 100_000 + "\n", new + "\n")
+    line = diff.body.split("\n")[2]
+    assert line.startswith("+[... 49,800 characters]xxx")
+    assert line.endswith("xxx[... 30,204 more characters]")
+    assert not diff.whole and diff_texts("a\n", "x" * 20_000).whole
+    assert not diff_texts("", "a\n" * 3_000).whole
