@@ -26,6 +26,7 @@ WRITTEN = (
     "\n[The user edited what you proposed before it was written: what stands in the file is the "
     "user's version. From your proposal to it:\n{diff}\n]"
 )
+NEWLINE = "\n"
 READ_IT = "[more was changed: Read the file before you go on with it]"
 
 
@@ -127,6 +128,3 @@ def _text(action: Action) -> str:
         return decode(action.draft or b"").text
     except BinaryFile:
         return ""
-
-
-NEWLINE = "\n"

@@ -13,6 +13,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from glmcode.base.settled import carried
 from glmcode.core.tool import Action, Preview, Tool, ToolError, ToolResult, ToolSpec
 from glmcode.tools import check_against, load_tools
 from glmcode.tools.arguments import fitted
@@ -97,7 +98,7 @@ async def _called(name: str, function: Function, arguments: Mapping[str, Any]) -
     if inspect.iscoroutinefunction(function):
         task = asyncio.ensure_future(function(**arguments))
     else:
-        task = asyncio.ensure_future(asyncio.to_thread(function, **arguments))
+        task = asyncio.ensure_future(asyncio.to_thread(carried, function, **arguments))
     try:
         await asyncio.wait({task})
     except asyncio.CancelledError:

@@ -18,6 +18,7 @@ from glmcode.agent_options import Answer as Asking
 from glmcode.agent_options import Approval
 from glmcode.api_values import Allow, Answer, ApprovalRequest, Approve, Deny
 from glmcode.asking_callers import input_of, remembered
+from glmcode.base.settled import carried
 from glmcode.core.calls import TurnStop
 from glmcode.core.events import ApprovalAsked
 
@@ -117,7 +118,7 @@ async def _in_thread(function: Callable[[], T]) -> T:
 
     def work() -> None:
         try:
-            value = function()
+            value = carried(function)
         except BaseException as error:  # handed to whoever waits for the value
             future.set_exception(error)
         else:

@@ -132,9 +132,11 @@ class Talk(Run):
         await settled(work)
         end = self._ended(now)
         self.now = None
-        for text in reversed(self.agent.take_back()):
-            if text != said.text:  # that one was refused: it would be again
-                self._wait(Said(text=text), first=True)
+        back = self.agent.take_back()
+        if not self.steps and said.text in back:
+            back.remove(said.text)  # it was refused, and would be again
+        for text in reversed(back):
+            self._wait(Said(text=text), first=True)
         self._json(result_line(self._of_turn(end, now)))
         self._note(end)
         return end

@@ -252,6 +252,16 @@ def test_a_tool_that_reads_runs_in_plan_mode_and_may_be_a_coroutine_that_fails(w
         assert answers(engine) == ["error: Deploy failed: LookupError: no live"]
 
 
+def test_a_tool_that_looks_for_what_is_not_there_fails_and_the_turn_goes_on(work: Path) -> None:
+    def finds(target: str) -> str:
+        return next(name for name in () if name == target)
+
+    tool = deploy([], function=finds, effect="read")
+    with FakeEngine([call(target="live"), Reply(text="ok")]) as engine:
+        glmcode.run("go", **given(engine, work, tools=[tool], time_limit=30))
+        assert answers(engine) == ["error: Deploy failed: RuntimeError: StopIteration"]
+
+
 def test_a_long_result_of_a_tool_is_cut_and_its_files_can_be_undone(work: Path) -> None:
     def writes(target: str) -> str:
         (work / "a.py").write_bytes(target.encode())

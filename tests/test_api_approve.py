@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +211,12 @@ def test_a_function_that_waits_for_ever_keeps_neither_the_run_nor_the_process(wo
             timeout=60,
         )
     assert "the time limit" in done.stdout and done.returncode == 0, done.stderr
+
+
+def test_a_function_whose_answers_have_run_out_ends_the_turn(work: Path) -> None:
+    answers: Iterator[glmcode.Answer] = iter(())
+    with FakeEngine(ASKS) as engine:
+        options = given(engine, work, approve=lambda request: next(answers))
+        with pytest.raises(glmcode.GlmcodeError, match="approve failed: RuntimeError: StopItera"):
+            glmcode.run("go", **options, time_limit=30)
+    assert (work / "a.py").read_bytes() == b"x = 1\n"

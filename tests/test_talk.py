@@ -231,6 +231,18 @@ def test_steering_that_comes_too_late_becomes_the_next_message(headless: Headles
     assert said[1:] == ["and then", "last"]
 
 
+def test_steering_in_the_words_of_the_message_itself_is_not_lost(headless: Headless) -> None:
+    with FakeEngine([Reply(text="one", delay=1.0), Reply(text="two")]) as engine:
+        with Caller(headless, engine) as caller:
+            caller.send(user("go on"))
+            caller.until("init")
+            while not engine.steps:
+                time.sleep(0.01)
+            caller.send(user("go on", steer=True), request("1", "interrupt"))
+            assert caller.end() == 0
+        assert [line["result"] for line in caller.said if line["type"] == "result"][-1] == "two"
+
+
 def test_the_permission_mode_can_be_changed(headless: Headless) -> None:
     with FakeEngine(JOB) as engine, Caller(headless, engine) as caller:
         caller.send(request("1", "set_permission_mode", mode="acceptEdits"), user("go"))

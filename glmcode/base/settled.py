@@ -22,6 +22,17 @@ _SETTLE_S = 5.0
 _POOL = ThreadPoolExecutor(8, "deed")
 
 
+def carried(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """What `work`, which is not ours, returns or raises; RuntimeError in place of StopIteration.
+
+    No future of asyncio can hold that one: whoever awaits it would wait for ever.
+    """
+    try:
+        return work(*args, **kwargs)
+    except StopIteration as error:
+        raise RuntimeError("StopIteration") from error
+
+
 async def in_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     """What `work` returns or raises. When cancelled the work goes on and nobody hears of it."""
     future = _POOL.submit(work, *args, **kwargs)

@@ -52,7 +52,8 @@ class ChatProtocol:
     """core.model.Model over chat completions.
 
     reserve: as in `tokens`; nothing is done with it, the server decides how long it answers.
-    thinking: what the next answers may think, 0 or None.
+    thinking: what the next answers may think, 0 or None. most: tokens that the next one may have,
+    None: any number.
     """
 
     exchange: Exchange

@@ -74,7 +74,7 @@ class TokensProtocol:
     """core.model.Model over token ids. window 0: unknown, the server decides.
 
     reserve: tokens that an answer leaves free where it can, for what comes after it. thinking:
-    what the next answers may think.
+    what the next answers may think. most: tokens that the next one may have, None: any number.
     """
 
     exchange: Exchange

@@ -202,9 +202,9 @@ def _reachable(url: str) -> None:
 def _start(name: str) -> None:
     """Start an engine that goes on after the hook has ended, and knows nothing of its commit."""
     environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("GIT_", "GLMCODE_GIT", "GLMCODE_HOOK"))
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("GIT_", "GLMCODE_GIT", "GLMCODE_HOOK"))
     }
     subprocess.Popen(
         [sys.executable, "-P", "-m", "glmcode", "engine", "start", "--no-wait", "--profile", name],

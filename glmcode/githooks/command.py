@@ -156,12 +156,7 @@ def _list(given: argparse.Namespace, rest: list[str], git: list[str]) -> int:
     manager = f" ({place.manager})" if place.manager else ""
     print(f"hooks of {one_line(str(place.root), 400)}{manager}: {one_line(str(place.hooks), 400)}")
     for one in look(place):
-        words = {
-            "ours": "glmcode's",
-            "changed": "glmcode's, changed since",
-            "other": "not glmcode's",
-            "none": "none",
-        }[one.state]
+        words = _STATES[one.state]
         print(f"  {one.name:<20} {words}{', after the one that was there' if one.chained else ''}")
     return Exit.DONE
 

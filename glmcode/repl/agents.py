@@ -185,10 +185,8 @@ class Agents:
         self._next = None
         if old is None or on is None:
             return
-        fresh: Agent | None = None
         if not len(old.transcript):
-            fresh = await old.renewed(on=on)
-            await old.close(keep_client=True)
+            fresh = await self._begun(old, on)
         else:
             await old.close(keep_client=True)
             fresh = await self._moved(old, on)
@@ -203,6 +201,16 @@ class Agents:
             old.options.lease.close()
         await old.client.close()
         host.warm(fresh)
+
+    async def _begun(self, old: Agent, on: Reached) -> Agent | None:
+        """A session in which nothing was said, on another engine; None: the old one goes on."""
+        try:
+            fresh = await old.renewed(on=on)
+        except (JournalError, SessionError) as error:
+            self._host.say([("error", str(error))])
+            return None
+        await old.close(keep_client=True)
+        return fresh
 
     async def _moved(self, old: Agent, on: Reached) -> Agent | None:
         """The same session on another engine; None: it goes on where it was."""

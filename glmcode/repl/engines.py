@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -112,8 +113,6 @@ def _name(host: Host) -> str | None:
 
 
 async def _profile(host: Host, name: str) -> Profile:
-    from dataclasses import replace
-
     profile = await asyncio.to_thread(load_profile, name)
     python = host.options.engine.python
     return replace(profile, python=python) if python else profile

@@ -27,6 +27,7 @@ from glmcode.sessions import (
     StoredSession,
     find_session,
     fork_session,
+    list_sessions,
     open_session,
 )
 
@@ -79,11 +80,12 @@ async def go(host: Host, agent: Agent, text: str) -> bool:
         await show_sessions(host, agent, pick=True)
         return False
     try:
-        path = _path(host, agent, wanted) if wanted else agent.journal.path
-        if path == agent.journal.path and not fork:
+        here = agent.journal.path
+        path = await asyncio.to_thread(_path, host, agent, wanted) if wanted else here
+        if path == here and not fork:
             host.say([("dim", "that is the session you are in")])
             return False
-        if path == agent.journal.path and not len(agent.transcript):
+        if path == here and not len(agent.transcript):
             host.say([("dim", "nothing was said yet that could be copied")])
             return False
         check_workspace(path, agent.options.workspace)
@@ -100,7 +102,7 @@ async def go(host: Host, agent: Agent, text: str) -> bool:
 
 
 def _path(host: Host, agent: Agent, wanted: str) -> Path:
-    """Raises SessionError."""
+    """The file of the session that is meant. Blocks. Raises SessionError."""
     if wanted.isascii() and wanted.isdigit() and len(wanted) < 4:
         if not 1 <= int(wanted) <= len(host.listed):
             raise SessionError(f"there is no number {wanted}: /sessions lists them")
@@ -109,8 +111,10 @@ def _path(host: Host, agent: Agent, wanted: str) -> Path:
         return find_session(agent.options.workspace, wanted)
     except SessionError:
         words = wanted.lower().split()
-        told = sessions_here(agent.options.workspace, agent.journal.path, lambda tokens: None)
-        named = [one for one, _ in told if all(word in one.title.lower() for word in words)]
+        told = [
+            one for one in list_sessions(agent.options.workspace) if one.path != agent.journal.path
+        ]
+        named = [one for one in told if all(word in one.title.lower() for word in words)]
         if len(named) != 1:
             raise
         return named[0].path

@@ -2,7 +2,7 @@
 
 Over `tokens` a piece says which argument it belongs to; over `chat` the pieces are JSON that is
 not whole yet, of which the strings of the outermost object are read as they grow. What is shown
-is provisional, so nothing is judged here, and odd JSON just shows less. Pure.
+is provisional, and odd JSON just shows less. Pure. Must not judge a call.
 """
 
 from __future__ import annotations

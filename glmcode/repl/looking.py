@@ -1,4 +1,4 @@
-"""Slash commands that only tell: /todo, /memory, /model, /profile, /engine and /doctor.
+"""Slash commands that only tell: /todo, /memory, /model, /engine and /doctor.
 
 Each gives (label, value) rows; what blocks says so and is called in a thread. Must not change
 anything, nor send anything anywhere.

@@ -53,6 +53,9 @@ class Host(Protocol):
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run it beside everything else."""
 
+    def again(self) -> None:
+        """There is something to be taken up."""
+
     async def confirm(self, asked: ApprovalAsked) -> Approval | None:
         """Show an action and ask a yes or no about it."""
 
@@ -142,14 +145,15 @@ async def change(host: Host, text: str) -> None:
     if not cost.free and not await _wants(host, word, cost):
         host.say([("dim", "nothing was changed")])
         return
-    for name in cost.halts:
-        host.agents.holds = True
-        try:
+    host.agents.holds = bool(cost.halts)
+    try:
+        for name in cost.halts:
             await halt(engine_paths(name))
-        except HaltError as error:
-            host.agents.holds = False
-            host.say([("error", str(error))])
-            return
+    except (HaltError, OSError) as error:
+        host.agents.holds = False
+        host.again()  # what was typed meanwhile waits
+        host.say([("error", str(error))])
+        return
     if host.agent is not None:
         way = "messages wait" if cost.halts else f"until then {host.agent.client.model} answers"
         host.say([("dim", f"reaching {one_line(word)}: {way}")])

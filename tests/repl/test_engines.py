@@ -205,3 +205,23 @@ def test_an_engine_that_takes_too_long_is_waited_for_no_more_when_the_person_say
             session.type("/profile one\r")
             session.wait_for("the session stays with one")
             ready(session)
+
+
+def test_another_engine_whose_session_cannot_begin_leaves_the_session_where_it_is(
+    tmp_path: Path,
+) -> None:
+    one = FakeEngine([Reply(text="Still the first.")], model="one")
+    with one, FakeEngine([], model="two") as two:
+        profiles(tmp_path, one=server(one), two=server(two))
+        with glmcode(tmp_path, "--profile", "one") as session:
+            ready(session)
+            sessions = tmp_path / "home" / "state" / "sessions"
+            sessions.rename(tmp_path / "aside")
+            sessions.write_bytes(b"")
+            session.type("/profile two\r")
+            session.wait_for("sessions")
+            sessions.unlink()
+            (tmp_path / "aside").rename(sessions)
+            session.type("go on\r")
+            session.wait_for("Still the first.")
+            assert "a fault in" not in session.screen.text
