@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from glmcode.engine.attach import EngineAddress, attach
 from glmcode.engine.family import processes
@@ -25,6 +26,10 @@ from glmcode.engine.profile import load_profile
 # tests start.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A loaded machine takes longer over an example, which says nothing about the code.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 ROOT = Path(__file__).resolve().parent.parent
 START_LIMIT_S = 900.0
