@@ -164,12 +164,14 @@ def _rows(painter: Painter, kind: Kind, gutter: str, segments: Segments, indent:
 def _expanded(text: str, column: int) -> str:
     if "\t" not in text:
         return text
-    first, *rest = text.split("\t")
-    done = first
-    for part in rest:
-        at = column + cells(done)
-        done += " " * (TAB - at % TAB) + part
-    return done
+    done: list[str] = []
+    parts = text.split("\t")
+    for part in parts[:-1]:
+        column += cells(part)
+        blanks = TAB - column % TAB
+        done += [part, " " * blanks]
+        column += blanks
+    return "".join([*done, parts[-1]])
 
 
 def _fitting(text: str, room: int) -> tuple[str, int]:

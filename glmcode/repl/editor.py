@@ -11,8 +11,11 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
+ENDS_S = 1.0
+"""How long an editor that is ended has to put the terminal in order."""
 USUAL = ("nano", "vim", "vi")
 
 
@@ -51,9 +54,13 @@ async def edited_file(name: str, data: bytes, environment: Mapping[str, str]) ->
             code = await process.wait()
         except asyncio.CancelledError:
             process.terminate()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), ENDS_S)
             raise
         if code != 0:
             return data, f"the editor {editor} ended with {code}"
+        if not path.is_file():
+            return data, f"the editor {editor} left no file"
         return path.read_bytes(), ""
     except OSError as error:
         why = error.strerror or str(error)

@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.document import Document
 
 from glmcode.repl.completing import Menu
 from glmcode.repl.history import FileHistory
 from glmcode.repl.screen import Hands, Live
-from glmcode.repl.searching import Search
+from glmcode.repl.searching import Search, SearchedBuffer
 
 TYPED_AHEAD_S = 0.5
 
@@ -36,7 +35,7 @@ class Entry:
     ) -> None:
         """refresh: the live part has changed. workspace: whose paths are completed."""
         self.pastes = history.pastes
-        self.buffer = Buffer(history=history, multiline=True)
+        self.buffer = SearchedBuffer(history)
         self.search = Search(self.buffer)
         self.menu = Menu(self.buffer, workspace, refresh, live.facts)
         self._live = live
@@ -95,6 +94,7 @@ class Entry:
             self.keep_draft()
             self.buffer.reset()
             self.menu.close()
+            self._hands.hint("")
             (self._hands.submit_other if other else self._hands.submit)(text)
         elif other:
             self._hands.submit_other("")
@@ -127,6 +127,7 @@ class Entry:
             before = text[:at] + self.pastes.whole(text[at])
             document = Document(before + text[at + 1 :], len(before))
             self.buffer.set_document(document, bypass_readonly=True)
+            self._hands.hint("")
 
     def _paste_at(self) -> int | None:
         text, cursor = self.buffer.text, self.buffer.cursor_position - 0.6

@@ -13,7 +13,7 @@ import sys
 import termios
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from glmcode.exits import Exit
 from glmcode.repl.clean import one_line, visible
@@ -150,8 +150,9 @@ class Plain:
         loop.remove_reader(0)
         try:
             yield
-            termios.tcsetattr(0, termios.TCSADRAIN, modes)
         finally:
+            with suppress(termios.error):  # the terminal may be gone
+                termios.tcsetattr(0, termios.TCSADRAIN, modes)
             self._away = False
             if not self._closed.is_set():
                 loop.add_reader(0, self._read)

@@ -1,26 +1,74 @@
 """Ctrl-R: the history searched backwards while it is typed, and the way back out of it.
 
 prompt_toolkit searches; here is what it lacks: giving up returns to the draft as it was, a search
-that finds nothing says so, and a paste stays one line. Must not change the history.
+that finds nothing says so, a paste into it stays one line, and what folded pastes hold is found.
+Must not change the history.
 """
 
 from __future__ import annotations
 
+import re
+
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.filters import is_searching
 from prompt_toolkit.layout import Window
-from prompt_toolkit.search import SearchDirection, stop_search
+from prompt_toolkit.search import SearchDirection, SearchState, stop_search
 from prompt_toolkit.widgets import SearchToolbar
 
 from glmcode.repl.clean import one_line
+from glmcode.repl.history import FileHistory
 
 LONGEST = 200
+
+
+class SearchedBuffer(Buffer):
+    """The input; in a search each paste in it and in the history holds what was pasted."""
+
+    def __init__(self, history: FileHistory) -> None:
+        super().__init__(history=history, multiline=True)
+        self._pastes = history.pastes
+
+    def holds(self, text: str) -> bool:
+        """Whether the draft or a line of the history holds it, capitals or not."""
+        pattern = re.compile(re.escape(text), re.IGNORECASE)
+        return any(pattern.search(self._pastes.whole(line)) for line in self._working_lines)
+
+    def _search(
+        self, search_state: SearchState, include_current_position: bool = False, count: int = 1
+    ) -> tuple[int, int] | None:
+        lines = self._working_lines
+        if not any(map(self._pastes.marks_in, lines)):
+            return super()._search(search_state, include_current_position, count)
+        flags = re.IGNORECASE if search_state.ignore_case() else 0
+        pattern = re.compile(re.escape(search_state.text), flags)
+        forward = search_state.direction is SearchDirection.FORWARD
+        at, cursor = self.working_index, self.cursor_position
+        first = cursor if include_current_position else cursor + 1
+        here = [
+            start
+            for start, end in self._places(lines[at], pattern)
+            if (start >= first if forward else end <= cursor)
+        ]
+        if here:
+            return at, here[0] if forward else here[-1]
+        for step in range(1, len(lines)):
+            index = (at + (step if forward else -step)) % len(lines)
+            if found := self._places(lines[index], pattern):
+                return index, (found[0] if forward else found[-1])[0]
+        return None
+
+    def _places(self, line: str, pattern: re.Pattern[str]) -> list[tuple[int, int]]:
+        """Where a line holds it, [from, to); of a paste that holds it, where that stands."""
+        marks = self._pastes.marks_in(line)
+        pasted = [at for at in marks if pattern.search(self._pastes.whole(line[at]))]
+        typed = [found.span() for found in pattern.finditer(line)]
+        return sorted([*typed, *((at, at + 1) for at in pasted)])
 
 
 class Search:
     """The search of one input; `toolbar` is the line it is typed into."""
 
-    def __init__(self, buffer: Buffer) -> None:
+    def __init__(self, buffer: SearchedBuffer) -> None:
         self.toolbar = SearchToolbar(
             search_buffer=Buffer(multiline=False),
             forward_search_prompt=self._prompt,
@@ -62,5 +110,4 @@ class Search:
 
     def _finds(self, text: str) -> bool:
         """Whether an entry holds it, in the direction that is searched or not."""
-        wanted = text.lower()
-        return not text or any(wanted in line.lower() for line in self._buffer._working_lines)
+        return not text or self._buffer.holds(text)

@@ -9,6 +9,7 @@ part looks like layout.py's. Must not know the agent.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import time
@@ -75,6 +76,7 @@ class Terminal:
         self._menu_rows = 0
         self._title = ""
         self._away = False
+        self._edits: asyncio.Task[None] | None = None
         self._withheld: list[str] = []
         self._keys = EditingMode.VI if vi else EditingMode.EMACS
         self._app = App(
@@ -225,7 +227,7 @@ class Terminal:
             if text:
                 self.entry.replace(text)
             self._away = True
-            self._app.create_background_task(self._edit())
+            self._edits = self._app.create_background_task(self._edit())
 
     async def _edit(self) -> None:
         told = ""
@@ -277,6 +279,8 @@ class Terminal:
     def close(self) -> None:
         """Make `run` return; the live part is erased, an unsent draft is kept in the history."""
         self.entry.keep_all()
+        if self._edits is not None:
+            self._edits.cancel()  # the application would wait for the editor
         if self._app.is_running and not self._app.is_done:
             self._app.exit()
 

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import signal
+import time
 from pathlib import Path
+
+import pytest
 
 from glmcode.repl.editor import editor_of
 from tests.fake_engine import FakeEngine, Reply
-from tests.repl.pty_driver import glmcode
+from tests.repl.pty_driver import PATIENCE_S, glmcode
 from tests.repl.test_turns import reach, ready, slow
 
 
@@ -49,6 +53,37 @@ def test_an_editor_that_fails_leaves_the_draft_as_it_was(tmp_path: Path) -> None
         session.wait_for_visible("❯ kept")
         session.type("\x03\x04")
         assert session.wait_exit() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("options", [(), ("--plain",)])
+def test_a_signal_ends_the_session_and_the_editor_that_has_the_draft(
+    tmp_path: Path, number: signal.Signals, options: tuple[str, ...]
+) -> None:
+    env = script(tmp_path, "stty raw -echo; trap 'touch ../ended; exit' TERM; touch ../open;"
+                 " while true; do sleep 0.05; done")  # fmt: skip
+    with (
+        FakeEngine([]) as engine,
+        glmcode(tmp_path, *reach(engine), *options, env=env) as session,
+    ):
+        session.wait_for_visible("/help")
+        session.type("/editor a draft\r")
+        session.wait_until((tmp_path / "open").exists, "the editor")
+        session.process.send_signal(number)
+        assert session.wait_exit() == 143 and session.terminal_is_restored()
+        end = time.monotonic() + PATIENCE_S
+        while not (tmp_path / "ended").exists():
+            assert time.monotonic() < end, "the editor goes on"
+            time.sleep(0.02)
+
+
+def test_what_is_no_file_any_more_leaves_the_draft_as_it_was(tmp_path: Path) -> None:
+    env = script(tmp_path, 'rm "$2"; mkfifo "$2"')
+    with FakeEngine([]) as engine, glmcode(tmp_path, *reach(engine), env=env) as session:
+        ready(session)
+        session.type("a draft\x07")
+        session.wait_for("left no file: the draft is as it was")
+        session.wait_for_visible("❯ a draft")
 
 
 def test_what_a_turn_says_meanwhile_is_printed_after_the_editor(tmp_path: Path) -> None:

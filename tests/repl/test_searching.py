@@ -2,9 +2,13 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import deque
 from pathlib import Path
 
+from prompt_toolkit.search import SearchDirection, SearchState
+
 from glmcode.repl.history import FileHistory, history_file
+from glmcode.repl.searching import SearchedBuffer
 from tests.fake_engine import FakeEngine, Reply
 from tests.repl.pty_driver import PtySession, glmcode
 from tests.repl.test_turns import reach, ready
@@ -93,3 +97,44 @@ def test_two_sessions_of_a_folder_keep_what_both_were_told_and_a_hang_up_keeps_t
             third.type("\r")
             third.wait_for("Read.")
     assert engine.steps[-1].json["messages"][-1]["content"].endswith(f"unsent {pasted}")
+
+
+def test_what_a_folded_paste_holds_is_found_where_it_stands(tmp_path: Path) -> None:
+    pasted = "".join(f"row {number}\n" for number in range(40))
+    replies = [Reply(text="Read."), Reply(text="Once more.")]
+    with FakeEngine(replies) as engine, glmcode(tmp_path, *reach(engine)) as session:
+        ready(session)
+        session.type("zebra ")
+        paste(session, pasted)
+        session.wait_for_visible("Ctrl-O unfolds the paste")
+        session.type("\r")
+        session.wait_gone("Ctrl-O unfolds the paste")
+        session.wait_for("Read.")
+        ready(session)
+        session.type("\x12ROW 17")
+        session.wait_for_visible("history: ROW 17")
+        session.wait_for_visible("❯ zebra [pasted 40 lines")
+        session.type("\x12\r")
+        session.wait_gone("history")
+        session.type("\r")
+        session.wait_for("Once more.")
+    assert engine.steps[1].json["messages"][-1]["content"] == f"zebra {pasted}"
+
+
+def test_each_paste_is_one_place_of_a_search_in_both_directions(tmp_path: Path) -> None:
+    history = FileHistory(tmp_path / "history")
+    mark = history.pastes.mark("needle\n" * 20)
+    buffer = SearchedBuffer(history)
+    buffer._working_lines = deque([f"a {mark} Needle", "none", f"b{mark}"])
+    buffer.working_index = 2
+    buffer.cursor_position = 2
+    places = [(2, 1), (0, 4), (0, 2), (2, 1)]
+    for direction, wanted in (
+        (SearchDirection.BACKWARD, places),
+        (SearchDirection.FORWARD, [(0, 2), (0, 4), (2, 1), (0, 2)]),
+    ):
+        state = SearchState("needle", direction, ignore_case=True)
+        for place in wanted:
+            buffer.apply_search(state, include_current_position=False)
+            assert (buffer.working_index, buffer.cursor_position) == place
+    assert buffer.holds("NEEDLE\nneedle") and not buffer.holds("nowhere")
