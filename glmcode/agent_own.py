@@ -13,7 +13,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from glmcode.base.settled import carried
+from glmcode.base.unwaited import in_own_thread
 from glmcode.core.tool import Action, Preview, Tool, ToolError, ToolResult, ToolSpec
 from glmcode.tools import check_against, load_tools
 from glmcode.tools.arguments import fitted
@@ -98,7 +98,7 @@ async def _called(name: str, function: Function, arguments: Mapping[str, Any]) -
     if inspect.iscoroutinefunction(function):
         task = asyncio.ensure_future(function(**arguments))
     else:
-        task = asyncio.ensure_future(asyncio.to_thread(carried, function, **arguments))
+        task = asyncio.ensure_future(in_own_thread(name, lambda: function(**arguments)))
     try:
         await asyncio.wait({task})
     except asyncio.CancelledError:

@@ -66,10 +66,9 @@ def read_schema(path: Path) -> Mapping[str, Any]:
         raise SchemaError(f"{path} cannot be read: it {error}") from error
     except (ValueError, RecursionError) as error:
         raise SchemaError(f"{path} is no JSON: {error}") from error
-    if not isinstance(schema, dict):
-        raise SchemaError(f"{path} is no JSON Schema: it must be a JSON object")
     check_schema(schema, str(path))
-    return schema
+    found: Mapping[str, Any] = schema
+    return found
 
 
 def check_schema(schema: Mapping[str, Any], name: str) -> None:
@@ -78,6 +77,10 @@ def check_schema(schema: Mapping[str, Any], name: str) -> None:
     from jsonschema.exceptions import SchemaError as Wrong
     from jsonschema.validators import validator_for
 
+    if not isinstance(schema, Mapping):
+        raise SchemaError(f"{name} is no JSON Schema: it must be a JSON object")
+    if not isinstance(schema.get("$schema", ""), str):
+        raise SchemaError(f"{name} is no JSON Schema: its $schema is no text")
     try:
         validator_for(schema, default=Draft202012Validator).check_schema(dict(schema))
     except Wrong as error:

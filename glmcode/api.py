@@ -25,6 +25,7 @@ from glmcode.api_values import (
     Result,
     UsageError,
     as_arguments,
+    checked_limit,
     core_tools,
     error_for,
 )
@@ -80,7 +81,7 @@ def run(prompt: str, **options: Unpack[Options]) -> Result:
 
 async def run_async(prompt: str, **options: Unpack[Options]) -> Result:
     """As `run`, awaited. Cancelling it stops the turn."""
-    limit = options.get("time_limit")
+    limit = checked_limit(options.get("time_limit"))
     began = time.monotonic()
     agent = Agent(**options)
     try:
@@ -200,8 +201,10 @@ class Agent:
         Raises UsageError.
         """
         self._open()
-        if not prompt.strip():
-            raise UsageError("the prompt is empty: say what is to be done", exit_code=Exit.USAGE)
+        if not isinstance(prompt, str) or not prompt.strip():
+            said = "is empty" if isinstance(prompt, str) else f"is a {type(prompt).__name__}"
+            raise UsageError(f"the prompt {said}: say what is to be done", exit_code=Exit.USAGE)
+        time_limit = checked_limit(time_limit)
         prompt = prompt.encode("utf-8", "replace").decode("utf-8")
         schema = schema if schema is not None else self._given.get("schema")
         if schema is not None:
@@ -309,7 +312,8 @@ class Agent:
             return work.result()
         if error is not None and not turn.stop:
             return fault_end(error)
-        end = late_end(round(turn.limit or 0.0, 1)) if turn.stop == "time" else interrupted_end()
+        limit = round(turn.limit or 0.0, 1) or float(f"{turn.limit or 0.0:.1g}")
+        end = late_end(limit) if turn.stop == "time" else interrupted_end()
         return replace(end, steps=turn.steps, text=last_text(conversation.transcript.messages))
 
     def _init(self, conversation: Conversation) -> Event:

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from glmcode.agent_edited import EditFault
 from glmcode.agent_options import Answer as Asking
 from glmcode.agent_options import Approval
 from glmcode.api_values import Allow, Answer, ApprovalRequest, Approve, Deny
 from glmcode.asking_callers import input_of, remembered
-from glmcode.base.settled import carried
+from glmcode.base.unwaited import in_own_thread
 from glmcode.core.calls import TurnStop
 from glmcode.core.events import ApprovalAsked
 
 if TYPE_CHECKING:
     from glmcode.agent import Agent
 
-T = TypeVar("T")
 LINGER_S = 1.0
 """How long a coroutine may take to end after its turn was stopped."""
 
@@ -51,7 +48,10 @@ def answering(
             why=asked.why,
             question=asked.question,
         )
-        match await _called(approve, request):
+        answer = await _called(approve, request)
+        if wrong := _wrong(answer):
+            raise TurnStop(f"approve returned {wrong}")
+        match answer:
             case None:
                 return None
             case bool() as allowed:
@@ -72,10 +72,22 @@ def answering(
                     session=rules if yes.remember == "session" else "",
                     always=rules if yes.remember == "always" else "",
                 )
-            case other:
-                raise TurnStop(f"approve returned {other!r:.200}: Allow, Deny, True, False or None")
 
     return ask
+
+
+def _wrong(answer: object) -> str:
+    """Why an answer cannot be one, beginning with what it is; "": it can."""
+    match answer:
+        case None | bool() | Deny(reason=str()):
+            return ""
+        case Allow(remember="" | "session" | "always", rules=rules, edited=None | str()):
+            if not isinstance(rules, str) and all(isinstance(one, str) for one in rules):
+                return ""
+            return f"rules {rules!r:.200}: a list of rules"
+        case Allow() | Deny():
+            return f'{answer!r:.200}: texts, and remember is "", "session" or "always"'
+    return f"{answer!r:.200}: Allow, Deny, True, False or None"
 
 
 async def _revise(conversation: Agent, text: str) -> None:
@@ -107,23 +119,5 @@ async def _answer(approve: Approve, request: ApprovalRequest) -> Answer:
     if inspect.iscoroutinefunction(approve):
         found = function(request)
     else:
-        found = await _in_thread(lambda: function(request))
+        found = await in_own_thread("approve", lambda: function(request))
     return await found if isinstance(found, Awaitable) else found
-
-
-async def _in_thread(function: Callable[[], T]) -> T:
-    """In a thread of its own, which nobody waits for at the end: it may wait for a person who never
-    answers, and the turn's time be up."""
-    future: Future[T] = Future()
-
-    def work() -> None:
-        try:
-            value = carried(function)
-        except BaseException as error:  # handed to whoever waits for the value
-            future.set_exception(error)
-        else:
-            future.set_result(value)
-
-    future.set_running_or_notify_cancel()
-    threading.Thread(target=work, name="approve", daemon=True).start()
-    return await asyncio.wrap_future(future)

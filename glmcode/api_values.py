@@ -16,6 +16,7 @@ from typing import Any, Literal, TypedDict
 from glmcode.core.messages import Usage
 from glmcode.core.tool import Tool as CoreTool
 from glmcode.exits import Exit
+from glmcode.option_types import LONGEST_S
 
 Event = dict[str, Any]
 """One line of `--output-format stream-json` as a dict: `type` is system, assistant, user,
@@ -212,6 +213,8 @@ class Tool:
 
 def core_tools(tools: Sequence[Tool]) -> tuple[CoreTool, ...]:
     """The tools as a conversation takes them. Raises UsageError."""
+    if isinstance(tools, str) or not all(isinstance(tool, Tool) for tool in tools):
+        raise UsageError("tools is a list of glmcode.Tool", exit_code=Exit.USAGE)
     names = [tool.name for tool in tools]
     for name in names:
         if names.count(name) > 1:
@@ -254,6 +257,14 @@ def _core_tool(tool: Tool) -> CoreTool:
         parameters=parameters,
     )
     return own_tool(spec, tool.function)
+
+
+def checked_limit(limit: float | None) -> float | None:
+    """A time limit as the command line takes it. Raises UsageError."""
+    number = isinstance(limit, (int, float)) and not isinstance(limit, bool)
+    if limit is None or (number and 0 < limit < LONGEST_S):
+        return limit
+    raise UsageError(f"time_limit is seconds, more than 0, not {limit!r:.60}", exit_code=Exit.USAGE)
 
 
 _FLAGS = {

@@ -12,6 +12,7 @@ from pathlib import Path
 from glmcode.base.thinking import parse_thinking
 
 MOST_BYTES = 1 << 20
+LONGEST_S = 1e9
 
 
 def text_file(given: str) -> str:
@@ -55,7 +56,7 @@ def positive_float(text: str) -> float:
         number = float(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from error
-    if not 0 < number < 1e9:
+    if not 0 < number < LONGEST_S:
         raise argparse.ArgumentTypeError(f"{text} is not a time: seconds, more than 0")
     return number
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,12 @@ def test_what_cannot_be_ends_in_an_exception_with_the_exit_code(work: Path) -> N
         ({"allowed_tools": ["Foo"]}, [], glmcode.UsageError, 2, "Foo"),
         ({"colour": 1}, [], glmcode.UsageError, 2, "no option colour"),
         ({"schema": {"type": 7}}, [], glmcode.UsageError, 2, "JSON Schema"),
+        ({"schema": 5}, [], glmcode.UsageError, 2, "must be a JSON object"),
+        ({"schema": {"$schema": 5}}, [], glmcode.UsageError, 2, "$schema is no text"),
+        ({"time_limit": 0}, [], glmcode.UsageError, 2, "more than 0, not 0"),
+        ({"time_limit": float("nan")}, [], glmcode.UsageError, 2, "not nan"),
+        ({"time_limit": "60"}, [], glmcode.UsageError, 2, "not '60'"),
+        ({"tools": [5]}, [], glmcode.UsageError, 2, "a list of glmcode.Tool"),
         ({"cwd": work / "nowhere"}, [], glmcode.UsageError, 2, "no such folder"),
         ({"resume": "no-such-id"}, [], glmcode.UsageError, 2, "no-such-id"),
         ({}, [Reply(status=401)], glmcode.GlmcodeError, 1, "401"),
@@ -181,6 +188,9 @@ def test_what_cannot_be_ends_in_an_exception_with_the_exit_code(work: Path) -> N
         assert words in str(raised.value)
     with pytest.raises(glmcode.UsageError, match="prompt is empty"), FakeEngine([]) as engine:
         glmcode.run(" \n", **given(engine, work))
+    nothing: Any = None
+    with pytest.raises(glmcode.UsageError, match="prompt is a NoneType"), FakeEngine([]) as engine:
+        glmcode.run(nothing, **given(engine, work))
 
 
 def test_an_engine_that_is_not_there_can_be_tried_again(work: Path) -> None:
@@ -260,6 +270,16 @@ def test_a_tool_that_looks_for_what_is_not_there_fails_and_the_turn_goes_on(work
     with FakeEngine([call(target="live"), Reply(text="ok")]) as engine:
         glmcode.run("go", **given(engine, work, tools=[tool], time_limit=30))
         assert answers(engine) == ["error: Deploy failed: RuntimeError: StopIteration"]
+
+
+def test_a_plain_function_that_never_answers_is_not_waited_for_at_the_end(work: Path) -> None:
+    free = threading.Event()
+    waits = deploy([], function=lambda target: free.wait(30), effect="read")
+    began = time.monotonic()
+    with FakeEngine([call(target="live")]) as engine, pytest.raises(glmcode.BudgetError):
+        glmcode.run("go", **given(engine, work, tools=[waits], time_limit=2))
+    assert time.monotonic() - began < 20
+    free.set()
 
 
 def test_a_long_result_of_a_tool_is_cut_and_its_files_can_be_undone(work: Path) -> None:

@@ -82,6 +82,11 @@ def fails(request: glmcode.ApprovalRequest) -> glmcode.Answer:
         (fails, "approve failed: KeyError: 'desk'"),
         (lambda request: "yes", "approve returned 'yes'"),
         (lambda request: glmcode.Allow(remember="session", rules=["Bash(ls)"]), "do not allow"),
+        (lambda request: glmcode.Allow(remember="for good"), "approve returned Allow("),
+        (lambda request: glmcode.Allow(remember="session", rules="Edit"), "a list of rules"),
+        (lambda request: glmcode.Allow(edited=5), "approve returned Allow("),
+        (lambda request: glmcode.Deny(reason=5), "approve returned Deny("),
+        (lambda request: next(iter([])), "approve failed: RuntimeError: StopIteration"),
     ],
 )
 def test_an_answer_that_is_none_ends_the_turn_and_nothing_is_done(

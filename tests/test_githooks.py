@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import stat
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -194,6 +196,19 @@ def test_a_hook_that_somebody_changed_or_put_there_is_left_alone(repo: Repositor
     assert hook.exists() and not hook.with_name("pre-push").exists()
     hook.write_text(ours)
     assert repo.hook("uninstall", "pre-commit").returncode == 0 and not hook.exists()
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_never_waited_for_or_put_before_ours(
+    repo: Repository, make: Any
+) -> None:
+    there = repo.path / ".git" / "hooks" / "pre-commit"
+    there.parent.mkdir(exist_ok=True)
+    make(there)
+    ran = repo.hook("install", "pre-commit")
+    assert ran.returncode == 1 and "is no file" in ran.stderr and "Traceback" not in ran.stderr
+    assert repo.hook("list").returncode == 0
+    assert os.path.lexists(there) and not there.with_name("pre-commit.before-glmcode").exists()
 
 
 def test_an_interpreter_that_is_gone_lets_the_commit_pass(repo: Repository) -> None:

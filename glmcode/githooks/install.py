@@ -165,6 +165,9 @@ def uninstall(place: Place, name: Name) -> bool:
 
 
 def _refuse(place: Place, name: Name) -> None:
+    there = place.hooks / name
+    if there.exists() and not there.is_file():
+        raise HookError(f"{there} is no file, so it cannot run before ours: move it away first")
     call = f"glmcode hook run {name} --"
     if place.manager == "lefthook":
         raise HookError(
@@ -193,6 +196,9 @@ def _made(hook: Installed) -> int:
 
 
 def _text(path: Path) -> str:
+    """Its beginning; "" for what is no file: a pipe would be waited for."""
+    if not path.is_file():
+        return ""
     try:
         with path.open("rb") as file:
             return file.read(1 << 16).decode("utf-8", "replace")
