@@ -158,10 +158,13 @@ def _lives(record: Path) -> bool:
 
 
 def _delete(path: Path) -> None:
-    """Remove whatever is there, also in folders that a task made read-only. Raises OSError."""
+    """Remove whatever is there, also in folders that a task closed. Raises OSError."""
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
         return
-    for folder, _, _ in os.walk(path):
-        os.chmod(folder, 0o700)  # noqa: PTH101 (a name that is not UTF-8)
+    path.chmod(0o700)
+    for folder, inner, _ in os.walk(path):
+        for name in inner:  # before it is looked into
+            if not os.path.islink(one := os.path.join(folder, name)):  # noqa: PTH114, PTH118
+                os.chmod(one, 0o700)  # noqa: PTH101 (a name that is not UTF-8)
     shutil.rmtree(path)

@@ -1554,6 +1554,29 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        name="steering in the words of the message is handed back like any",
+        file="glmcode/headless_talk.py",
+        old="if not self.steps and said.text in back:",
+        new="if said.text in back:",
+        tests=("tests/test_talk.py::test_steering_in_the_words_of_the_message_itself_is_not_lost",),
+    ),
+    Mutation(
+        name="what a caller's function raises never leaves a turn waiting",
+        file="glmcode/base/settled.py",
+        old='raise RuntimeError("StopIteration") from error',
+        new="raise",
+        tests=(
+            "tests/test_api_approve.py::test_a_function_whose_answers_have_run_out_ends_the_turn",
+        ),
+    ),
+    Mutation(
+        name="a folder that a task closed is opened before it is looked into",
+        file="glmcode/batch_worktree.py",
+        old="                os.chmod(one, 0o700)",
+        new="                pass",
+        tests=("tests/test_batch_kills.py",),
+    ),
+    Mutation(
         name="a question ends with the input and the caller is told",
         file="glmcode/asking_callers.py",
         old="        self.closed = True\n",

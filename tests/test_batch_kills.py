@@ -6,12 +6,13 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
-from glmcode.batch_worktree import Worktrees
+from glmcode.batch_worktree import Worktrees, _delete
 from tests.batch_kit import Batch, Diligent, git
 from tests.fake_engine import FakeEngine, Reply
 from tests.repl.pty_driver import PtySession
@@ -173,3 +174,25 @@ def test_a_dumb_terminal_and_a_closed_one_get_no_bar(batch: Batch) -> None:
     assert ended in (0, 1, 143)
     for path in (other / "results").iterdir():
         assert json.loads(path.read_text())["result"]["exit_code"] == 0
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o500, 0o300])
+def test_folders_that_a_task_closed_go_with_its_worktree(mode: int) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o777)
+        child = os.fork()
+        if not child:  # one that is not root, whom no folder is closed to
+            try:
+                if os.geteuid() == 0:
+                    os.setuid(65_534)
+                tree = Path(place) / "tree"
+                (tree / "a" / "b").mkdir(parents=True)
+                (tree / "a" / "b" / "file").write_bytes(b"x")
+                (tree / "link").symlink_to("a")
+                for folder in (tree / "a" / "b", tree / "a", tree):
+                    folder.chmod(mode)
+                _delete(tree)
+                os._exit(int(tree.exists()))
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
