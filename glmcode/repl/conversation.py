@@ -312,7 +312,6 @@ class Conversation:
         finally:
             self.feed.drain()
             self.live.busy = False
-            self.live.question = None
             self._status.enter("idle", time.monotonic())
             self._return_unread(agent, go_on=done)
             self._shown.measure()

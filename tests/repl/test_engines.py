@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.fake_engine import FakeEngine, Reply
 from tests.repl.pty_driver import PtySession, glmcode
-from tests.repl.test_turns import reach, ready, sent
+from tests.repl.test_turns import reach, ready, sent, slow
 
 KEPT = "what you type is kept"
 
@@ -117,6 +117,28 @@ def test_a_session_goes_on_with_the_engine_of_another_profile_after_a_yes(tmp_pa
             assert session.wait_exit() == 0
     journals = [*(tmp_path / "home").rglob("sessions/**/*.jsonl")]
     assert len(journals) == 1, "it is the same session"
+
+
+def test_a_question_about_another_engine_outlasts_the_turn_and_the_next_ones_are_asked(
+    tmp_path: Path,
+) -> None:
+    script = [
+        slow("word " * 12),
+        Reply(calls=[{"name": "Bash", "arguments": {"command": "touch a"}}]),
+        Reply(text="Over."),
+    ]
+    with FakeEngine(script) as engine, glmcode(tmp_path, *reach(engine)) as session:
+        ready(session)
+        session.type("go\r")
+        session.wait_for_visible("word")
+        session.type("/profile tiny\r")
+        session.wait_for_visible("Go on with it in this session?")
+        ready(session)
+        answer(session, "Go on with it in this session?", "n")
+        session.wait_gone("Go on with it in this session?")
+        session.type("more\r")
+        answer(session, "Allow it?", "y")
+        session.wait_for("Over.")
 
 
 def test_an_engine_that_is_not_there_leaves_the_session_where_it_is(tmp_path: Path) -> None:
