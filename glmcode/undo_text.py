@@ -26,7 +26,7 @@ _HEAD = 8_192
 def title(plan: Plan) -> str:
     """What is taken back, in a line."""
     if plan.kind == "redo":
-        return f"redo of {_labels(plan.units)}"
+        return f"the undo of {_labels(plan.units)}"
     count = len(plan.units)
     which = "the last turn" if count == 1 else f"{count} turns"
     return f"{which}: {_labels(plan.units)}"

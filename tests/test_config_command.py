@@ -144,7 +144,7 @@ def test_unset_removes_one_setting(home: Path) -> None:
         (("tools.result_chars", "2"), "at least 200"),
         (("tools.result_chars", "many"), "not a whole number"),
         (("tools.result_chars", "2000", "3000"), "one value, not a list"),
-        (("tools.result_char", "2000"), "tools.result_char; did you mean 'result_chars'"),
+        (("tools.result_char", "2000"), "tools.result_char; did you mean 'tools.result_chars'"),
         (("engine.protocol", "smoke"), "tokens or chat"),
         (("engine.queue_class", "urgent"), "urgent"),
         (("permissions.mode", "yes"), "permission mode"),

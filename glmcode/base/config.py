@@ -242,7 +242,8 @@ def _default(table: str, name: str, source: str) -> Any:
     """What a setting is if nobody sets it, for its type: of a switch that may be unset, False."""
     known = {f.name: False if f.default is None else f.default for f in fields(TABLES[table])}
     if name not in known:
-        raise ConfigError(f"{source}: unknown setting {table}.{name}{_nearest(name, known)}")
+        near = _nearest(name, known, f"{table}.")
+        raise ConfigError(f"{source}: unknown setting {table}.{name}{near}")
     return known[name]
 
 
@@ -310,8 +311,8 @@ def parse_sandbox(text: str) -> SandboxMode:
     raise ConfigError(f"unknown sandbox {text!r}: one of {', '.join(SANDBOXES)}")
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
+def _nearest(word: str, known: Iterable[str], before: str = "") -> str:
     import difflib
 
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return f"; did you mean {before + near[0]!r}?" if near else ""

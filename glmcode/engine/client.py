@@ -236,6 +236,8 @@ class _Opening:
             if self._endpoint.model is None or asked:
                 needed = self._endpoint.model is None
                 entry = await self._entry(self._exchange(transport), needed=needed)
+            elif self._endpoint.window is None:
+                entry = await self._offered(self._exchange(transport))
             name = entry.get("root") or self._endpoint.model or entry.get("id")
             path = cached_tokenizer(str(name))
             if path is None and asked:
@@ -342,6 +344,15 @@ class _Opening:
         if self._endpoint.api_key:
             headers["authorization"] = f"Bearer {self._endpoint.api_key}"
         return HttpTransport(self._address, headers)
+
+    async def _offered(self, exchange: Exchange) -> Mapping[str, Any]:
+        """The entry of the model that was named, for its window; {} where the server won't say."""
+        try:
+            return await self._entry(exchange, needed=False)
+        except ModelError as error:
+            if error.kind != "failed":
+                raise
+            return {}
 
     async def _entry(self, exchange: Exchange, *, needed: bool = True) -> Mapping[str, Any]:
         """The served model's entry in /v1/models; {} where there is none and none is needed."""

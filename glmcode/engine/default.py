@@ -12,7 +12,8 @@ GPU_PROFILE = "reap-268b-8x3090"
 NO_ENGINE = """no engine: this machine has no NVIDIA GPU, and no server is configured.
   connect to a server:    glmcode --base-url http://HOST:PORT/v1 -m MODEL
   see a demonstration:    glmcode demo        (a tiny model on the CPU; no assistant)
-  run the engine here:    see "On the GPUs" in the README, then glmcode --profile NAME"""
+  run the engine here:    glmcode --profile NAME, after what the README says under
+                          "Use it with the real model\""""
 
 
 def machine_profile() -> str | None:

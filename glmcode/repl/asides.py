@@ -70,7 +70,8 @@ async def ask(host: Host, agent: Agent, text: str) -> bool:
     except TimeoutError:
         host.say([("error", "no answer came in time")])
     except FAULTS as error:
-        host.say([("error", str(error))])
+        more = "; /commit MESSAGE takes yours" if name == "/commit" else ""
+        host.say([("error", str(error)), ("dim", more)])
     return False
 
 
@@ -79,7 +80,7 @@ async def _btw(host: Host, agent: Agent, question: str) -> bool:
         host.say([("warning", "/btw QUESTION: what do you want to know?")])
         return False
     answer = await ask_aside(agent, question, _shown(host))
-    host.commit(["", *host.painter.markdown(answer.strip() or "(no answer)"), ""])
+    host.commit(["", *host.painter.markdown(answer.strip() or "(no answer)")])
     host.say([("dim", "beside the conversation: the model does not remember it")])
     return True
 
@@ -90,7 +91,7 @@ async def _review(host: Host, agent: Agent, words: str) -> bool:
     source = await asyncio.to_thread(get_diff, Asked(base=words), agent.options.workspace)
     files = await asyncio.to_thread(parse_diff, source.data)
     if not files:
-        host.say([("dim", f"nothing to review: {source.what} is nothing")])
+        host.say([("dim", "nothing to review: " + _nothing(words, source))])
         return True
     review, kept = await _judged(host, agent, source)
     told = Told(review.judged, source.what, review.files, kept, time.monotonic() - began, {})
@@ -99,6 +100,12 @@ async def _review(host: Host, agent: Agent, words: str) -> bool:
     first, _, rest = shown(told, "text").rstrip("\n").partition("\n")
     host.say([(style, first), ("", f"\n{rest}" if rest else "")])
     return True
+
+
+def _nothing(words: str, source: Source) -> str:
+    if words:
+        return f"{source.what} has no change"
+    return "nothing is staged or changed; a new file counts as soon as it is staged (git add)"
 
 
 async def _judged(host: Host, agent: Agent, source: Source) -> tuple[Review, bool]:

@@ -166,7 +166,7 @@ def _list(host: Host, session: _Session) -> bool:
         host.commit(host.painter.diff(left[0].body, left[0].path))
     done = len(session.files) - len(left)
     accepted = f" ({done} accepted: /diff all shows them too)" if done else ""
-    count = "all accepted" if not left else f"{len(left)} file{'' if len(left) == 1 else 's'}"
+    count = "nothing is left" if not left else f"{len(left)} file{'' if len(left) == 1 else 's'}"
     ways = "; /diff FILE shows one, /diff accept FILE, /diff revert FILE" if left else ""
     host.say([("dim", f"{count}{accepted}{ways}")])
     return True

@@ -28,7 +28,7 @@ from glmcode.repl.going import rename, show_sessions
 from glmcode.repl.modes import change_mode, change_thinking, switch_keys
 from glmcode.repl.paint import Painter
 from glmcode.repl.permitting import permissions
-from glmcode.repl.screen import Live
+from glmcode.repl.screen import NEXT_MODE, Live
 from glmcode.repl.slash import argument, cache_rows, help_rows, status_rows
 from glmcode.repl.slash_table import COMMANDS
 from glmcode.repl.theming import Host as ThemingHost
@@ -74,6 +74,13 @@ class Host(GoingHost, ThemingHost, Protocol):
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run it beside everything else."""
+
+
+def is_echoed(name: str, text: str) -> bool:
+    """Whether what a command says at once needs the words before it that asked for it."""
+    return COMMANDS[name].when in ("now", "open") and not (
+        text == NEXT_MODE or name in ("/exit", "/editor")
+    )
 
 
 def run_command(host: Host, name: str, text: str) -> None:

@@ -29,6 +29,9 @@ from glmcode.repl.paths import Paths
 from glmcode.repl.slash_table import ALIASES, COMMANDS
 
 MOST = 8
+WIDE = 60
+"""Columns from which on what is told of the items stands in a column of its own."""
+COLUMN = 24
 _COMMAND = re.compile(r"/[\w?-]*")
 _ARGUMENT = re.compile(r"(/[\w?-]+) +([^\n]*)")
 _PATH = re.compile(r"(?:^|[\s(\[{,])@(?:\"([^\"\n]*)|([^\s\"]*))$")
@@ -108,14 +111,17 @@ class Menu:
         count = max(1, min(MOST, rows))
         first = max(0, min((self.chosen or 0) - count + 1, len(self.items) - count))
         lines: StyleAndTextTuples = []
+        column = max(len(item.text.strip()) for item in self.items) if columns >= WIDE else 0
         for number, item in enumerate(self.items[first : first + count], first):
             chosen = number == self.chosen
             room = columns - 3
             text = cut(item.shown, room) if item.shown else _cut(item.text.strip(), room)
             lines.append(("class:key" if chosen else "", f"{'> ' if chosen else '  '}{text}"))
-            room = columns - 6 - len(text)
+            aligned = not item.shown and column <= COLUMN
+            gap = "  " + " " * (column - len(text) if aligned else 0)
+            room = columns - 4 - len(text) - len(gap)
             if item.about and room > 10:
-                lines.append(("class:dim", f"  {one_line(item.about, room)}"))
+                lines.append(("class:dim", gap + one_line(item.about, room)))
             lines.append(("", "\n"))
         return lines[:-1]
 

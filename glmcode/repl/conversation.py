@@ -24,7 +24,7 @@ from glmcode.repl.asking import Asker
 from glmcode.repl.attention import attention_of
 from glmcode.repl.banner import greeting
 from glmcode.repl.changes import changed_files
-from glmcode.repl.commands import run_command
+from glmcode.repl.commands import is_echoed, run_command
 from glmcode.repl.feed import Feed
 from glmcode.repl.own import Own, is_message, is_own
 from glmcode.repl.paint import Painter, Spans
@@ -130,6 +130,8 @@ class Conversation:
         if isinstance(command, Unknown):
             self.say([("warning", command.hint)])
         elif command is not None:
+            if is_echoed(command, text) and not self._shown.plain:
+                self._shown.commit(self._shown.view.person(text))
             run_command(self, command, text)
         elif is_own(text):
             self.queue(text)
@@ -298,8 +300,15 @@ class Conversation:
 
     async def confirm(self, asked: ApprovalAsked) -> Approval | None:
         """Show something that the person asked for, and ask once more (undoing.Host)."""
+        calm = self._status.state == "idle"
+        if calm:
+            self.work_on()
         self.feed.put(asked)
-        return await self._answer(asked)
+        try:
+            return await self._answer(asked)
+        finally:
+            if calm:
+                self._status.enter("idle", time.monotonic())
 
     async def _run(self, agent: Agent, text: str, work: Coroutine[Any, Any, bool]) -> None:
         """Show what the person said and await what it asks for: whether it went well."""

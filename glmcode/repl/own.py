@@ -44,6 +44,9 @@ class Host(Protocol):
     async def confirm(self, asked: ApprovalAsked) -> Approval | None:
         """Show an action and ask a yes or no about it."""
 
+    def work_on(self) -> None:
+        """The status line says that something runs, and how it is stopped."""
+
 
 def is_own(text: str) -> bool:
     """Whether a text is for here, not for the model: it may wait in line, but steers nothing."""
@@ -92,6 +95,7 @@ class Own:
             self._host.say([("warning", USAGE)])
             return False
         folder = agent.context.cwd
+        self._host.work_on()
         self._task = asyncio.ensure_future(self._printed(agent, command))
         self._stopped = False
         try:

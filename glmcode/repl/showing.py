@@ -106,8 +106,10 @@ class Showing:
         narrow = self.painter.width < width + 20
         lines: list[str] = []
         for label, value in rows:
-            between = "\n  " if narrow else " " * (width - len(label))
-            lines += self.view.note([("bold", label), ("", between + value)])
+            if narrow:
+                lines += self.view.note([("bold", label), ("", f"\n  {value}")])
+            else:
+                lines += self.view.row(label, value, width)
         self.commit(lines)
 
     def log(self, text: str) -> None:

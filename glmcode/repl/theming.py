@@ -24,7 +24,7 @@ SAMPLE = (
      ("code.string", "'text'"), ("code.number", "42"), ("code.comment", "# why"),
      ("diff.add.word", "+"), ("diff.remove.word", "-")),
 )  # fmt: skip
-FOR_GOOD = "for good: /config ui.theme NAME"
+FOR_GOOD = "for good: /config ui.theme"
 
 
 class Host(Protocol):
@@ -46,13 +46,14 @@ def change_theme(host: Host, text: str) -> None:
     if not wanted:
         for name in THEMES:
             host.commit(_sample(host.painter, theme_of(name, os.environ), now))
-        host.say([("dim", f"/theme NAME changes it; {FOR_GOOD}{_limit(now)}")])
+        host.say([("dim", f"/theme NAME changes it; {FOR_GOOD} NAME{_limit(now)}")])
     elif wanted not in THEMES:
         there = ", ".join(THEMES)
         host.say([("warning", f"no theme is called {one_line(wanted, 40)}: there are {there}")])
     else:
         host.live.theme = host.painter.theme = theme_of(wanted, os.environ)
-        host.say([("good", f"theme {wanted}"), ("dim", f"; {FOR_GOOD}{_limit(host.live.theme)}")])
+        told = f"; {FOR_GOOD} {wanted}{_limit(host.live.theme)}"
+        host.say([("good", f"theme {wanted}"), ("dim", told)])
 
 
 def _sample(painter: Painter, theme: Theme, now: Theme) -> list[str]:

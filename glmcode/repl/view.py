@@ -172,6 +172,13 @@ class View:
         """A line of ours."""
         return self._part("note", self.painter.spans(spans))
 
+    def row(self, label: str, value: str, column: int) -> list[str]:
+        """A label, which is shorter than `column`, and what it stands for from that column on."""
+        lines = self.painter.spans([("", value)], indent=column)
+        head = "".join(self.painter.spans([("bold", label)]))
+        between = " " * (column - len(label))
+        return self._part("note", [head + between + lines[0][column:], *lines[1:]])
+
     def answered(self, call_id: str, spans: Spans, *, goes_on: bool) -> list[str]:
         """What the person answered to a question. goes_on: the call has a result to be shown."""
         if not goes_on:

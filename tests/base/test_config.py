@@ -79,7 +79,7 @@ def test_permission_lists_of_all_layers_are_joined(tmp_path: Path) -> None:
     ("text", "sentence"),
     [
         ("[tool]\nx = 1\n", "did you mean 'tools'"),
-        ("[tools]\nresult_char = 1\n", "did you mean 'result_chars'"),
+        ("[tools]\nresult_char = 1\n", "did you mean 'tools.result_chars'"),
         ('[tools]\nresult_chars = "many"\n', "must be of type int"),
         ("[tools]\nresult_chars = true\n", "must be of type int"),
         ("[context]\nreasoning = 'cut'\n", "must be keep or template"),

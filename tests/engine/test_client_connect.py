@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from glmcode.core.model import ModelError
-from glmcode.engine import client as client_module
-from glmcode.engine import exchange, retry
+from glmcode.engine import exchange, retry, same_ids
 from glmcode.engine.client import Client, Endpoint, cached_tokenizer, connect
 from glmcode.engine.endpoint import address_of
 from glmcode.engine.repetition import RepetitionDetector
@@ -142,6 +141,22 @@ def test_without_a_name_the_server_is_asked_for_its_model_and_window() -> None:
         client = opened(Endpoint(base_url=engine.base_url, protocol="chat"))
     assert (client.model, client.window) == ("org/glm", 4096)
     assert [seen.path for seen in engine.requests] == ["/v1/models"]
+
+
+def test_of_a_model_that_was_named_the_window_is_asked_for() -> None:
+    with FakeEngine([], model="org/glm", window=4096) as engine:
+        client = opened(Endpoint(base_url=engine.base_url, model="org/glm"))
+    assert (client.protocol, client.window) == ("chat", 4096)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+def test_a_server_that_does_not_list_its_models_is_used_without_a_known_window(
+    monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr(FakeEngine, "_route", with_models("no", status))
+    with FakeEngine([]) as engine:
+        client = opened(Endpoint(base_url=engine.base_url, model="m"))
+    assert (client.model, client.window) == ("m", 0)
 
 
 @pytest.mark.parametrize(
@@ -277,10 +292,10 @@ def test_a_name_and_chat_need_no_request_at_all() -> None:
     assert client.protocol_reason
 
 
-def test_without_a_tokenizer_chat_is_chosen_without_a_request() -> None:
+def test_without_a_tokenizer_chat_is_chosen_after_a_look_at_the_list_alone() -> None:
     with FakeEngine([]) as engine:
         client = opened(Endpoint(base_url=engine.base_url, model="m"))
-        assert not engine.requests
+        assert [seen.path for seen in engine.requests] == ["/v1/models"]
     assert client.protocol == "chat"
     assert "no tokenizer" in client.protocol_reason
 
@@ -362,7 +377,7 @@ def test_a_tokenizer_in_the_hubs_cache_or_the_models_folder_is_found(
 
 
 def test_the_probe_holds_text_that_tells_tokenizers_apart() -> None:
-    assert "<|user|>" in client_module.PROBE and "😀" in client_module.PROBE
+    assert "<|user|>" in same_ids.PROBE and "😀" in same_ids.PROBE
 
 
 # Repetition

@@ -48,7 +48,7 @@ def test_what_was_accepted_is_not_listed_again_until_it_changes(tmp_path: Path) 
         say(session, "/diff", "1 file (1 accepted: /diff all shows them too)")
         assert "b.txt  new" not in session.screen.text
         say(session, "/diff accept all", "accepted: 2 files; 0 left to look at")
-        say(session, "/diff", "all accepted (2 accepted")
+        say(session, "/diff", "nothing is left (2 accepted")
         say(session, "go on", "Once more.")
         say(session, "/diff", "b.txt  new +2 -0")
         assert "1 file (1 accepted" in session.screen.text

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import time
 from pathlib import Path
 
-from glmcode.repl.completing import commands
+from prompt_toolkit.buffer import Buffer
+
+from glmcode.repl.completing import Menu, commands
+from glmcode.repl.offers import Facts
 from glmcode.repl.paths import OLD_S, Paths, best, listed
+from glmcode.repl.slash_table import COMMANDS
 from tests.fake_engine import FakeEngine, Reply
 from tests.repl.pty_driver import PtySession, glmcode
 from tests.repl.test_turns import reach, ready, sent
@@ -151,6 +156,25 @@ def test_the_list_is_made_once_and_anew_when_it_is_old(tmp_path: Path) -> None:
     while paths.find("py", 9) != ["one.py", "two.py"]:
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_what_commands_do_stands_in_a_column_where_there_is_room_for_one() -> None:
+    asyncio.run(_columns())
+
+
+async def _columns() -> None:
+    buffer = Buffer()
+    found = asyncio.Event()
+    menu = Menu(buffer, Path(), found.set, Facts())
+    buffer.insert_text("/")
+    await found.wait()
+
+    def lines(columns: int) -> list[str]:
+        return "".join(str(part[1]) for part in menu.shown(columns, 8)).split("\n")
+
+    starts = {line.index(COMMANDS[line.split()[0]].about) for line in lines(200)}
+    assert len(starts) == 1
+    assert lines(50)[0] == f"  /help  {COMMANDS['/help'].about}"
 
 
 def test_commands_come_from_the_table_those_that_begin_so_first() -> None:

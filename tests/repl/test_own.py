@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,10 @@ from tests.fake_engine import FakeEngine, Reply
 from tests.repl.pty_driver import glmcode
 from tests.repl.test_turns import reach, ready, sent, slow
 from tests.sandbox.kit import WORKING
+
+
+def status_of(session: Any) -> str:
+    return str(session.screen.visible.rstrip().split("\n")[-1])
 
 
 def test_a_command_is_run_unasked_shown_and_told_with_the_next_message_alone(
@@ -48,7 +53,8 @@ def test_ctrl_c_stops_a_command_with_what_it_started_and_keeps_what_it_printed(
         session.type(f"{command}\r")
         pid = tmp_path / "workspace" / "pid"
         session.wait_until(lambda: pid.exists() and pid.read_text() != "", "its start")
-        session.wait_for_visible("running Bash")
+        session.wait_for_visible("Esc stops")
+        assert status_of(session).startswith("running Bash"), "never ready while it runs"
         session.type("\x03")
         session.wait_for("stopped by the user")
         ready(session)

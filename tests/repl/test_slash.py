@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from glmcode.repl.slash import find_command, help_rows
-from glmcode.repl.slash_table import TABLE, markdown_table
+from glmcode.repl.slash_table import COMMANDS, TABLE, markdown_table
 from tests.fake_engine import FakeEngine, Reply
 from tests.repl.pty_driver import glmcode
 from tests.repl.test_turns import reach, ready, sent, slow
@@ -29,6 +29,18 @@ def test_every_command_is_found_by_its_name_and_aliases_and_stands_in_the_help()
         assert (one.usage, one.about) in help_rows()
 
 
+def test_what_a_label_says_goes_on_below_itself_where_it_is_wrapped(tmp_path: Path) -> None:
+    with FakeEngine([]) as engine, glmcode(tmp_path, *reach(engine), size=(80, 24)) as session:
+        ready(session)
+        session.type("/help\r")
+        about = COMMANDS["/cache"].about
+        session.wait_for("one by one, none")
+        first = next(line for line in session.screen.text.split("\n") if "what was reused" in line)
+        rest = session.screen.text.split(first)[1].split("\n")[1]
+        column = first.index("what was reused")
+        assert rest[:column].strip() == "" and about.endswith(rest[column:].rstrip())
+
+
 def test_looking_commands_tell_what_holds_and_config_sets_for_the_next_session(
     tmp_path: Path,
 ) -> None:
@@ -40,7 +52,7 @@ def test_looking_commands_tell_what_holds_and_config_sets_for_the_next_session(
         session.type("/memory\r")
         session.wait_for("9 bytes")
         session.type("/todo\r")
-        session.wait_for("the model writes a list")
+        session.wait_for("> /todo\n\ntodo  nothing: the model writes a list")
         session.type("/model\r")
         session.wait_for("/config engine.profile NAME")
         session.type("/profile\r")

@@ -23,6 +23,7 @@ def test_an_undo_shows_the_files_asks_restores_and_tells_the_model(tmp_path: Pat
         ready(session)
         session.type("/undo\r")
         session.wait_for("Do it?")
+        session.wait_for_visible("waiting for your answer")
         shown = session.screen.text
         assert "change   a.txt" in shown and "remove   b.txt" in shown and "always" not in shown
         assert (work / "a.txt").read_text() == "two\n"
