@@ -8,8 +8,12 @@ The conversation itself stays as it was. Must not show anything.
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +28,11 @@ if TYPE_CHECKING:
 MOST_BYTES = 1 << 20
 MOST_FAULTS = 5
 MOST_CHARS = 300
+PATTERNS_S = 10.0
+_MAIN = (
+    "import sys; sys.path.append(sys.argv[1]); "
+    "from glmcode.agent_structured import judge_stdin; judge_stdin()"
+)
 QUESTION = """\
 Answer now with one JSON value and nothing else: no prose, no code fence. It must be an instance \
 of this JSON Schema:
@@ -83,6 +92,8 @@ def check_schema(schema: Mapping[str, Any], name: str) -> None:
         raise SchemaError(f"{name} is no JSON Schema: its $schema is no text")
     try:
         validator_for(schema, default=Draft202012Validator).check_schema(dict(schema))
+        if missing := next(_elsewhere(schema, schema), ""):
+            raise SchemaError(f"{name} refers to what is not in it: {_short(missing)}")
     except Wrong as error:
         where = "/".join(map(str, error.absolute_path))
         raise SchemaError(
@@ -90,6 +101,39 @@ def check_schema(schema: Mapping[str, Any], name: str) -> None:
         ) from error
     except RecursionError as error:
         raise SchemaError(f"{name} is nested too deeply") from error
+
+
+def _elsewhere(part: Any, schema: Mapping[str, Any]) -> Iterator[str]:
+    """The references that surely lead nowhere: pointers to what is not there, and addresses. Where
+    parts have ids of their own only the check of an answer can tell."""
+    if isinstance(part, list):
+        for one in part:
+            yield from _elsewhere(one, schema)
+    if not isinstance(part, Mapping) or "$id" in part:
+        return
+    match part.get("$ref"):
+        case str() as ref if ref.startswith("#/") and not _there(ref, schema):
+            yield ref
+        case str() as ref if "://" in ref and "//json-schema.org/" not in ref:
+            yield ref
+    for key, value in part.items():
+        if key not in ("const", "enum", "default", "examples"):
+            yield from _elsewhere(value, schema)
+
+
+def _there(ref: str, schema: Mapping[str, Any]) -> bool:
+    from urllib.parse import unquote
+
+    at: Any = schema
+    for word in unquote(ref[2:]).split("/"):
+        key = word.replace("~1", "/").replace("~0", "~")
+        if isinstance(at, list) and key.isdecimal() and int(key) < len(at):
+            at = at[int(key)]
+        elif isinstance(at, Mapping) and key in at:
+            at = at[key]
+        else:
+            return False
+    return True
 
 
 def faults_of(value: Any, schema: Mapping[str, Any]) -> tuple[str, ...]:
@@ -119,10 +163,48 @@ def faults_of(value: Any, schema: Mapping[str, Any]) -> tuple[str, ...]:
 def judge(text: str, schema: Mapping[str, Any]) -> Structured:
     """Read an answer; a code fence around it is forgiven."""
     try:
-        value = json.loads(_bare(text), parse_constant=_refuse)
+        value = json.loads(_bare(text), parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         return Structured(None, text, (f"it is no JSON: {_short(str(error))}",))
     return Structured(value, text, faults_of(value, schema))
+
+
+async def judge_in_time(text: str, schema: Mapping[str, Any]) -> Structured:
+    """As judge. Where the schema has patterns, which may take for ever and let nothing else run
+    meanwhile, in a process of its own that gets PATTERNS_S."""
+    if '"pattern' not in json.dumps(schema):
+        return judge(text, schema)
+    root = str(Path(__file__).resolve().parent.parent)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-X", "utf8", "-c", _MAIN, root),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,  # a Ctrl-C is for us
+    )
+    try:
+        async with asyncio.timeout(PATTERNS_S):
+            said, _ = await process.communicate(json.dumps([text, schema]).encode())
+        value, faults = json.loads(said)
+    except TimeoutError:
+        return Structured(None, text, (f"its patterns took longer than {PATTERNS_S:g} s",))
+    except ValueError:
+        return Structured(None, text, ("it could not be checked: the check broke off",))
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+    return Structured(value, text, tuple(faults))
+
+
+def judge_stdin() -> None:
+    """The other side of judge_in_time, which ends also where nobody is left to end it."""
+    import resource
+
+    seconds = int(PATTERNS_S) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    told = judge(*json.load(sys.stdin))
+    json.dump([told.value, told.faults], sys.stdout)
 
 
 async def ask_structured(
@@ -141,12 +223,13 @@ async def ask_structured(
     shown = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
     text = question.replace("{schema}", shown)
     reply = await client.ask(transcript, text, max_tokens, emit, schema)
-    told = replace(judge(reply.text, schema), usage=reply.usage)
+    told = replace(await judge_in_time(reply.text, schema), usage=reply.usage)
     if not told.faults:
         return told
     again = REPAIR.format(question=text, answer=reply.text, faults="; ".join(told.faults))
     reply = await client.ask(transcript, again, max_tokens, emit, schema)
-    return replace(judge(reply.text, schema), usage=told.usage.plus(reply.usage))
+    told_again = await judge_in_time(reply.text, schema)
+    return replace(told_again, usage=told.usage.plus(reply.usage))
 
 
 def _bare(text: str) -> str:
@@ -158,6 +241,13 @@ def _bare(text: str) -> str:
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is no value of JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{_short(digits)} is too large a number")
+    return number
 
 
 def _short(text: str) -> str:

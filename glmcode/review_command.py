@@ -50,6 +50,9 @@ def run_review(argv: list[str]) -> int:
         return stop.code if isinstance(stop.code, int) else Exit.USAGE
     try:
         arguments = parse_arguments(["-p", *rest])
+        for flag, value in (("--base", given.base), ("--pr-file", given.pr_file)):
+            if value == "":  # such as a variable that is not set
+                raise UsageError(f"{flag} is empty")
         if (named := arguments.prompt) is not None:
             if given.staged or given.base or given.pr_file:
                 raise UsageError(f"{named}: one thing is reviewed at a time")

@@ -11,7 +11,15 @@ from typing import Any
 
 import pytest
 
-from glmcode.agent_structured import ask_structured, check_schema, faults_of, judge
+from glmcode import agent_structured
+from glmcode.agent_structured import (
+    SchemaError,
+    ask_structured,
+    check_schema,
+    faults_of,
+    judge,
+    judge_in_time,
+)
 from glmcode.core.messages import UserMessage
 from glmcode.engine.client import Endpoint, connect
 from glmcode.tools.specs import load_specs
@@ -150,6 +158,9 @@ def test_an_engine_that_dies_before_the_last_step_is_exit_75(headless: Headless)
         ('{"type": "objekt"}', "no JSON Schema"),
         ('{"properties": 3}', "no JSON Schema"),
         ("[" * 100_000, "no JSON"),
+        ('{"$schema": 7}', "its $schema is no text"),
+        ('{"$ref": "#/$defs/no"}', "refers to what is not in it: #/$defs/no"),
+        pytest.param(" " * (1 << 21), "(2,097,152 bytes; at most 1,048,576)", id="large"),
         (None, "cannot be read"),
     ],
 )
@@ -191,8 +202,44 @@ def test_faults_name_where_and_what_and_are_few() -> None:
 
 def test_a_reference_to_elsewhere_is_a_fault_and_no_request() -> None:
     schema = {"$ref": "http://localhost:9/none.json"}
-    check_schema(schema, "x")
     assert "refers to what is not in it" in faults_of(1, schema)[0]
+    for wrong in (schema, {"items": {"$ref": "#/$defs/no"}}, {"allOf": [{"$ref": "#/allOf/1"}]}):
+        with pytest.raises(SchemaError, match="refers to what is not in it"):
+            check_schema(wrong, "x")
+    check_schema({"$defs": {"a/b": {}}, "anyOf": [{"$ref": "#/$defs/a~1b"}, {"$ref": "#"}]}, "x")
+    check_schema({"enum": [{"$ref": "#/no"}], "properties": {"$ref": {"type": "null"}}}, "x")
+    check_schema({"$id": "http://x/y", "items": {"$ref": "http://x/y#/items"}}, "x")
+
+
+@pytest.mark.parametrize("text", ["1e999", '{"a": [-1e999]}', "NaN", "-Infinity"])
+def test_a_number_that_json_cannot_say_is_no_answer(text: str) -> None:
+    told = judge(text, {})
+    assert told.value is None and "no JSON" in told.faults[0]
+
+
+def test_a_pattern_that_takes_for_ever_is_a_fault_and_others_run_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(agent_structured, "PATTERNS_S", 1.0)
+    slow = {"properties": {"a": {"type": "string", "pattern": "^(a+)+$"}}}
+
+    async def go() -> tuple[Any, int]:
+        work = asyncio.ensure_future(judge_in_time(json.dumps({"a": "a" * 40 + "b"}), slow))
+        beats = 0
+        while not work.done():
+            await asyncio.sleep(0.02)
+            beats += 1
+        return work.result(), beats
+
+    told, beats = asyncio.run(go())
+    assert told.faults == ("its patterns took longer than 1 s",) and beats > 5
+
+
+def test_patterns_are_judged_as_all_else_is() -> None:
+    wanted = {"type": "string", "pattern": "^v[0-9]+$"}
+    good, bad = (asyncio.run(judge_in_time(text, wanted)) for text in ('"v1"', '"é"'))
+    assert (good.value, good.faults) == ("v1", ())
+    assert bad.faults == ("the value: 'é' does not match '^v[0-9]+$'",)
 
 
 @pytest.mark.engine

@@ -30,8 +30,8 @@ class FileMissing(FileFault):
 class FileTooLarge(FileFault):
     """The file has more bytes than may be loaded; `size` says how many."""
 
-    def __init__(self, size: int) -> None:
-        super().__init__(f"is too large ({size:,} bytes; at most {MAX_BYTES:,})")
+    def __init__(self, size: int, most: int = MAX_BYTES) -> None:
+        super().__init__(f"is too large ({size:,} bytes; at most {most:,})")
         self.size = size
 
 
@@ -78,13 +78,13 @@ def load(path: Path, limit: int = MAX_BYTES) -> Snapshot:
     fd, status = open_regular(path)
     try:
         if status.st_size > limit:
-            raise FileTooLarge(status.st_size)
+            raise FileTooLarge(status.st_size, limit)
         pieces, total = [], 0
         while piece := os.read(fd, min(max(status.st_size - total, 0) + 65_536, 1 << 20)):
             pieces.append(piece)
             total += len(piece)
             if total > limit:
-                raise FileTooLarge(total)
+                raise FileTooLarge(total, limit)
     except OSError as error:
         raise fault(error) from error
     finally:

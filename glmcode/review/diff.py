@@ -16,7 +16,7 @@ from typing import Literal
 Kind = Literal[" ", "+", "-"]
 Status = Literal["added", "deleted", "modified", "renamed", "copied", "mode"]
 
-_HUNK = re.compile(rb"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@(.*)")
+_HUNK = re.compile(rb"@@ -(\d{1,12})(?:,(\d{1,12}))? \+(\d{1,12})(?:,(\d{1,12}))? @@(.*)")
 MOST_BYTES = 16 << 20
 MOST_BYTES_OF_FILE = 4 << 20
 MOST_BYTES_OF_LINE = 1 << 16
@@ -200,6 +200,9 @@ class _Reader:
         while self._at < len(self._lines):
             match = _HUNK.match(self._lines[self._at])
             if match is None:
+                if self._lines[self._at].startswith(b"@@ "):  # what it begins would go unseen
+                    shown = _short(self._lines[self._at])
+                    raise DiffError(f"line {self._at + 1} is no head of a hunk: {shown}")
                 break
             self._at += 1
             old, new = int(match[1]), int(match[3])

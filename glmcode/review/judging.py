@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 VERSION = 2
 MOST_KEPT = 500
 ANSWER_TOKENS = 1_536
+MOST_FAILED = 3
+MOST_NAMED = 3
 UNKNOWN_WINDOW = 16_384
 LEAST_PART = 256
 PACKING_SHARE = 0.3
@@ -70,7 +72,10 @@ class Judge:
     progress: Callable[[int, int], None] = lambda done, parts: None
 
     async def review(self, files: Sequence[FileDiff]) -> Review:
-        """Judge all files. Raises ModelError, TimeoutError where not even one part was judged."""
+        """Judge all files. Raises ModelError, TimeoutError where not even one part was judged.
+
+        An engine that is gone, or fails MOST_FAILED parts in a row, is asked no more.
+        """
         head = f"These files changed:\n{overview(files)}\n"
         until = None if self.deadline is None else _part_way(self.deadline)
         parts, left = pack(
@@ -80,31 +85,35 @@ class Judge:
             lambda: until is not None and time.monotonic() > until,
         )
         told: list[Judged] = []
-        usage, slowest, asked = Usage(), 0.0, 0
+        usage, slowest, asked, failed = Usage(), 0.0, 0, 0
+        gone = ""  # why the engine is asked no more
         for number, part in enumerate(parts):
-            if self._too_late(slowest):
-                left += [f"{file.shown_path} ({LATE})" for file in part.files]
+            if gone or self._too_late(slowest):
+                left += _unjudged(part, gone or LATE)
                 continue
             began = time.monotonic()
             try:
                 async with asyncio.timeout(self._left()):
                     judged, cost = await self._part(head, part, number, len(parts))
             except TimeoutError:
-                late = [f"{file.shown_path} ({LATE})" for file in part.files]
-                left += late
+                left += _unjudged(part, LATE)
                 continue
             except ModelError as error:
                 if not told:
                     raise
-                left += [f"{file.shown_path} ({error})" for file in part.files]
+                left += _unjudged(part, str(error))
+                failed += 1
+                gone = str(error) if failed == MOST_FAILED or error.kind == "unavailable" else ""
                 continue
-            asked += 1
+            asked, failed = asked + 1, 0
             slowest = max(slowest, time.monotonic() - began)
             told.append(judged)
             usage = usage.plus(cost)
             self.progress(number + 1, len(parts))
         if parts and not told:
             raise TimeoutError
+        if told and all(one.left_out for one in told):
+            raise ModelError(f"nothing was judged: {_few(told)}")
         whole = merge([*told, Judged("pass", (), tuple(dict.fromkeys(left)))])
         return Review(whole, len(files), asked, usage)
 
@@ -140,9 +149,19 @@ class Judge:
             max_tokens=min(ANSWER_TOKENS, (self.client.window or UNKNOWN_WINDOW) // 4),
         )
         if told.faults:
-            names = tuple(f"{file.shown_path} (no usable answer)" for file in part.files)
-            return Judged("pass", (), names), told.usage
+            return Judged("pass", (), tuple(_unjudged(part, "no usable answer"))), told.usage
         return read_answer(told.value, part.files), told.usage
+
+
+def _unjudged(part: Part, why: str) -> list[str]:
+    return [f"{file.shown_path} ({why})" for file in part.files]
+
+
+def _few(told: Sequence[Judged]) -> str:
+    """The first files that were not judged, and how many more."""
+    names = list(dict.fromkeys(name for one in told for name in one.left_out))
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def tokens_in_time(client: Client, deadline: float) -> int:

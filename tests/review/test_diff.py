@@ -178,5 +178,8 @@ def test_a_diff_that_ends_in_the_middle_is_a_fault() -> None:
         parse_diff(b"--- a\n+++ b\n@@ -1,3 +1,3 @@\n x\n")
     with pytest.raises(DiffError, match="no line of a hunk"):
         parse_diff(b"--- a\n+++ b\n@@ -1,3 +1,3 @@\n x\n?\n")
+    for head in (b"@@ -1 +1," + b"9" * 5000 + b" @@", b"@@ -1 +one @@"):
+        with pytest.raises(DiffError, match="line 3 is no head of a hunk"):
+            parse_diff(b"--- a\n+++ b\n" + head + b"\n x\n+y\n")
     with pytest.raises(DiffError, match="merge"):
         parse_diff(b"diff --cc a\nindex 1,2..3\n--- a/a\n+++ b/a\n")

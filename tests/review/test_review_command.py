@@ -196,6 +196,8 @@ def test_a_diff_in_a_file_needs_no_repository(tmp_path: Path, place: Place) -> N
         (("--staged", "HEAD"), 2, "HEAD"),
         (("HEAD", "main"), 2, "one revision or range"),
         (("--pr-file", "-"), 0, ""),
+        (("--pr-file", ""), 2, "--pr-file is empty"),
+        (("--base", ""), 2, "--base is empty"),
     ],
 )
 def test_what_cannot_be_is_said(place: Place, words: tuple[str, ...], code: int, said: str) -> None:
@@ -209,6 +211,29 @@ def test_what_cannot_be_is_said(place: Place, words: tuple[str, ...], code: int,
 def test_an_engine_that_is_not_there_is_75(place: Place) -> None:
     ran = place.run(None, "--base-url", "http://127.0.0.1:9/v1", "-m", "glm", "--protocol", "chat")
     assert (ran.returncode, ran.stdout) == (75, "")
+
+
+def test_a_review_in_which_nothing_could_be_judged_is_no_pass(place: Place) -> None:
+    with FakeEngine([Reply(text="I pass this.", times=4)]) as engine:
+        ran = place.run(engine, "--staged")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "nothing was judged: a.py (no usable answer)" in ran.stderr
+
+
+@pytest.mark.parametrize(("fault", "most"), [({"status": 400}, 3), ({"drop": True}, 99)])
+def test_an_engine_that_fails_is_not_asked_about_every_part(
+    place: Place, fault: dict[str, Any], most: int
+) -> None:
+    for number in range(12):
+        text = "".join(f"value_{number}_{at} = {at}\n" for at in range(300))
+        (place.repo / f"f{number}.py").write_text(text)
+    git(place.repo, "add", "-A")
+    with FakeEngine([answer(PASS), Reply(**fault, times=400)]) as engine:
+        ran = place.run(engine, "--set", "context.window=16384", "--format", "json")
+        asked = len({json.dumps(step.json["messages"]) for step in engine.steps[1:]})
+    told = json.loads(ran.stdout)
+    assert ran.returncode == 0 and 0 < asked <= min(most, 3)
+    assert len(told["left_out"]) > asked
 
 
 def test_files_beyond_the_window_are_judged_part_by_part_with_one_beginning(place: Place) -> None:
