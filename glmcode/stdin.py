@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import select
 import stat
-import sys
 import time
 
 BEGIN_S = 1.0
@@ -76,11 +75,3 @@ def _silent(chunks: list[bytes], waited: float) -> str:
     if chunks:
         return f"standard input did not end: it was read until {waited:g} s of silence"
     return f"standard input is open but silent: ignored after {waited:g} s"
-
-
-def stdin_is_terminal() -> bool:
-    """Whether a person sits at standard input."""
-    try:
-        return sys.stdin is not None and os.isatty(0)
-    except OSError:
-        return False

@@ -70,8 +70,7 @@ def ripgrep_line() -> list[Line]:
     found = _program("rg", "", "")
     if found.state == "ok":
         return [Line(name="ripgrep", state="ok", text=found.text)]
-    wheel = any(importlib.util.find_spec(name) for name in ("ripgrep", "python_ripgrep"))
-    if wheel:
+    if importlib.util.find_spec("python_ripgrep") is not None:
         return [ok("ripgrep", "the python-ripgrep wheel (there is no rg that works)")]
     if installed := installed_program():
         return [ok("ripgrep", f"{installed}, installed with this Python")]

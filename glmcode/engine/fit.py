@@ -171,12 +171,6 @@ def fit(shape: ModelShape, settings: Settings, gpus: int, gpu_gib: float) -> Fit
     return _wanted(replace(whole, experts=_experts(whole), groups=_group_fits(whole)))
 
 
-def window_of(shape: ModelShape, settings: Settings, gpus: int, gpu_gib: float) -> Span | None:
-    """Only the largest window; None when it cannot be spread so, or without a GPU."""
-    found = fit(shape, settings, gpus, gpu_gib)
-    return None if found.problem else found.chosen.window
-
-
 def _weights(shape: ModelShape, parallel: Parallel) -> tuple[Span, tuple[str, ...]]:
     """As the file says, and with what it may say wrongly; names of layers that can't be cut."""
     low = weights_gib(shape, parallel)

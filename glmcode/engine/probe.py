@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -273,9 +273,3 @@ def _environment_names(tree: ast.Module) -> Iterator[str]:
                 for key in node.value.keys:
                     if isinstance(key, ast.Constant) and isinstance(key.value, str):
                         yield key.value
-
-
-def probe_summary(probe: Probe) -> dict[str, object]:
-    """What `status` and `plan` show of a probe."""
-    whole = asdict(probe)
-    return {key: whole[key] for key in ("python", "distribution", "version", "module")}

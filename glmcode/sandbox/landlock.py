@@ -21,7 +21,6 @@ from glmcode.sandbox.policy import Layout, SandboxPolicy
 LAUNCHER = Path(__file__).with_name("launcher.py")
 CREATE_RULESET = 444
 VERSION = 1
-LEAST_ABI = 1
 PROBE_S = 10.0
 REFUSED = 126
 """The launcher's exit code when the sandbox could not be set up: nothing has run."""
