@@ -16,9 +16,11 @@ Kind: TypeAlias = Literal["add", "remove", "context", "hunk", "note"]
 LONG = 400
 """Characters of a line that are shown, unless all of a diff is asked for."""
 _BEYOND = re.compile(
-    r"(\[\.\.\. ([\d,]+) characters\])?.*?(\[\.\.\. ([\d,]+) more characters\])?", re.S
+    r"(\[\.\.\. (\d[\d,]{0,15}) characters\])?.*?(\[\.\.\. (\d[\d,]{0,15}) more characters\])?",
+    re.S | re.A,
 )
-_HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@(.*)")
+"""A file's own line may look so: whatever fits can be counted."""
+_HUNK = re.compile(r"@@ -(\d{1,12})(?:,(\d{1,12}))? \+(\d{1,12})(?:,(\d{1,12}))? @@(.*)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,18 @@ def test_of_a_line_that_the_diff_cut_the_characters_are_counted_whole() -> None:
     assert sum(counts) + len(re.findall("x", shown)) + 4 == 200_004
 
 
+@pytest.mark.parametrize("number", [",", ",,1", "1,,", "9" * 5_000, "٣", "-1", ""])
+def test_a_line_that_looks_as_if_it_were_cut_is_shown_as_it_is(number: str) -> None:
+    for line in (
+        f"[... {number} characters]{'x' * 900}",
+        f"{'x' * 900}[... {number} more characters]",
+    ):
+        painter = Painter(100, colour=False)
+        body = diff_texts("", f"{line}\n").body
+        assert sum(row.count("x") for row in painter.diff(body)) == 900
+        assert painter.diff(body, limit=80)
+
+
 TEXTS = st.text(st.sampled_from("ab ()='\"#\t漢🙂é\u200d\u0301\r\n"), max_size=120)
 
 
