@@ -37,6 +37,9 @@ COMMANDS = {
     "demo": ("demo", "run_demo"),
 }
 """First word -> module of the package and function, which takes the words after it."""
+NO_TOPIC = """glmcode: help: nothing is called {}: `glmcode help` lists what there is, /help in a \
+session its commands and keys (a prompt that begins so: glmcode -- help ...)
+"""
 
 
 class _Stopped(BaseException):
@@ -148,12 +151,15 @@ def _dispatch(argv: list[str]) -> int:
         from glmcode import __version__
 
         return _print(f"glmcode {__version__}\n")
-    if first == "help" and len(argv) == 2 and argv[1] in COMMANDS:
-        return _command(argv[1], [argv[1], "--help"])
+    if first == "help" and len(argv) > 1 and argv[1] in COMMANDS:
+        return _command(argv[1], [*argv[1:], "--help"])
     if argv[:2] == ["help", "stream-json"]:
         from glmcode.help_topics import stream_json
 
         return _print(stream_json(schema="--schema" in argv[2:]))
+    if first == "help" and len(argv) > 1 and not argv[1].startswith("-"):
+        sys.stderr.write(NO_TOPIC.format(ascii(argv[1])))
+        return 2
     if first in ("-h", "--help", "help") or "--help" in _before_dashes(argv):
         from glmcode.help_text import HELP
 

@@ -189,6 +189,18 @@ def test_every_command_tells_its_own_help_in_both_ways(command: str) -> None:
     assert told[0].stdout.startswith("usage: ")
 
 
+def test_help_of_a_command_s_command_is_told_and_of_what_there_is_not_is_refused() -> None:
+    told = [
+        subprocess.run(
+            [sys.executable, "-m", "glmcode", *words], capture_output=True, text=True, timeout=60
+        )
+        for words in (("help", "config", "set"), ("config", "set", "--help"), ("help", "kyes"))
+    ]
+    assert [one.returncode for one in told] == [0, 0, 2]
+    assert told[0].stdout == told[1].stdout and "usage: glmcode config set" in told[0].stdout
+    assert "nothing is called 'kyes'" in told[2].stderr and not told[2].stdout
+
+
 def test_a_system_prompt_may_stand_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "words.md"
     file.write_bytes("\ufeffBe brief: é.\n\n".encode())

@@ -278,4 +278,5 @@ class Agents:
         if len(agent.transcript):
             where = f"session {agent.session_id}: {agent.journal.path}"
             self._host.say([("dim", where)])
+            self._host.say([("dim", f"glmcode -r {agent.session_id} goes on with it")])
         await agent.close()

@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from glmcode.agent import Agent
-from glmcode.base.thinking import thinking_words
 from glmcode.core.events import Appended, Delta, Event, ToolOutput
 from glmcode.core.messages import AssistantMessage
 from glmcode.repl.attention import Attention
@@ -183,6 +182,6 @@ class Showing:
     def _status_spans(self, width: int) -> Spans:
         if self.agent is not None:
             thinking = self.agent.client.thinking
-            words = "" if thinking is None else f", thinking {thinking_words(thinking)}"
+            words = "" if thinking is None else f", thinking {thinking or 'off'}"
             self.status.mode = f"{self.agent.policy.mode}{words}"
         return self.status.spans(time.monotonic(), width)

@@ -28,6 +28,7 @@ KEYS = (
     ("Ctrl-D", "leave, on an empty input"),
     ("Shift-Tab", "the next mode: default, acceptEdits, plan"),
     ("Ctrl-R", "search the history of this folder"),
+    ("Ctrl-Z", "to the shell; fg comes back to what stands here"),
     ("Ctrl-G", "your editor ($VISUAL, $EDITOR) on the draft"),
     ("Tab", "after / or @: take what is offered; the arrows choose, Enter takes, Esc closes"),
     ("@file, @folder/", "read along with your message; @file:10-40 for some lines"),
@@ -103,7 +104,8 @@ def status_rows(options: AgentOptions, agent: Agent | None) -> list[tuple[str, s
         ]
     client, usage = agent.client, agent.usage
     used, window = agent.context_tokens()
-    share = f" of {window:,} ({100 * used / window:.0f} %)" if window else ""
+    full = f" ({100 * used / window:.0f} %)" if window else ""
+    share = f" of {window:,}" if window else ""
     hit = f"{100 * usage.cached_tokens / usage.prompt_tokens:.0f} %" if usage.prompt_tokens else "-"
     return [
         ("engine", where),
@@ -114,7 +116,7 @@ def status_rows(options: AgentOptions, agent: Agent | None) -> list[tuple[str, s
         ("folder", str(agent.context.workspace)),
         ("session", agent.session_id),
         ("journal", str(agent.journal.path)),
-        ("context", f"{used:,}{share} tokens"),
+        ("context", f"{used:,}{share} tokens{full}"),
         ("usage", f"{usage.prompt_tokens:,} prompt + {usage.output_tokens:,} answer tokens"),
         ("cache", f"{usage.cached_tokens:,} tokens not computed again ({hit})"),
         ("time", f"prefill {usage.prefill_s:.1f} s, decode {usage.decode_s:.1f} s"),

@@ -152,7 +152,7 @@ class Status:
         style = "warning" if self.hint or self.state == "stopping" else "status"
         spans = [(style, cut(state, width))]
         for part in kept:
-            risky = part == self.mode and part in RISKY
+            risky = part == self.mode and part.partition(",")[0] in RISKY
             spans += [("status", apart), ("warning" if risky else "status", part)]
         return spans
 

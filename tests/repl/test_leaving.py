@@ -65,6 +65,7 @@ def test_a_signal_in_the_middle_of_a_turn_ends_it_cleanly(tmp_path: Path, number
         assert "Traceback" not in session.raw
         kept = [entry["message"] for entry in journal_of(tmp_path) if entry["t"] == "message"]
         assert "Some words that" in json.dumps(kept[-1])
+        assert f"glmcode -r {journal_of(tmp_path)[0]['id']} goes on with it" in session.raw
 
 
 def test_a_terminal_that_vanishes_ends_the_session_and_its_command(tmp_path: Path) -> None:

@@ -245,7 +245,7 @@ def test_btw_answers_beside_the_conversation_and_leaves_no_trace(tmp_path: Path)
         ready(session)
         session.type("/btw which colour?\r")
         session.wait_for("the model does not remember it")
-        assert "It is blue." in session.screen.text
+        assert "It is blue.\n\nbeside the conversation" in session.screen.text
         ready(session)
         session.type("two\r")
         session.wait_for("Second.")

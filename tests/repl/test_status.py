@@ -186,6 +186,8 @@ def test_a_mode_in_which_all_runs_is_marked_and_stays_longer_than_the_numbers() 
     status.event(TurnFinished(reason="done", steps=1), 9.0)
     assert ("warning", "bypassPermissions") in status.spans(10.0, 100)
     assert text(status, width=30) == "ready · bypassPermissions"
+    status.mode = "bypassPermissions, thinking off"
+    assert ("warning", status.mode) in status.spans(10.0, 100)
 
 
 def test_the_percent_says_full_only_where_nothing_is_left() -> None:

@@ -197,7 +197,7 @@ def test_another_theme_holds_at_once_for_what_moves_and_for_what_is_printed(
             session.wait_for("/theme NAME changes it")
             assert session.screen.text.count("(now)") == 1 and "dark (now)" in session.screen.text
             session.type("/theme light\r")
-            session.wait_for("theme light; for good")
+            session.wait_for("theme light; for good: /config ui.theme light")
             changed = session.raw.rindex("theme light")
             session.wait_until(lambda: "38;2;0;95;135" in session.raw[changed:], "light's mark")
             session.type("/theme dusk\r")
