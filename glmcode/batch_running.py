@@ -162,7 +162,7 @@ class Running:
             inner = Path() if task.repo else self.settings.workspace.relative_to(root)
             start, trust = place / inner, bool(answer_for(root / inner))
         folder = self._folder(task, start, place)
-        words = ["-p", "--output-format", "stream-json", *self.settings.words, *task.words]
+        words = ["-p", *self.settings.words, *task.words, "--output-format", "stream-json"]
         words += ["--trust"] if trust else []
         try:
             return await run(

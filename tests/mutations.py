@@ -1605,6 +1605,42 @@ MUTATIONS = (
         tests=("tests/test_batch_kills.py",),
     ),
     Mutation(
+        name="patterns of a schema are judged in a process that can be ended",
+        file="glmcode/agent_structured.py",
+        old="""    if '"pattern' not in json.dumps(schema):""",
+        new="    if True:",
+        tests=(
+            "tests/test_output_schema.py::"
+            "test_a_pattern_that_takes_for_ever_is_a_fault_and_others_run_meanwhile",
+        ),
+    ),
+    Mutation(
+        name="a number beyond all numbers is no JSON",
+        file="glmcode/agent_structured.py",
+        old="    if math.isinf(number):",
+        new="    if False:",
+        tests=("tests/test_output_schema.py::test_a_number_that_json_cannot_say_is_no_answer",),
+    ),
+    Mutation(
+        name="a review of nothing is no pass",
+        file="glmcode/review/judging.py",
+        old="        if told and all(one.left_out for one in told):",
+        new="        if False:",
+        tests=(
+            "tests/review/test_review_command.py::"
+            "test_a_review_in_which_nothing_could_be_judged_is_no_pass",
+        ),
+    ),
+    Mutation(
+        name="no pipe is read as a hook",
+        file="glmcode/githooks/install.py",
+        old="    if there.exists() and not there.is_file():",
+        new="    if False:",
+        tests=(
+            "tests/test_githooks.py::test_what_is_no_file_is_never_waited_for_or_put_before_ours",
+        ),
+    ),
+    Mutation(
         name="a question ends with the input and the caller is told",
         file="glmcode/asking_callers.py",
         old="        self.closed = True\n",

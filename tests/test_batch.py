@@ -33,7 +33,7 @@ def test_a_task_in_a_worktree_becomes_a_patch_and_leaves_nothing_else(batch: Bat
     git(batch.work, "add", "a.py")
     index = (batch.work / ".git" / "index").read_bytes()
     with FakeEngine([*ADD, Reply(text="Nothing to do.")]) as engine:
-        code, stdout, stderr = batch.run(engine, "--worktrees", "-y")
+        code, stdout, stderr = batch.run(engine, "--worktrees", "-y", "--output-format", "text")
     assert code == 0, stderr
     assert stdout.startswith("2 of 2 tasks done, 0 failed (exit code 0: 2)\n")
     assert "[2/2] two: done in 1 steps" in stderr and "left" in stderr

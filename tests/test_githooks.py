@@ -383,6 +383,13 @@ def test_where_somebody_else_has_the_say_it_is_refused_with_what_to_do(
     assert not (repo.folder / "all").exists()
 
 
+def test_where_git_runs_no_hooks_none_is_put(repo: Repository) -> None:
+    repo.git("config", "core.hooksPath", "")
+    ran = repo.hook("install", "pre-commit")
+    assert ran.returncode == 1 and "git runs no hooks here" in ran.stderr
+    assert [one.name for one in repo.path.iterdir()] == [".git"]
+
+
 def test_husky_and_a_hooks_path_inside_are_honoured(repo: Repository) -> None:
     repo.git("config", "core.hooksPath", "my hooks")
     repo.install("pre-commit")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from glmcode.review.git import GitError, ask_git, repository
+from glmcode.review.git import GitError, ask_git, repository, run_git
 
 Name = Literal["pre-commit", "prepare-commit-msg", "commit-msg", "pre-push"]
 NAMES: tuple[Name, ...] = get_args(Name)
@@ -38,6 +38,9 @@ def find_place(folder: Path) -> Place:
     common = Path(ask_git(folder, "rev-parse", "--git-common-dir"))
     common = common if common.is_absolute() else folder / common
     root = repository(folder)
+    named = run_git(folder, ("config", "--get", "core.hooksPath"))
+    if named.returncode == 0 and not named.stdout.strip():
+        raise HookError("core.hooksPath is empty, so git runs no hooks here: unset it first")
     hooks = Path(ask_git(folder, "rev-parse", "--git-path", "hooks"))
     hooks = hooks if hooks.is_absolute() else folder.absolute() / hooks
     own = (common.resolve(), git_dir.resolve())

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from glmcode import __version__
-from glmcode.repl.clean import escaped, for_terminal, one_line
+from glmcode.repl.clean import escaped, for_terminal, one_line, visible
 from glmcode.review.diff import name_bytes, readable
 from glmcode.review.findings import Finding, Judged
 
@@ -61,7 +61,7 @@ def _text(told: Told) -> str:
     known = ", as before" if told.kept else ""
     lines = [f"{judged.verdict}: {found} in {files} ({one_line(told.what, 200)}){known}"]
     for one in judged.findings:
-        lines.append(f"{_place(one)}: {one.severity}: {one.reason}")
+        lines.append(f"{_place(one)}: {one.severity}: {visible(one.reason)}")
     if judged.left_out:
         lines.append(
             "not judged: " + ", ".join(one_line(readable(name), 300) for name in judged.left_out)
@@ -150,9 +150,9 @@ def _github(told: Told) -> str:
     for one in told.judged.findings:
         place = {"file": readable(one.file)} | ({"line": str(one.line)} if one.line else {})
         words = ",".join(f"{key}={_property(value)}" for key, value in place.items() if value)
-        lines.append(f"::{GITHUB[one.severity]} {words}::{_message(one.reason)}")
+        lines.append(f"::{GITHUB[one.severity]} {words}::{_message(visible(one.reason))}")
     for name in told.judged.left_out:
-        lines.append(f"::notice::{_message(f'not judged: {readable(name)}')}")
+        lines.append(f"::notice::{_message(visible(f'not judged: {readable(name)}'))}")
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -122,6 +122,21 @@ def test_github_commands_are_escaped(place: Place) -> None:
     assert ran.stdout == "::error file=a.py,line=2::100%25 wrong\n"
 
 
+@pytest.mark.parametrize(
+    ("form", "line"),
+    [
+        ("text", "a.py:2: error: ␛]0;mine␇ ::error::x"),
+        ("github", "::error file=a.py,line=2::␛]0;mine␇ ::error::x"),
+    ],
+)
+def test_no_reason_acts_on_the_terminal_that_shows_it(place: Place, form: str, line: str) -> None:
+    reason = "\x1b]0;mine\x07\n::error::x"
+    odd = {**BLOCK["findings"][0], "reason": reason}  # type: ignore[dict-item]
+    with FakeEngine([answer({"findings": [odd], "verdict": "block"})]) as engine:
+        ran = place.run(engine, "--format", form)
+    assert ran.stdout.splitlines()[-1] == line
+
+
 def test_nothing_staged_and_nothing_changed_passes_without_an_engine(place: Place) -> None:
     commit(place.repo)
     ran = place.run(None, "--staged")
