@@ -129,6 +129,12 @@ def change(undo: Undo, item: Item, *, back: bool = True) -> str:
     return diff_texts(_text(before), _text(after)).body
 
 
+def back(undo: Undo, item: Item) -> str:
+    """What putting a file back does to it: its mode, then the diff."""
+    parts = (_mode(item.now, item.target).strip(), change(undo, item))
+    return "\n".join(part for part in parts if part)
+
+
 def _bytes(undo: Undo, entry: Entry | None) -> bytes | None:
     if entry is not None and entry.kind == "x":
         return None

@@ -124,7 +124,7 @@ class Asker:
         try:
             choice = await question.chosen
             advice = ""
-            if question.advising:
+            if choice == "no" and not question.simple:  # the words may be there already
                 self.refresh()
                 advice = await question.advised
             return choice, question, advice

@@ -230,9 +230,9 @@ async def _revert(host: Host, agent: Agent, session: _Session, name: str) -> boo
 
 
 def _back(session: _Session, one: _Changed) -> str:
-    from glmcode.undo_text import change
+    from glmcode.undo_text import back
 
-    return change(session.undo, one.item)
+    return back(session.undo, one.item)
 
 
 def _one(host: Host, session: _Session, name: str, verb: str) -> list[_Changed]:

@@ -201,6 +201,18 @@ def test_no_to_all_with_advice_answers_every_call(tmp_path: Path) -> None:
         assert sorted(path.name for path in (tmp_path / "workspace").iterdir()) == ["a.txt"]
 
 
+def test_advice_that_comes_in_one_go_with_the_no_is_told(tmp_path: Path) -> None:
+    with (
+        FakeEngine([Reply(calls=[bash("touch a")]), Reply(text="Over.")]) as engine,
+        glmcode(tmp_path, *reach(engine)) as session,
+    ):
+        begin(session)
+        answer(session, "nnot there\r")
+        session.wait_for("Over.")
+        assert "no: not there" in session.screen.text
+        assert "the user said no: not there" in sent(engine, 1)
+
+
 def test_one_by_one_each_has_its_own_answer(tmp_path: Path) -> None:
     with FakeEngine(three(tmp_path)) as engine, glmcode(tmp_path, *reach(engine)) as session:
         begin(session)

@@ -94,6 +94,22 @@ def test_a_no_changes_nothing_and_a_new_file_goes_when_it_is_put_back(tmp_path: 
         assert not (work / "b.txt").exists() and (work / "a.txt").read_text() == "three\n"
 
 
+def test_a_mode_that_is_put_back_is_shown_before(tmp_path: Path) -> None:
+    script = tmp_path / "workspace" / "run.sh"
+    script.parent.mkdir()
+    script.write_text("echo\n")
+    script.chmod(0o644)
+    replies = [bash("chmod 755 run.sh"), Reply(text="Done.")]
+    with FakeEngine(replies) as engine, glmcode(tmp_path, "-y", *reach(engine)) as session:
+        ready(session)
+        say(session, "go", "Done.")
+        session.type("/diff revert run.sh\r")
+        session.wait_for_visible("(mode 0755 to 0644)")
+        answer(session, "y", ASKED)
+        session.wait_for("/undo takes this back")
+        assert script.stat().st_mode & 0o777 == 0o644
+
+
 def test_what_a_person_changed_since_is_said_and_goes_only_by_force(tmp_path: Path) -> None:
     work = tmp_path / "workspace"
     with changed(tmp_path) as (_, session):
