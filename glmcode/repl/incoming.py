@@ -1,12 +1,13 @@
 """What the terminal sends, as prompt_toolkit's keys: the ways to say Shift-Enter, and long pastes.
 
 Terminals that tell Shift-Enter from Enter send one of a few sequences; they are not asked to,
-because the protocols that ask change other keys as well and survive a kill. Must not know what
-a key does.
+because the protocols that ask change other keys as well and survive a kill. What a terminal
+answers to a question of another program, too late, is no typing. Must not know what a key does.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TextIO
 
 from prompt_toolkit.input.ansi_escape_sequences import ANSI_SEQUENCES
@@ -18,7 +19,10 @@ from prompt_toolkit.keys import Keys
 BREAKS_LINE = (Keys.Escape, Keys.ControlM)
 """Alt-Enter, as which all of them arrive."""
 INTERRUPT = "\x03"
-_END = "\x1b[201~"
+_BEGIN, _END = "\x1b[200~", "\x1b[201~"
+_REPLY = re.compile(r"\x1b\]\d+;[^\x07\x1b]*(?:\x07|\x1b\\)|\x1bP[^\x07\x1b]*\x1b\\")
+"""What a terminal answers to whoever asked for a colour or a setting: an editor before it left.
+Its end may be Ctrl-G's character."""
 _LOCKS = (0, 64, 128, 192)
 """What CapsLock and NumLock add to the modifiers."""
 
@@ -43,7 +47,8 @@ class _Parser(Vt100Parser):
 
     def feed(self, data: str) -> None:
         if not self._in_bracketed_paste:
-            super().feed(data)
+            typed, begin, pasted = data.partition(_BEGIN)
+            super().feed(f"{_REPLY.sub('', typed)}{begin}{pasted}")
             return
         if data == INTERRUPT:  # a paste whose end got lost must not take the keys for good
             data = _END + INTERRUPT

@@ -79,8 +79,7 @@ async def _undo(host: Host, agent: Agent, count: int, redo: bool, force: bool) -
     if _refused(host, plan, force):
         return False
     body = await asyncio.to_thread(described, undo, plan)
-    subject = title(plan).removeprefix("redo of ")
-    if not await _confirmed(host, "Redo" if redo else "Undo", subject, body):
+    if not await _confirmed(host, "Redo" if redo else "Undo", title(plan), body):
         return False
     await _apply(host, agent, undo, plan, force)
     return True

@@ -169,6 +169,19 @@ def test_ctrl_c_ends_a_paste_whose_end_got_lost() -> None:
     ]
 
 
+def test_what_a_terminal_answers_too_late_is_no_key_but_in_a_paste_it_is_text() -> None:
+    keys: list[KeyPress] = []
+    parser: Vt100Parser = _Parser(keys.append)
+    answers = "\x1b]11;rgb:0000/0000/0000\x07\x1bP1$r0m\x1b\\\x1b]10;rgb:f/f/f\x1b\\"
+    parser.feed(f"a{answers}b\x1b[200~{answers}\x1b[201~{answers}\x07")
+    assert [(one.key, one.data) for one in keys] == [
+        ("a", "a"),
+        ("b", "b"),
+        (Keys.BracketedPaste, answers),
+        (Keys.ControlG, "\x07"),
+    ]
+
+
 def test_a_history_full_of_pastes_leaves_characters_for_new_ones(tmp_path: Path) -> None:
     history = FileHistory(tmp_path / "history")
     texts = [f"{number}" + "\n" * 12 + "." for number in range(1_000)]
