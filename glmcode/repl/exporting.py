@@ -59,7 +59,7 @@ def export(agent: Agent, wanted: str) -> list[tuple[str, str]]:
     except FileExistsError as error:
         raise CannotExport(f"{path} is there already: give another name") from error
     except (OSError, ValueError) as error:
-        raise CannotExport(f"{path} cannot be written: {error.strerror or error}") from error
+        raise CannotExport(f"{path} cannot be written: {error}") from error
     return [("written", f"{path} ({form}, {len(data):,} bytes)")]
 
 
