@@ -63,11 +63,12 @@ def test_a_commit_at_a_busy_engine_ends_in_time_and_slows_no_turn_beyond_its_sha
     took = time.monotonic() - began
     print(f"a turn alone {alone:.1f}, beside a hook {beside:.1f} s; the commit {took:.1f} s")
     assert commit.returncode == 0 and "glmcode: pre-commit: " in err, err
-    assert "passed without a look" not in err and took < DEADLINE_S
+    unusable = "no usable answer" in err  # which the tiny model may give
+    assert (unusable or "passed without a look" not in err) and took < DEADLINE_S
     assert queued < 1.0, "a person does not wait for a hook"
     assert beside <= 2 * alone + 4.0, "two share two cores"
     assert (repo.path / ".git" / "index").read_bytes() == index and repo.head_tree() == tree
-    if "no usable answer" in err:  # which the tiny model may give, and which is asked for again
+    if unusable:  # it is asked for again
         return
     repo.git("update-ref", "-d", "HEAD")
     asked = engine_requests()
