@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # What fails there is run once more, alone: a machine that is too busy must not decide.
 WORKERS ?= 4
 
-.PHONY: demo test lint bench soak pythons screens tiny clean
+.PHONY: demo test lint bench soak pythons screens pictures tiny clean
 
 demo: $(VENV)/.cpu
 	$(BIN)/glmcode demo
@@ -39,6 +39,10 @@ pythons: $(VENV)/.dev
 # Draws the kept pictures of the screen anew; what has changed is then read in the commit.
 screens: $(VENV)/.dev
 	GLMCODE_RENEW_SCREENS=1 $(BIN)/python -m pytest tests/repl/test_screens.py
+
+# The README's recording and screenshots, from one real session with models/tiny.
+pictures: $(VENV)/.dev
+	$(BIN)/python docs/record.py
 
 # Trains the demonstration model again: two cores, under two hours.
 tiny: $(VENV)/.dev
