@@ -156,7 +156,8 @@ def _run(x: int, cells: list[Cell]) -> str:
     length = sum(2 if cell.text and _wide(cell.text) else 1 for cell in cells if cell.text)
     length -= len("".join(cell.text for cell in cells)) - len(text)
     return (
-        f'{drawn}<text xml:space="preserve" x="{left:.1f}" y="{CELL_H - 5}" textLength="{length * CELL_W:.1f}"'
+        f'{drawn}<text xml:space="preserve" x="{left:.1f}" y="{CELL_H - 5}" '
+        f'textLength="{length * CELL_W:.1f}"'
         f"{looks}>{escape(text)}</text>"
     )
 

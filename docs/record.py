@@ -33,6 +33,7 @@ from glmcode.demo_task import DemoTask, make_task  # noqa: E402
 from tests.repl.pty_driver import PtySession  # noqa: E402
 
 SIZE = (96, 28)
+PROFILE = ("--profile", "tiny")
 KEY_S = 0.045
 PAUSE_S = 1.6
 END_S = 4.0
@@ -97,7 +98,8 @@ class Scene:
 def play(scene: Scene, task: DemoTask) -> None:
     """The session that is shown."""
     scene.wait("❯", 1.0)
-    scene.wait("protocol", 0.8)
+    scene.until(_rests, "an engine that answers")
+    scene.look(0.8)
     scene.keep("start")
     scene.enter(task.prompt)
     scene.until(_busy, "the turn")
@@ -168,7 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--task-seed", type=int, default=812_007)
     task = make_task(parser.parse_args().task_seed)
-    with tempfile.TemporaryDirectory(prefix="demo-", dir="/tmp") as name:
+    with tempfile.TemporaryDirectory(prefix="demo-") as name:
         folder = Path(name) / "shop"
         folder.mkdir()
         make_repository(task, folder)
@@ -177,15 +179,18 @@ def main() -> None:
             **{name: value for name, value in os.environ.items() if name != "NO_COLOR"},
             "TERM": "xterm-256color", "COLORTERM": "truecolor", "PYTHONDONTWRITEBYTECODE": "1",
             "PATH": f"{python}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "GLMCODE_HOME": str(Path(name) / "home"),
         }  # fmt: skip
-        argv = [sys.executable, "-m", "glmcode", "--profile", "tiny"]
-        session = PtySession(argv, folder, environment, SIZE, Recorder)
+        glmcode = [sys.executable, "-m", "glmcode"]
+        subprocess.run([*glmcode, "engine", "start", *PROFILE], env=environment, check=True)
+        session = PtySession([*glmcode, *PROFILE], folder, environment, SIZE, Recorder)
         scene = Scene(session)
         try:
             play(scene, task)
             session.wait_exit()
         finally:
             session.close()
+            subprocess.run([*glmcode, "engine", "stop", "--yes"], env=environment, check=True)
     chunks = session.screen.chunks
     frames, seconds = frames_of(chunks)
     write("session.cast", cast_of(chunks))
