@@ -189,9 +189,11 @@ def _before_dashes(argv: list[str]) -> list[str]:
 
 def _conversation(argv: list[str]) -> int:
     from glmcode.cli_options import CannotResume, UsageError, parse_arguments
+    from glmcode.engine.chunks import own_process
     from glmcode.permissions import RuleError
     from glmcode.trusting import Unanswered
 
+    own_process()
     try:
         arguments: Arguments = parse_arguments(argv)
         if arguments.print_mode:

@@ -3,8 +3,8 @@
 A server that streams sends a chunk for each token, and an event, a copy and the way through all
 layers for each of them cost more than reading what it says. What is not plainly a whole chunk
 (one that is cut or malformed, an extension, the end) is left to h11's own reader, so what is
-refused stays the same. Where h11 is built otherwise, nothing is changed. Must not know what the
-bytes mean.
+refused stays the same. Where h11 is built otherwise, nothing is changed, nor in a process that is
+somebody else's (the Python API): its h11 is not ours. Must not know what the bytes mean.
 """
 
 from __future__ import annotations
@@ -18,8 +18,19 @@ MOST = 262_144
 """More than this at hand is not many small chunks: it would only be copied again and again."""
 
 
+class _Process:
+    ours = False
+
+
+def own_process() -> None:
+    """Nobody but glmcode uses h11 in this process."""
+    _Process.ours = True
+
+
 def read_together() -> bool:
-    """Have h11 read so from now on; whether it does."""
+    """Have h11 read so from now on, in a process of our own; whether it does."""
+    if not _Process.ours:
+        return False
     try:
         from h11 import SEND_BODY, Data
         from h11._readers import READERS, ChunkedReader

@@ -144,7 +144,7 @@ class Terminal:
             self._output.held = True
             self._app.erase(prints=False)
         self.entry.set_aside_draft()
-        calm = not self._live.busy and self._live.question is None
+        calm = not (self._live.busy or self._live.question is not None or menu.open)
         asking = self._live.question is not None and self._live.question.choosing
         self._app.editing_mode = EditingMode.EMACS if asking else self._keys
         self._app.timeoutlen = SEQUENCE_S if calm else 0.01

@@ -1,14 +1,24 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import h11
 import pytest
 
-from glmcode.engine.chunks import read_together, whole_chunks
+from glmcode.engine.chunks import own_process, read_together, whole_chunks
 from glmcode.engine.sse import DONE, ObjectStream, StreamError
 
+LIBRARY = """
+from glmcode.engine.chunks import read_together
+from h11 import SEND_BODY
+from h11._readers import READERS
+before = dict(READERS[SEND_BODY])
+told = read_together()
+print(told, before == READERS[SEND_BODY])
+"""
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -31,6 +41,16 @@ def answer(pieces: Sequence[bytes]) -> tuple[bytes, int, bool]:
             elif isinstance(event, h11.EndOfMessage):
                 return body, events, True
     return body, events, False
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _ours() -> None:
+    own_process()
+
+
+def test_in_somebody_elses_process_h11_stays_as_it_is() -> None:
+    done = subprocess.run([sys.executable, "-c", LIBRARY], capture_output=True, text=True)
+    assert done.stdout == "False True\n", done.stderr
 
 
 def test_many_small_chunks_are_one_event() -> None:
