@@ -132,6 +132,7 @@ _ERROR = re.compile(r"^(?:.{0,80}? ERROR .{0,80}?\] )?[\w.]*(?:Error|Exception|I
 _VAGUE = re.compile(
     r"Engine core initialization failed|encountered an issue|SystemExit"
     r"|remote process exit|process exiting prematurely|ncclRemoteError|Connection closed by peer \["
+    r"|Check the logs of the remote worker"
 )
 _LOST = re.compile(
     r"Check the logs of the remote worker|ncclRemoteError|remote process exit"

@@ -177,6 +177,9 @@ def test_the_last_lines_leave_out_noise_and_are_bounded() -> None:
     [
         "[gloo/transport/tcp/pair.cc:553] Connection closed by peer [10.0.0.2]:17595. This is "
         "typically caused by a remote worker crashing. Check the logs of the remote worker before",
+        "RuntimeError: [gloo/transport/tcp/pair.cc:538] Read error [10.0.0.2]:17595: Connection "
+        "reset by peer. This may be caused by a remote worker hanging or bugs in the application. "
+        "Check the logs of the remote worker before reporting an error.",
         "DistBackendError: ncclRemoteError: A call failed possibly due to a network",
     ],
 )
