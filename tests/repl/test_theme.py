@@ -141,6 +141,7 @@ def test_the_depth_is_what_the_terminal_promises(
 def forget_depth() -> None:
     """rich keeps a style's escape whatever terminal it was made for: a process has one."""
     Style.parse.cache_clear()
+    Style._add.cache_clear()
     highlight._made.cache_clear()
 
 
