@@ -17,19 +17,19 @@ from tests.repl.pty_driver import glmcode
 from tests.repl.test_turns import reach, ready
 
 XTERM = {"TERM": "xterm-256color"}
-HERE = Links("rig-1", Path("/work/a project"))
+HERE = Links("rig-1", Path("/srv/a project"))
 
 
 @pytest.mark.parametrize(
     ("path", "address"),
     [
-        ("src/a.py", "file://rig-1/work/a%20project/src/a.py"),
+        ("src/a.py", "file://rig-1/srv/a%20project/src/a.py"),
         ("/etc/hosts", "file://rig-1/etc/hosts"),
-        ("./b/../c;d#e?f", "file://rig-1/work/a%20project/c%3Bd%23e%3Ff"),
-        ("日.txt", "file://rig-1/work/a%20project/%E6%97%A5.txt"),
-        ("raw\udcff", "file://rig-1/work/a%20project/raw%FF"),
-        ("\x1b\\\x07\n\x00\x9c", "file://rig-1/work/a%20project/%1B%5C%07%0A%00%C2%9C"),
-        ("odd\ud800", "file://rig-1/work/a%20project/odd%3F"),
+        ("./b/../c;d#e?f", "file://rig-1/srv/a%20project/c%3Bd%23e%3Ff"),
+        ("日.txt", "file://rig-1/srv/a%20project/%E6%97%A5.txt"),
+        ("raw\udcff", "file://rig-1/srv/a%20project/raw%FF"),
+        ("\x1b\\\x07\n\x00\x9c", "file://rig-1/srv/a%20project/%1B%5C%07%0A%00%C2%9C"),
+        ("odd\ud800", "file://rig-1/srv/a%20project/odd%3F"),
         ("~/x", ""),
         ("", ""),
         ("x" * 3_000, ""),
@@ -93,7 +93,7 @@ def test_a_link_takes_no_columns_and_a_wrapped_one_leads_there_from_every_row(wi
     ends = re.compile(r"\x1b\]8;([^\x1b]*)\x1b\\")
     assert [ends.sub("", line) for line in linked] == plain
     rows = [line for line in linked if any(part in line for part in path.split("/"))]
-    assert all("file://rig-1/work/a%20project/src/" in row for row in rows)
+    assert all("file://rig-1/srv/a%20project/src/" in row for row in rows)
     assert all(ends.findall(row)[-1] == ";" for row in rows), "none goes on into the next row"
 
 
